@@ -1,0 +1,88 @@
+# What there is to type: `make help`.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+# The first of these that is Python 3.11 or later makes the environment.
+PYTHONS := python3 python3.11 python3.12 python3.13 python
+PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	>/dev/null 2>&1 && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RECIPE ?= recipes/quickstart.toml
+ARGS ?=
+# Two workers share the machine, so each computes on one core: no test depends on how many there are.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PYTEST_ARGS ?= -n 2 --dist worksteal
+
+.PHONY: help setup run test test-core coverage lint format typecheck imports contracts licences wheel check \
+	bench nightly clean
+
+help: ## What there is to type
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## Create .venv with everything in it (nothing to do the second time)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "DisTrAI needs Python 3.11 or later: install it, or say make PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || \
+		{ echo "Cannot create $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV) (once; a few minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+run: $(STAMP) ## Train a language model with four peers on this machine (RECIPE=..., ARGS="--peers 2")
+	@$(BIN)/distrai run $(RECIPE) $(ARGS)
+
+test: $(STAMP) ## Every test (ARGS="tests/protocol -k recipe" for some)
+	@$(PYTEST) $(PYTEST_ARGS) $(ARGS)
+
+test-core: $(STAMP) ## The quick tests: no real processes
+	@$(PYTEST) $(PYTEST_ARGS) -m "not processes" $(ARGS)
+
+coverage: $(STAMP) ## protocol/ with every branch covered
+	@$(PYTEST) tests/protocol -q --cov=distrai.protocol --cov-branch --cov-report=term-missing --cov-fail-under=100
+
+lint: $(STAMP) ## Style: ruff check and ruff format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(STAMP) ## Mend what ruff can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+typecheck: $(STAMP) ## Types: mypy, strict
+	@$(BIN)/mypy
+
+imports: $(STAMP) ## Lower layers never import higher ones
+	@$(BIN)/lint-imports
+
+contracts: $(STAMP) ## The contracts compile to exactly the committed artifacts
+	@$(BIN)/python tools/check_contracts.py
+
+licences: $(STAMP) ## What we ship may be shipped
+	@$(BIN)/python tools/check_licences.py
+
+wheel: $(STAMP) ## Build a wheel, and see that nothing is missing in it
+	@rm -rf build/lib build/wheel
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w build/wheel .
+	@$(BIN)/python tools/check_wheel.py build/wheel/*.whl
+
+check: lint typecheck imports contracts licences wheel ## Everything but the tests
+
+bench: $(STAMP) ## Train the quickstart and leave its numbers in build/bench/summary.json
+	@rm -rf build/bench
+	@$(BIN)/distrai run recipes/quickstart.toml --out build/bench --json $(ARGS)
+	@echo "numbers: build/bench/summary.json"
+
+nightly: $(STAMP) ## Every test with many more examples and seeds (hours)
+	@HYPOTHESIS_PROFILE=nightly DISTRAI_SEEDS=$${DISTRAI_SEEDS:-2000} $(PYTEST) $(PYTEST_ARGS) $(ARGS)
+
+clean: ## Remove what was built: environment, caches
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage* \
+		src/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

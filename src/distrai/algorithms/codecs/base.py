@@ -1,0 +1,146 @@
+"""What all codecs share: a payload is a sequence of spans, and a span decodes on its own, so memory stays bounded."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from distrai.algorithms import arithmetic
+from distrai.algorithms.errors import WrongPayloadSize
+from distrai.algorithms.layout import Layout, Piece
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a tensor, and the bytes of the payload (start..stop) that hold it."""
+
+    piece: Piece
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class SpanValues:
+    """Decoded fp32 values of a span: one per element, or, where `where` is given, one per index in it (ascending or not,
+    never repeated)."""
+
+    values: Tensor
+    where: Tensor | None = None
+
+    def dense(self, numel: int) -> Tensor:
+        """One value per element of the span, 0 where nothing was sent."""
+        if self.where is None:
+            return self.values
+        dense = torch.zeros(numel, dtype=torch.float32, device=self.values.device)
+        dense[self.where] = self.values
+        return dense
+
+
+class Codec(ABC):
+    """A codec bound to one layout."""
+
+    sparse: ClassVar[bool] = False
+    options: ClassVar[dict[str, tuple[int, ...] | range]] = {}
+    """The options a recipe may set, and the values they may have."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.spans = tuple(self._placed(self._pieces()))
+        self.payload_size = self.spans[-1].stop
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """Names the codec and its options; goes into every Update."""
+
+    @abstractmethod
+    def _pieces(self) -> tuple[Piece, ...]:
+        """How tensors are cut."""
+
+    @abstractmethod
+    def _span_size(self, piece: Piece) -> int:
+        """Bytes that hold a piece."""
+
+    @abstractmethod
+    def encode_span(self, piece: Piece, x: Tensor) -> Tensor:
+        """Encodes the elements of a piece (fp32, finite, flat) as uint8."""
+
+    @abstractmethod
+    def decode_span(self, piece: Piece, data: Tensor) -> SpanValues:
+        """Decodes the bytes (uint8) of a piece; raises a `PayloadError` for what `encode_span` could not have written."""
+
+    def _placed(self, cut: Sequence[Piece]) -> Iterator[Span]:
+        at = 0
+        for piece in cut:
+            size = self._span_size(piece)
+            yield Span(piece, at, at + size)
+            at += size
+
+    def encode(self, tensors: Sequence[Tensor]) -> bytes:
+        """Encodes one fp32 tensor per tensor of the layout. Raises ValueError for other shapes, NaN and Inf."""
+        flats = flat_tensors(self.layout, tensors)
+        parts = (
+            self.encode_span(span.piece, flats[span.piece.tensor][span.piece.start : span.piece.stop])
+            for span in self.spans
+        )
+        return b"".join(to_bytes(part) for part in parts)
+
+    def read(self, data: Tensor) -> Iterator[tuple[Span, SpanValues]]:
+        """Decodes span by span. `data` is the payload as uint8, on any device."""
+        if data.numel() != self.payload_size:
+            raise WrongPayloadSize(f"update of {data.numel()} bytes; this recipe's are {self.payload_size}")
+        for span in self.spans:
+            yield span, self.decode_span(span.piece, data[span.start : span.stop])
+
+    def decode(self, data: Tensor) -> tuple[Tensor, ...]:
+        """The decoded tensors, on the device of `data` (uint8)."""
+        flats = [torch.zeros(t.numel, dtype=torch.float32, device=data.device) for t in self.layout.tensors]
+        for span, found in self.read(data):
+            piece = span.piece
+            flats[piece.tensor][piece.start : piece.stop] = found.dense(piece.numel)
+        return tuple(flat.view(t.shape) for flat, t in zip(flats, self.layout.tensors, strict=True))
+
+    def squared_norm(self, data: Tensor) -> int:
+        """|decoded update|^2 as in `arithmetic.squared_norm`; decodes, and so checks, every span."""
+        return sum(arithmetic.squared_norm(found.values) for _, found in self.read(data))
+
+
+def flat_tensors(layout: Layout, tensors: Sequence[Tensor], what: str = "update") -> list[Tensor]:
+    """Views the tensors as flat fp32 after checking shapes, dtype and that they are finite. -0.0 becomes +0.0."""
+    if len(tensors) != len(layout.tensors):
+        raise ValueError(f"{len(tensors)} tensors in the {what}, {len(layout.tensors)} in the layout")
+    flats = []
+    for tensor, spec in zip(tensors, layout.tensors, strict=True):
+        if tuple(tensor.shape) != spec.shape or tensor.dtype != torch.float32:
+            raise ValueError(
+                f"{spec.name} in the {what} is {tensor.dtype} {tuple(tensor.shape)}, not float32 {spec.shape}"
+            )
+        flat = arithmetic.positive_zero(tensor.detach()).reshape(-1)
+        if not arithmetic.is_finite(flat):
+            raise ValueError(f"{spec.name} in the {what} is not finite: training diverged; lower the learning rate")
+        flats.append(flat)
+    return flats
+
+
+def to_bytes(x: Tensor) -> bytes:
+    """The bytes of a tensor (little-endian machines only, which all that PyTorch supports are)."""
+    data: bytes = x.detach().cpu().contiguous().numpy().tobytes()
+    return data
+
+
+def to_uint8(data: bytes | memoryview, device: torch.device) -> Tensor:
+    """Bytes as a uint8 tensor of their own."""
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device) if data else torch.zeros(0, dtype=torch.uint8)
+
+
+def as_bytes(x: Tensor) -> Tensor:
+    """A tensor's bytes as uint8, on its device."""
+    return x.contiguous().view(-1).view(torch.uint8)
+
+
+def as_fp32(data: Tensor) -> Tensor:
+    """uint8 to the fp32 it holds; copies, since a slice need not be aligned."""
+    return data.clone().view(torch.float32)

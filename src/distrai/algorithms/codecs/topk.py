@@ -1,0 +1,181 @@
+"""Chunked top-k with 12-bit indices and 2-bit values (DeMo, arXiv:2411.19870; SparseLoCo, arXiv:2508.15706).
+
+A chunk is a tile of 64 x 64 of a matrix (leading dimensions flattened into rows) or, where a side is below 64 as in vectors and
+LoRA factors, a run of 4096 elements. Tiles and runs at an edge hold fewer elements and send proportionately fewer,
+rounded up. The largest magnitudes are sent, among equal ones the lower index.
+
+A span is a band of tiles or some runs: [4 means, fp32] [indices, two in three bytes] [values, four in a byte], or with
+`value_bits = 32` [indices] [values, fp32]. Bits left over are zero. Indices ascend within a chunk; a chunk's index is
+64 * row + column within its tile (also at an edge), or the place within its run.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from distrai.algorithms import arithmetic
+from distrai.algorithms.codecs.base import Codec, SpanValues, as_bytes
+from distrai.algorithms.codecs.bits import pack2, pack12, packed2_size, packed12_size, unpack2, unpack12
+from distrai.algorithms.codecs.fp32 import read_fp32
+from distrai.algorithms.errors import IndexOutOfBounds, IndicesNotSorted
+from distrai.algorithms.layout import PIECE_NUMEL, Layout, Piece, TensorSpec, pieces
+
+SIDE = 64
+CHUNK = SIDE * SIDE
+BINS = 4
+RANGE_SIGMAS = 6
+TABLE_BYTES = 4 * BINS
+
+
+class TopK(Codec):
+    """Sends the `k` largest of each 4096, as 2-bit values (or fp32 with value_bits = 32)."""
+
+    sparse = True
+    options = {"k": range(1, CHUNK + 1), "value_bits": (2, 32)}
+
+    def __init__(self, layout: Layout, k: int = 64, value_bits: int = 2) -> None:
+        self.k = k
+        self.value_bits = value_bits
+        super().__init__(layout)
+
+    @property
+    def id(self) -> str:
+        return f"topk-{self.k}-{self.value_bits}bit"
+
+    def _pieces(self) -> tuple[Piece, ...]:
+        return tuple(
+            piece
+            for index, spec in enumerate(self.layout.tensors)
+            for piece in (_bands(index, spec) if _is_tiled(spec) else _runs(index, spec))
+        )
+
+    def _span_size(self, piece: Piece) -> int:
+        count = sum(self._grid(piece).counts(self.k))
+        values = TABLE_BYTES + packed2_size(count) if self.value_bits == 2 else 4 * count
+        return packed12_size(count) + values
+
+    def encode_span(self, piece: Piece, x: Tensor) -> Tensor:
+        grid = self._grid(piece)
+        indices = _largest(grid, x, self.k)
+        values = x[grid.flat_index(grid.owners(self.k, x.device), indices)]
+        if self.value_bits == 32:
+            return torch.cat((pack12(indices), as_bytes(values)))
+        codes = arithmetic.floored_codes(values, arithmetic.quantiser_scale(values, BINS, RANGE_SIGMAS), BINS)
+        return torch.cat((as_bytes(arithmetic.bin_means(values, codes, BINS)), pack12(indices), pack2(codes)))
+
+    def decode_span(self, piece: Piece, data: Tensor) -> SpanValues:
+        grid = self._grid(piece)
+        owners = grid.owners(self.k, data.device)
+        count = owners.numel()
+        if self.value_bits == 32:
+            cut = packed12_size(count)
+            return SpanValues(read_fp32(data[cut:], "a value"), _checked(grid, owners, unpack12(data[:cut], count)))
+        cut = TABLE_BYTES + packed12_size(count)
+        where = _checked(grid, owners, unpack12(data[TABLE_BYTES:cut], count))
+        table = read_fp32(data[:TABLE_BYTES], "a table entry")
+        return SpanValues(arithmetic.looked_up(table, unpack2(data[cut:], count)), where)
+
+    def _grid(self, piece: Piece) -> "Grid":
+        spec = self.layout.tensors[piece.tensor]
+        return Grid(piece.numel, spec.shape[-1] if _is_tiled(spec) else 0)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The chunks of a span of `numel` elements: tiles of rows `columns` long, or runs if `columns` is 0."""
+
+    numel: int
+    columns: int
+
+    def counts(self, k: int) -> tuple[int, ...]:
+        """How many elements each chunk sends: its share of k, rounded up."""
+        return _counts(self.numel, self.columns, k)
+
+    def owners(self, k: int, device: torch.device) -> Tensor:
+        """The chunk that each sent element is of (int64, ascending)."""
+        counts = torch.tensor(self.counts(k), device=device)
+        return torch.repeat_interleave(torch.arange(counts.numel(), device=device), counts)
+
+    def chunked(self, x: Tensor, fill: int) -> Tensor:
+        """A flat tensor of the span as (chunks, 4096), with `fill` where an edge has no element."""
+        if not self.columns:
+            return _padded(x, (-(-self.numel // CHUNK) * CHUNK,), fill).view(-1, CHUNK)
+        rows = self.numel // self.columns
+        down, across = -(-rows // SIDE), -(-self.columns // SIDE)
+        whole = _padded(x.view(rows, self.columns), (down * SIDE, across * SIDE), fill)
+        return whole.view(down, SIDE, across, SIDE).permute(0, 2, 1, 3).reshape(-1, CHUNK)
+
+    def flat_index(self, chunk: Tensor, index: Tensor) -> Tensor:
+        """Place within the span of an index within a chunk; `numel` where the chunk has no such element."""
+        if not self.columns:
+            return torch.clamp(chunk * CHUNK + index, max=self.numel)
+        across = -(-self.columns // SIDE)
+        row = torch.div(chunk, across, rounding_mode="floor") * SIDE + (index >> 6)
+        column = (chunk % across) * SIDE + (index & (SIDE - 1))
+        outside = (column >= self.columns) | (row * self.columns >= self.numel)
+        return torch.where(outside, self.numel, row * self.columns + column)
+
+
+def _is_tiled(spec: TensorSpec) -> bool:
+    return len(spec.shape) > 1 and spec.shape[-1] >= SIDE and spec.numel // spec.shape[-1] >= SIDE
+
+
+def _runs(index: int, spec: TensorSpec) -> tuple[Piece, ...]:
+    whole = Layout((spec,))
+    return tuple(Piece(index, piece.start, piece.stop) for piece in pieces(whole))
+
+
+def _bands(index: int, spec: TensorSpec) -> tuple[Piece, ...]:
+    step = max(1, PIECE_NUMEL // (SIDE * spec.shape[-1])) * SIDE * spec.shape[-1]
+    return tuple(Piece(index, at, min(at + step, spec.numel)) for at in range(0, spec.numel, step))
+
+
+@lru_cache(maxsize=256)
+def _counts(numel: int, columns: int, k: int) -> tuple[int, ...]:
+    if not columns:
+        sizes = _edges(numel, CHUNK)
+    else:
+        sizes = [high * wide for high in _edges(numel // columns, SIDE) for wide in _edges(columns, SIDE)]
+    return tuple(-(-size * k // CHUNK) for size in sizes)
+
+
+def _edges(length: int, step: int) -> list[int]:
+    """Lengths of the parts when `length` is cut every `step`."""
+    return [min(step, length - at) for at in range(0, length, step)]
+
+
+def _padded(x: Tensor, shape: tuple[int, ...], fill: int) -> Tensor:
+    if tuple(x.shape) == shape:
+        return x
+    padded = torch.full(shape, fill, dtype=x.dtype, device=x.device)
+    padded[tuple(slice(0, size) for size in x.shape)] = x
+    return padded
+
+
+def _largest(grid: Grid, x: Tensor, k: int) -> Tensor:
+    """Indices within their chunks of the largest |x|, chunk after chunk, ascending within each (int64).
+
+    The bits of |x| order as |x| does; with the index below them every key is different, so no tie is left to the device.
+    """
+    magnitude = (x.view(torch.int32) & 0x7FFFFFFF).to(torch.int64)
+    place = torch.arange(CHUNK, device=x.device)
+    keys = (grid.chunked(magnitude, -1) << 12) + (CHUNK - 1 - place)
+    counts = torch.tensor(grid.counts(k), device=x.device).view(-1, 1)
+    most = max(grid.counts(k))
+    indices = CHUNK - 1 - (torch.topk(keys, most, dim=1).values & (CHUNK - 1))
+    wanted = torch.arange(most, device=x.device) < counts
+    ascending = torch.where(wanted, indices, CHUNK).sort(dim=1).values
+    return ascending[wanted]
+
+
+def _checked(grid: Grid, owners: Tensor, indices: Tensor) -> Tensor:
+    """The places within the span of indices that a peer sent, after checking them."""
+    keys = owners * CHUNK + indices
+    if bool((keys[1:] <= keys[:-1]).any().item()):
+        raise IndicesNotSorted("the indices of a chunk do not ascend")
+    where = grid.flat_index(owners, indices)
+    if bool((where >= grid.numel).any().item()):
+        raise IndexOutOfBounds("an index is outside its tensor")
+    return where

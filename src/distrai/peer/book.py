@@ -1,0 +1,192 @@
+"""The messages of one round, as one peer knows them: what is kept, what is refused, and what follows from them.
+
+Limits are per author, so a flood costs its sender. A refusal is a ``ProtocolError`` that names the rule.
+"""
+
+from collections.abc import Iterator
+
+from distrai.protocol.checks import (
+    WorkRules,
+    check_author,
+    check_have,
+    check_place,
+    check_proposal,
+    check_update,
+)
+from distrai.protocol.cipher import binding, check_key
+from distrai.protocol.errors import (
+    Equivocation,
+    MalformedMessage,
+    TooManyMessages,
+    UnknownUpdate,
+    WrongKey,
+    WrongProposer,
+)
+from distrai.protocol.lists import CertifiedList, Entry
+from distrai.protocol.messages import BodySignature, Have, Key, Proposal, Signed, Update
+from distrai.protocol.assignment import proposer
+from distrai.protocol.primitives import Hash, MemberId
+from distrai.protocol.standing import Standing
+
+UPDATES_PER_AUTHOR = 2
+BODIES_PER_MEMBER = 12
+ATTEMPTS_AHEAD_MAX = 64
+
+
+class RoundBook:
+    """Everything received for the round that follows ``standing``."""
+
+    def __init__(self, standing: Standing, work: WorkRules) -> None:
+        self.standing = standing
+        self.work = work
+        self.updates: dict[Hash, Signed] = {}
+        self.held: set[Hash] = set()
+        self.first_held: dict[MemberId, Hash] = {}
+        self.haves: dict[MemberId, Signed] = {}
+        self.second_haves: dict[MemberId, Signed] = {}
+        self.keys: dict[Hash, Signed] = {}
+        self.opened: dict[Hash, str | None] = {}
+        self.proposals: dict[tuple[MemberId, int], Signed] = {}
+        self.received_at: dict[Hash, float] = {}
+        self.signatures: dict[Hash, dict[MemberId, Signed]] = {}
+
+    # What is known
+
+    def objects(self) -> Iterator[Signed]:
+        """Every message worth relaying, in an order in which a receiver can check each one."""
+        yield from self.updates.values()
+        yield from self.haves.values()
+        yield from self.second_haves.values()
+        yield from self.keys.values()
+        yield from self.proposals.values()
+        for by_member in self.signatures.values():
+            yield from by_member.values()
+
+    def knows(self, identity: Hash) -> bool:
+        """Whether a message of this name is kept already."""
+        return identity in self.received_at
+
+    def named_by(self, update: Hash, without: set[MemberId] | None = None) -> int:
+        """How many seats' Haves name ``update``."""
+        return sum(
+            update in have.message.updates  # type: ignore[attr-defined]
+            for member, have in self.haves.items()
+            if not without or member not in without
+        )
+
+    def updates_of(self, member: MemberId) -> list[Hash]:
+        """The updates that ``member`` signed, in the order of their arrival."""
+        return [name for name, signed in self.updates.items() if signed.message.member == member]
+
+    def has_quorum_of_haves(self) -> bool:
+        """Whether two thirds of the seats have spoken."""
+        return len(self.haves) >= self.standing.quorum
+
+    def is_open(self, update: Hash) -> bool:
+        """Whether an update's key is known and its payload passed the absolute checks."""
+        return self.opened.get(update, "not opened") is None
+
+    def candidates(self) -> list[Hash]:
+        """The updates that two thirds of the seats hold."""
+        return [name for name in self.updates if self.named_by(name) >= self.standing.quorum]
+
+    def allowed(self) -> list[Hash]:
+        """What may be listed: held by two thirds and opened; in the order of their members."""
+        return self.in_order([name for name in self.candidates() if self.is_open(name)])
+
+    def required(self) -> list[Hash]:
+        """What must be listed: allowed, also without the word of seats that sent two different Haves."""
+        liars = set(self.second_haves)
+        return [name for name in self.allowed() if self.named_by(name, liars) >= self.standing.quorum]
+
+    def in_order(self, updates: list[Hash]) -> list[Hash]:
+        """Sorted by member, as a certificate lists them."""
+        return sorted(updates, key=lambda name: self.updates[name].message.member)
+
+    def certified_list(self, updates: list[Hash]) -> CertifiedList:
+        """The list blob for ``updates``; their keys are known."""
+        entries = []
+        for name in self.in_order(updates):
+            key = self.keys[name].message
+            assert isinstance(key, Key)
+            entries.append(Entry(self.updates[name].raw, key.key))
+        return CertifiedList(self.standing.trainers, tuple(entries))
+
+    def author_of_blob(self, blob: Hash) -> list[Hash]:
+        """The updates whose ciphertext is ``blob``: one, unless somebody announces another's."""
+        return [name for name, signed in self.updates.items() if signed.message.blob_hash == blob]  # type: ignore[attr-defined]
+
+    # What arrives
+
+    def add(self, signed: Signed, now: float, attempt: int) -> None:
+        """Keep a message, or raise the ProtocolError that says why not. ``attempt`` is the own one."""
+        message = signed.message
+        check_place(message, self.standing)
+        check_author(signed, self.standing)
+        match message:
+            case Update():
+                self._add_update(signed, message)
+            case Have():
+                self._add_have(signed, message)
+            case Key():
+                self._add_key(signed, message)
+            case Proposal():
+                self._add_proposal(signed, message, attempt)
+            case BodySignature():
+                self._add_signature(signed, message)
+            case _:
+                raise MalformedMessage(f"a {message.kind} is no message of a round")
+        self.received_at[signed.id] = now
+
+    def _add_update(self, signed: Signed, update: Update) -> None:
+        check_update(update, self.standing, self.work)
+        earlier = self.updates_of(update.member)
+        wanted = 3 * self.named_by(signed.id) > len(self.standing.seats)
+        if len(earlier) >= UPDATES_PER_AUTHOR and not wanted:
+            raise TooManyMessages(f"more than {UPDATES_PER_AUTHOR} updates of one author")
+        self.updates[signed.id] = signed
+        if update.blob_hash in self.held:
+            self.first_held.setdefault(update.member, signed.id)
+
+    def _add_have(self, signed: Signed, have: Have) -> None:
+        check_have(have)
+        if have.member not in self.haves:
+            self.haves[have.member] = signed
+        elif have.member not in self.second_haves:
+            self.second_haves[have.member] = signed
+        else:
+            raise Equivocation("more than two different Haves of one seat")
+
+    def _add_key(self, signed: Signed, key: Key) -> None:
+        if key.update not in self.updates:
+            raise UnknownUpdate("a key for an update that is not known here")
+        if key.update in self.keys:
+            raise TooManyMessages("a second key for one update")
+        update = self.updates[key.update].message
+        assert isinstance(update, Update)
+        if key.member != update.member:
+            raise WrongKey("only the author of an update reveals its key")
+        bound = binding(update.run, update.round, update.previous_head, update.member)
+        check_key(key.key, bound, update.key_hash)
+        self.keys[key.update] = signed
+
+    def _add_proposal(self, signed: Signed, proposal: Proposal, attempt: int) -> None:
+        check_proposal(proposal)
+        rightful = proposer(self.standing.seat_members, proposal.round, proposal.attempt)
+        if proposal.member != rightful or proposal.attempt > attempt + ATTEMPTS_AHEAD_MAX:
+            raise WrongProposer(f"attempt {proposal.attempt} is not the turn of this seat")
+        if (proposal.member, proposal.attempt) in self.proposals:
+            raise TooManyMessages("a second proposal for one attempt")
+        self.proposals[proposal.member, proposal.attempt] = signed
+
+    def _add_signature(self, signed: Signed, signature: BodySignature) -> None:
+        bodies = sum(signature.member in by_member for by_member in self.signatures.values())
+        if bodies >= BODIES_PER_MEMBER:
+            raise TooManyMessages(f"signatures of one seat under more than {BODIES_PER_MEMBER} bodies")
+        self.signatures.setdefault(signature.body_id, {})[signature.member] = signed
+
+    def hold(self, blob: Hash) -> None:
+        """The ciphertext named ``blob`` is held whole."""
+        self.held.add(blob)
+        for name in self.author_of_blob(blob):
+            self.first_held.setdefault(self.updates[name].message.member, name)

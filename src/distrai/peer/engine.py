@@ -1,0 +1,439 @@
+"""The peer engine: a pure state machine, ``(state, event) -> (state, effects)``.
+
+It follows the ledger from head to head, keeps the messages of the round in between, and says what is to be done. The
+same code is driven by asyncio in ``runtime.py`` and by virtual time in ``simulation/``.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from distrai.peer.events import (
+    Apply,
+    BlobFailed,
+    BlobStored,
+    Effect,
+    Event,
+    Fetch,
+    FetchList,
+    GossipDue,
+    LedgerChanged,
+    ListArrived,
+    LookAtLedger,
+    MessageReceived,
+    Note,
+    OfferList,
+    Persist,
+    Send,
+    StateApplied,
+    StateComputed,
+    StopTraining,
+    Train,
+    TrainingDone,
+    UpdateOpened,
+    WakeAt,
+)
+from distrai.peer.identity import Identity
+from distrai.peer.round import Round, Rules
+from distrai.protocol.assignment import assigned_block
+from distrai.protocol.blobs import BlobRef
+from distrai.protocol.body import Body
+from distrai.protocol.canonical import decode_canonical
+from distrai.protocol.errors import BadSignature, ForeignRun, ProtocolError, WrongHead
+from distrai.protocol.ledger_events import Certified, Joined, KeyChanged, LedgerEvent, Left, Started
+from distrai.protocol.lists import CertifiedList, check_list
+from distrai.protocol.messages import (
+    OBJECTS_PER_PACKET_MAX,
+    BodySignature,
+    Digest,
+    Envelope,
+    Have,
+    Key,
+    ListOffer,
+    ListRequest,
+    Proposal,
+    Signed,
+    Update,
+    decode_body,
+    open_envelope,
+)
+from distrai.protocol.primitives import Address, Hash, MemberId
+from distrai.protocol.standing import Standing, advance, check_succession, start
+
+EARLY_MESSAGES_MAX = 512
+"""Messages of the next round that are kept until this peer sees its head."""
+BLOBS_REMEMBERED = 8192
+"""Blobs that the engine knows to be held; older ones belong to rounds that are long over."""
+LISTS_KEPT = 16
+"""Lists of the last rounds that are answered from memory."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where an engine can go on from: a head, and who takes part as of the ledger events taken so far."""
+
+    standing: Standing | None = None
+    roster: Mapping[MemberId, Address] = field(default_factory=dict)
+
+
+@dataclass
+class Landing:
+    """A certificate that the ledger took and that is not applied yet: its list, or a ciphertext, is missing."""
+
+    event: Certified
+    certified: CertifiedList | None = None
+    missing: set[Hash] = field(default_factory=set)
+    asked_at: float = float("-inf")
+
+
+class Engine:
+    """One member's part in one run."""
+
+    def __init__(
+        self, identity: Identity, rules: Rules, checkpoint: Checkpoint, genesis: tuple[int, Hash, Hash]
+    ) -> None:
+        """``genesis`` is (run, genesis head, initial state root), which the start of the run builds on."""
+        self.identity = identity
+        self.rules = rules
+        self.run, self.genesis_head, self.genesis_state = genesis
+        self.standing = checkpoint.standing
+        self.roster = dict(checkpoint.roster)
+        self.round: Round | None = None
+        self.ready_head: Hash | None = None
+        self.pending: deque[LedgerEvent] = deque()
+        self.landing: Landing | None = None
+        self.lists: dict[Hash, CertifiedList] = {}
+        self.held: dict[Hash, None] = {}
+        self.early: deque[bytes] = deque(maxlen=EARLY_MESSAGES_MAX)
+        self.effects: list[Effect] = []
+
+    # Life
+
+    def resume(self, records: Iterable[Persist], held: Iterable[Hash], now: float) -> list[Effect]:
+        """Go on after a restart: ``records`` are the own ones of the head of the checkpoint, ``held`` the blobs kept."""
+        for blob in held:
+            self._hold(blob)
+        if self.standing is None:
+            return self._finish(now)
+        self._begin_round(self.standing, now)
+        assert self.round is not None
+        for record in records:
+            if record.listed is not None:
+                self._remember(record.listed)
+            if record.head == self.standing.head:
+                self._restore(self.round, record, now)
+        return self._finish(now)
+
+    def _restore(self, round_: Round, record: Persist, now: float) -> None:
+        """Take back one own message; it is sent again by the next digests."""
+        signed = open_envelope(record.raw, self.identity.domain, self.identity.recover)
+        own = round_.own
+        match signed.message:
+            case Update():
+                own.update, own.secret = signed, record.secret
+            case Have():
+                own.have = signed
+            case Key():
+                own.key = signed
+            case Proposal(attempt=attempt):
+                own.proposed.add(attempt)
+            case BodySignature(body_id=body_id):
+                assert record.body is not None and record.listed is not None
+                own.bodies[body_id] = (record.body, record.listed)
+        round_.book.add(signed, now, 0)
+        others = round_.everyone
+        blob = (
+            BlobRef(signed.message.blob_hash, signed.message.blob_size)
+            if isinstance(signed.message, Update)
+            else None
+        )
+        self.effects.append(Send(others, (record.raw,), blob))
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take one event at local time ``now`` (seconds, monotonic) and say what to do."""
+        match event:
+            case LedgerChanged(events):
+                self.pending.extend(events)
+            case MessageReceived(raw):
+                self._receive(raw, now)
+            case BlobStored(blob):
+                self._hold(blob)
+            case BlobFailed(blob):
+                if self.round is not None:
+                    self.round.fetching.discard(blob)
+            case ListArrived(certified):
+                self._list_arrived(certified)
+            case UpdateOpened(update, error):
+                self._opened(update, error)
+            case StateComputed(head, updates_root, state_root):
+                if self.round is not None and self.round.standing.head == head:
+                    self.round.states[updates_root] = state_root
+            case StateApplied(head):
+                self._applied(head)
+            case TrainingDone(head=head):
+                self._trained(event, head, now)
+            case GossipDue(peers):
+                self._gossip(peers, now)
+            case _:
+                pass  # Tick: only time has passed
+        return self._finish(now)
+
+    def _finish(self, now: float) -> list[Effect]:
+        """Follow the ledger as far as possible, do what is due in the round, and ask to be woken."""
+        self._follow(now)
+        if self.round is not None:
+            self.effects += self.round.progress(now)
+            self.effects.append(WakeAt(self.round.wake_at(now)))
+        effects, self.effects = self.effects, []
+        return effects
+
+    # Following the ledger
+
+    def _follow(self, now: float) -> None:
+        while True:
+            if self.landing is not None:
+                if not self._land(self.landing, now):
+                    return
+                self.landing = None
+            if not self.pending:
+                return
+            event = self.pending.popleft()
+            match event:
+                case Joined(member=member, key=key):
+                    self.roster[member] = key
+                case KeyChanged(member=member, key=key) if member in self.roster:
+                    self.roster[member] = key
+                case Left(member=member):
+                    self.roster.pop(member, None)
+                case Started(seats=seats):
+                    standing = start(self.run, self.genesis_head, self.genesis_state, seats, self.roster)
+                    if standing.head != event.head:
+                        raise WrongHead("the ledger's first head does not follow from genesis and seats")
+                    self._begin_round(standing, now)
+                    self.ready_head = standing.head
+                    self._train(standing)
+                case Certified():
+                    self.landing = Landing(event)
+                case _:
+                    pass
+
+    def _land(self, landing: Landing, now: float) -> bool:
+        """Step 9: apply exactly what landed. False as long as something of it is missing here."""
+        assert self.standing is not None
+        body = landing.event.body
+        if landing.certified is None:
+            landing.certified = self._find_list(body)
+            if landing.certified is None:
+                self._ask_for_list(landing, now)
+                return False
+        updates = [decode_update(entry.update) for entry in landing.certified.entries]
+        landing.missing = {update.blob_hash for update in updates} - set(self.held)
+        if landing.missing:
+            self._fetch_landed(landing, updates, now)
+            return False
+        check_succession(self.standing, self.rules.run, body)
+        listed = [update.member for update in updates]
+        self._remember(landing.certified)
+        before = self.standing
+        after = advance(before, self.rules.run, body, listed, self.roster)
+        if after.head != landing.event.head:
+            raise WrongHead(f"the ledger's head of round {body.round} does not follow from its body")
+        self.effects.append(StopTraining())
+        own = self.identity.member in listed
+        self.effects.append(
+            Apply(before, after, body, landing.certified, own, dict(self.roster), landing.event.at)
+        )
+        self._begin_round(after, now)
+        return True
+
+    def _find_list(self, body: Body) -> CertifiedList | None:
+        """The list that ``body`` commits to, if it is known: signed here, or offered by somebody."""
+        assert self.standing is not None
+        if body.is_empty:
+            return CertifiedList(self.standing.trainers, ())
+        own = [] if self.round is None else [certified for _, certified in self.round.own.bodies.values()]
+        known = (certified for certified in own if certified.updates_root == body.updates_root)
+        return next(known, None) or self.lists.get(body.updates_root)
+
+    def _ask_for_list(self, landing: Landing, now: float) -> None:
+        if now < landing.asked_at + self.rules.timing.d0_s or self.round is None:
+            return
+        landing.asked_at = now
+        request = ListRequest(**self.round.header(), updates_root=landing.event.body.updates_root)
+        self.effects.append(Send(self.round.everyone, (self.identity.seal(request).raw,)))
+
+    def _fetch_landed(self, landing: Landing, updates: list[Update], now: float) -> None:
+        """Get the ciphertexts of a certified list: whoever trains may hold them."""
+        if now < landing.asked_at + self.rules.timing.d0_s or self.round is None:
+            return
+        landing.asked_at = now
+        for update in updates:
+            if update.blob_hash in landing.missing and update.blob_hash not in self.round.fetching:
+                holders = tuple(m for m in (update.member, *self.round.everyone) if m != self.identity.member)
+                self.round.fetching.add(update.blob_hash)
+                self.effects.append(
+                    Fetch(BlobRef(update.blob_hash, update.blob_size), tuple(dict.fromkeys(holders)))
+                )
+
+    def _begin_round(self, standing: Standing, now: float) -> None:
+        self.standing = standing
+        self.round = Round(self.identity, self.rules, standing, now)
+        self.round.book.held.update(self.held)
+        early, self.early = list(self.early), deque(maxlen=EARLY_MESSAGES_MAX)
+        for raw in early:
+            self._receive(raw, now)
+
+    def _applied(self, head: Hash) -> None:
+        self.ready_head = head
+        if self.standing is not None and self.standing.head == head:
+            self._train(self.standing)
+
+    def _train(self, standing: Standing) -> None:
+        """Step 1, unless this member is no trainer, or has trained in this round already (before a restart)."""
+        assert self.round is not None
+        member = self.identity.member
+        if self.round.own.update is not None or standing.trainer_key(member) != self.identity.address:
+            return
+        block = assigned_block(
+            member, standing.trainer_members, standing.head, standing.cursor, self.rules.run.block_samples
+        )
+        self.effects.append(Train(standing, block))
+
+    def _trained(self, done: TrainingDone, head: Hash, now: float) -> None:
+        self._hold(done.blob.hash)
+        if self.round is not None and self.round.standing.head == head:
+            self.round.announce(done, now)
+
+    # Messages
+
+    def _receive(self, raw: bytes, now: float) -> None:
+        try:
+            signed = open_envelope(raw, self.identity.domain, self.identity.recover)
+        except ProtocolError as error:
+            self._refuse(error)
+            return
+        message = signed.message
+        try:
+            if message.run != self.run:
+                raise ForeignRun(f"a message of run {message.run}, not of run {self.run}")
+            if isinstance(message, Digest | ListRequest | ListOffer):
+                self._check_known(signed)
+                self._service(signed)
+            elif self.round is not None and not self.round.book.knows(signed.id):
+                self._take(signed, raw, now)
+        except ProtocolError as error:
+            self._refuse(error, signed)
+
+    def _take(self, signed: Signed, raw: bytes, now: float) -> None:
+        assert self.round is not None and self.standing is not None
+        message = signed.message
+        if message.round > self.standing.round + 1:
+            self._check_known(signed)
+            self.early.append(raw)
+            self.effects.append(LookAtLedger())
+            return
+        if message.round <= self.standing.round:
+            return  # of a round that is over: it came late, and changes nothing any more
+        self.round.take(signed, now)
+
+    def _check_known(self, signed: Signed) -> None:
+        """Raise unless a key signed that takes part in the run now."""
+        keys = set(self.roster.values())
+        if self.standing is not None:
+            keys |= {seat.key for seat in self.standing.seats}
+        if signed.signer not in keys:
+            raise BadSignature("not signed by a key that takes part in this run")
+
+    def _refuse(self, error: ProtocolError, signed: Signed | None = None) -> None:
+        facts: dict[str, str | int] = {"rule": type(error).__name__, "why": str(error)}
+        if signed is not None:
+            facts |= {
+                "kind": signed.message.kind,
+                "member": signed.message.member.hex(),
+                "signer": signed.signer.hex(),
+            }
+        self.effects.append(Note("refused", facts))
+
+    def _service(self, signed: Signed) -> None:
+        """Answer who knows less, learn from who knows more."""
+        message = signed.message
+        if isinstance(message, Digest):
+            self._answer_digest(message)
+        elif isinstance(message, ListRequest):
+            certified = self.lists.get(message.updates_root)
+            if certified is not None or self.standing is None or message.round <= self.standing.round:
+                self.effects.append(OfferList(message.member, message.round, message.updates_root))
+        elif isinstance(message, ListOffer):
+            wanted = self.landing is not None and self.landing.certified is None
+            if (
+                wanted
+                and self.landing is not None
+                and self.landing.event.body.updates_root == message.updates_root
+            ):
+                self.effects.append(FetchList(BlobRef(message.blob_hash, message.blob_size), message.member))
+
+    def _answer_digest(self, digest: Digest) -> None:
+        if self.standing is None or self.round is None:
+            return
+        if digest.round > self.standing.round + 1:
+            self.effects.append(LookAtLedger())
+        if digest.previous_head != self.standing.head:
+            return
+        names = {digest.known[at : at + 8] for at in range(0, len(digest.known), 8)}
+        lacking = [signed.raw for signed in self.round.book.objects() if signed.id[:8] not in names]
+        if lacking:
+            self.effects.append(Send((digest.member,), tuple(lacking[:OBJECTS_PER_PACKET_MAX])))
+
+    def _gossip(self, peers: tuple[MemberId, ...], now: float) -> None:
+        if self.round is None:
+            return
+        known = b"".join(signed.id[:8] for signed in self.round.book.objects())
+        digest = Digest(**self.round.header(), known=known)
+        self.effects.append(Send(peers, (self.identity.seal(digest).raw,)))
+        self.round.fetch_missing()
+
+    # Blobs, payloads, lists
+
+    def _hold(self, blob: Hash) -> None:
+        self.held[blob] = None
+        if len(self.held) > BLOBS_REMEMBERED:
+            del self.held[next(iter(self.held))]
+        if self.round is not None:
+            self.round.fetching.discard(blob)
+            self.round.book.hold(blob)
+
+    def _opened(self, update: Hash, error: str | None) -> None:
+        if self.round is None or update not in self.round.opening:
+            return
+        self.round.opening.discard(update)
+        self.round.book.opened[update] = error
+        if error is not None:
+            signed = self.round.book.updates[update]
+            facts: dict[str, str | int] = {"rule": error.partition(":")[0], "why": error, "kind": "update"}
+            facts |= {"member": signed.message.member.hex(), "signer": signed.signer.hex()}
+            self.effects.append(Note("refused", facts))
+
+    def _list_arrived(self, certified: CertifiedList) -> None:
+        """Take a list that somebody offered, if it is the one that the landed certificate commits to."""
+        if self.landing is None or self.landing.certified is not None:
+            return
+        try:
+            check_list(certified, self.landing.event.body)
+        except ProtocolError as error:
+            self._refuse(error)
+            return
+        self.landing.certified = certified
+        self._remember(certified)
+
+    def _remember(self, certified: CertifiedList) -> None:
+        self.lists[certified.updates_root] = certified
+        while len(self.lists) > LISTS_KEPT:
+            self.lists.pop(next(iter(self.lists)))
+
+
+def decode_update(raw: bytes) -> Update:
+    """The Update in an envelope of a certified list."""
+    envelope = decode_canonical(raw, Envelope)
+    message = decode_body(envelope.kind, envelope.body)
+    assert isinstance(message, Update)
+    return message

@@ -1,0 +1,88 @@
+"""How what the engine persists becomes the bytes of log entries, and back."""
+
+import msgspec
+
+from distrai.peer.engine import Checkpoint
+from distrai.peer.events import Apply, Persist
+from distrai.protocol.body import Body
+from distrai.protocol.lists import CertifiedList, Trainer
+from distrai.protocol.ledger_events import Position
+from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
+from distrai.protocol.standing import ListedRound, Seat, Standing
+
+OWN = "own"
+"""Kind of the log entries that hold an own message."""
+APPLIED = "applied"
+"""Kind of the log entries that hold a checkpoint."""
+
+
+class _Own(msgspec.Struct, frozen=True, array_like=True):
+    raw: bytes
+    secret: bytes
+    body: Body | None
+    listed: CertifiedList | None
+
+
+class _Checkpoint(msgspec.Struct, frozen=True, array_like=True):
+    run: int
+    round: int
+    head: Hash
+    state_root: Hash
+    seats: tuple[tuple[MemberId, Address, int], ...]
+    trainers: tuple[Trainer, ...]
+    cursor: int
+    recent: tuple[tuple[int, tuple[MemberId, ...]], ...]
+    roster: tuple[tuple[MemberId, Address], ...]
+    at: tuple[int, int, Hash]
+
+
+class CertificateRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A certificate as it is published: the body, and the signatures that the ledger accepted."""
+
+    body: Body
+    signatures: tuple[SignatureBytes, ...]
+
+
+def encode_own(record: Persist) -> bytes:
+    """The data of an ``own`` entry."""
+    return msgspec.msgpack.encode(_Own(record.raw, record.secret, record.body, record.listed))
+
+
+def decode_own(data: bytes, head: Hash, round_number: int) -> Persist:
+    """The record of an ``own`` entry."""
+    own = msgspec.msgpack.decode(data, type=_Own)
+    return Persist(head, round_number, own.raw, own.secret, own.body, own.listed)
+
+
+def encode_checkpoint(apply: Apply) -> bytes:
+    """The data of an ``applied`` entry."""
+    now = apply.standing
+    record = _Checkpoint(
+        run=now.run,
+        round=now.round,
+        head=now.head,
+        state_root=now.state_root,
+        seats=tuple((seat.member, seat.key, seat.since) for seat in now.seats),
+        trainers=now.trainers,
+        cursor=now.cursor,
+        recent=tuple((listed.round, tuple(sorted(listed.members))) for listed in now.recent),
+        roster=tuple(sorted(apply.roster.items())),
+        at=(apply.at.block_number, apply.at.log_index, apply.at.block_hash),
+    )
+    return msgspec.msgpack.encode(record)
+
+
+def decode_checkpoint(data: bytes) -> tuple[Checkpoint, Position]:
+    """The checkpoint of an ``applied`` entry, and the ledger position from which to go on."""
+    record = msgspec.msgpack.decode(data, type=_Checkpoint)
+    standing = Standing(
+        run=record.run,
+        round=record.round,
+        head=record.head,
+        state_root=record.state_root,
+        seats=tuple(Seat(*seat) for seat in record.seats),
+        trainers=record.trainers,
+        cursor=record.cursor,
+        recent=tuple(ListedRound(number, frozenset(members)) for number, members in record.recent),
+    )
+    return Checkpoint(standing, dict(record.roster)), Position(*record.at)

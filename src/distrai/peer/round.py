@@ -1,0 +1,443 @@
+"""One round, from the head it follows to the certificate: steps 1 to 8 of the rules, as conditions on what is known.
+
+Every step asks "is it time, and has it not been done?", so steps may be tried after any event, in any order, and again
+after a crash. What a step has decided is persisted before it is sent.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from distrai.peer.book import RoundBook
+from distrai.peer.events import Effect, Evaluate, Fetch, Note, Open, Persist, Send, Submit, TrainingDone
+from distrai.peer.identity import Identity, Timing
+from distrai.protocol.assignment import proposer
+from distrai.protocol.blobs import BlobRef
+from distrai.protocol.body import Body, check_body
+from distrai.protocol.canonical import decode_canonical, encode_canonical
+from distrai.protocol.checks import WorkRules
+from distrai.protocol.cipher import binding, key_hash
+from distrai.protocol.errors import ProtocolError
+from distrai.protocol.lists import CertifiedList, root_of_trainers
+from distrai.protocol.messages import (
+    UPDATE_VERSION,
+    BodySignature,
+    Have,
+    Key,
+    Message,
+    Proposal,
+    Signed,
+    Update,
+)
+from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
+from distrai.protocol.standing import RunRules, Standing, check_succession, drops
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the recipe fixes about a round."""
+
+    run: RunRules
+    work: WorkRules
+    timing: Timing
+    min_updates: int
+
+
+@dataclass
+class Own:
+    """What this peer has said in the round; restored from disk after a crash."""
+
+    update: Signed | None = None
+    secret: bytes = b""
+    have: Signed | None = None
+    key: Signed | None = None
+    proposed: set[int] = field(default_factory=set)
+    bodies: dict[Hash, tuple[Body, CertifiedList]] = field(default_factory=dict)
+
+
+class Round:
+    """The round that follows ``standing``, seen by one member."""
+
+    def __init__(self, identity: Identity, rules: Rules, standing: Standing, now: float) -> None:
+        self.identity = identity
+        self.rules = rules
+        self.standing = standing
+        self.book = RoundBook(standing, rules.work)
+        self.own = Own()
+        self.began_at = now
+        self.all_seats_held_at: float | None = None
+        self.quorum_at: float | None = None
+        self.required_since: dict[Hash, float] = {}
+        self.opening: set[Hash] = set()
+        self.fetching: set[Hash] = set()
+        self.evaluating: set[Hash] = set()
+        self.states: dict[Hash, Hash] = {}
+        self.submitted_at: dict[Hash, float] = {}
+        self.complete_at: dict[Hash, float] = {}
+        self.effects: list[Effect] = []
+
+    # Small questions
+
+    @property
+    def member(self) -> MemberId:
+        """The own member id."""
+        return self.identity.member
+
+    @property
+    def is_seat(self) -> bool:
+        """Whether this peer attests in this round."""
+        return self.standing.seat_key(self.member) == self.identity.address
+
+    @property
+    def everyone(self) -> tuple[MemberId, ...]:
+        """All others that take part in the round."""
+        members = {*self.standing.seat_members, *self.standing.trainer_members} - {self.member}
+        return tuple(sorted(members))
+
+    def settled_at(self) -> float | None:
+        """When proposals begin, or None as long as fewer than two thirds have spoken."""
+        return None if self.quorum_at is None else self.quorum_at + self.rules.timing.settle_s
+
+    def attempt(self, now: float) -> int:
+        """The own attempt; 0 before settling too."""
+        settled = self.settled_at()
+        if settled is None or now < settled:
+            return 0
+        return self.rules.timing.attempt_at(now - settled)[0]
+
+    def header(self) -> dict[str, Any]:
+        """The fields that every own message of this round begins with."""
+        return {
+            "run": self.standing.run,
+            "round": self.standing.round + 1,
+            "previous_head": self.standing.head,
+            "member": self.member,
+        }
+
+    # Doing things
+
+    def _say(self, message: Message, to: tuple[MemberId, ...], **persisted: object) -> Signed:
+        """Sign, keep, persist and send an own message."""
+        signed = self.identity.seal(message)
+        self.effects.append(Persist(self.standing.head, message.round, signed.raw, **persisted))  # type: ignore[arg-type]
+        blob = None
+        if isinstance(message, Update):
+            blob = BlobRef(message.blob_hash, message.blob_size)
+        self.effects.append(Send(to, (signed.raw,), blob))
+        return signed
+
+    def _keep(self, signed: Signed, now: float) -> None:
+        """Take an own message into the book, as everybody else does."""
+        if not self.book.knows(signed.id):
+            self.book.add(signed, now, self.attempt(now))
+
+    def take(self, signed: Signed, now: float) -> None:
+        """Keep a received message, or raise the ProtocolError that refuses it."""
+        self.book.add(signed, now, self.attempt(now))
+        if isinstance(signed.message, Update):
+            if len(self.book.updates_of(signed.message.member)) > 1:
+                self._note_equivocation(signed)
+            self.fetch(signed.message)
+        if isinstance(signed.message, Have) and signed.message.member in self.book.second_haves:
+            self._note_equivocation(signed)
+
+    def _note_equivocation(self, signed: Signed) -> None:
+        facts: dict[str, str | int] = {"rule": "Equivocation", "member": signed.message.member.hex()}
+        self.effects.append(
+            Note("equivocation", {**facts, "kind": signed.message.kind, "id": signed.id.hex()})
+        )
+
+    def fetch(self, update: Update) -> None:
+        """Get the ciphertext of ``update`` from its author or from who says that it holds it."""
+        if update.blob_hash in self.book.held or update.blob_hash in self.fetching:
+            return
+        names = self.book.author_of_blob(update.blob_hash)
+        holders = [
+            member
+            for member, have in sorted(self.book.haves.items())
+            if any(name in have.message.updates for name in names)  # type: ignore[attr-defined]
+        ]
+        others = [member for member in (update.member, *holders) if member != self.member]
+        if others:
+            self.fetching.add(update.blob_hash)
+            self.effects.append(
+                Fetch(BlobRef(update.blob_hash, update.blob_size), tuple(dict.fromkeys(others)))
+            )
+
+    def fetch_missing(self) -> None:
+        """Try again for every ciphertext that is not held."""
+        for signed in self.book.updates.values():
+            assert isinstance(signed.message, Update)
+            self.fetch(signed.message)
+
+    # Step 1: train, seal, announce
+
+    def announce(self, done: TrainingDone, now: float) -> None:
+        """Sign the own update and tell everybody, unless it is too late to count."""
+        if self.own.update is not None or self.quorum_at is not None:
+            return
+        head = self.header()
+        bound = binding(self.standing.run, self.standing.round + 1, self.standing.head, self.member)
+        update = Update(
+            **head,  # type: ignore[arg-type]
+            version=UPDATE_VERSION,
+            base_round=self.standing.round,
+            base_state_root=self.standing.state_root,
+            fragment=0,
+            tau=0,
+            inner_steps=done.inner_steps,
+            tokens=done.tokens,
+            codec=self.rules.work.codec,
+            blob_hash=done.blob.hash,
+            blob_size=done.blob.size,
+            key_hash=key_hash(done.key, bound),
+            trace_root=ZERO_HASH,
+        )
+        self.own.update = self._say(update, self.everyone, secret=done.key)
+        self.own.secret = done.key
+        self._keep(self.own.update, now)
+        self.book.hold(done.blob.hash)
+
+    # The steps that conditions drive
+
+    def progress(self, now: float) -> list[Effect]:
+        """Do whatever it is time for; returns the effects since the last call."""
+        self._watch(now)
+        if self.is_seat:
+            self._cut(now)
+        self._reveal(now)
+        self._open()
+        if self.is_seat:
+            self._agree_at_once(now)
+            self._propose(now)
+            self._consider_proposals(now)
+            self._submit(now)
+        effects, self.effects = self.effects, []
+        return effects
+
+    def _watch(self, now: float) -> None:
+        """Remember when things became so: the rules count from there."""
+        held = self.book.first_held
+        if self.all_seats_held_at is None and all(member in held for member in self.standing.seat_members):
+            self.all_seats_held_at = now
+        if self.quorum_at is None and self.book.has_quorum_of_haves():
+            self.quorum_at = now
+        if self.quorum_at is not None:
+            required = set(self.book.required())
+            self.required_since = {name: self.required_since.get(name, now) for name in required}
+
+    def cut_at(self) -> float | None:
+        """When to send the Have, as far as it is known now; None: only ``hard_s`` after the head."""
+        timing = self.rules.timing
+        times = [self.began_at + timing.hard_s]
+        held = self.book.first_held
+        if self.all_seats_held_at is not None:
+            everybody = all(member in held for member in self.standing.trainer_members)
+            times.append(self.all_seats_held_at + (0 if everybody else timing.all_seats_wait_s))
+        if len(held) >= self.standing.quorum:
+            times.append(self.began_at + timing.cut_s)
+        if self.quorum_at is not None:
+            times.append(self.quorum_at + timing.join_cut_s)
+        return min(times)
+
+    def _cut(self, now: float) -> None:
+        """Step 2: say once which updates are held."""
+        cut_at = self.cut_at()
+        if self.own.have is not None or cut_at is None or now < cut_at:
+            return
+        have = Have(**self.header(), updates=tuple(sorted(self.book.first_held.values())))  # type: ignore[arg-type]
+        self.own.have = self._say(have, self.everyone)
+        self._keep(self.own.have, now)
+        self._watch(now)
+
+    def _reveal(self, now: float) -> None:
+        """Step 3: once two thirds have spoken nobody can get in any more, so nobody can copy."""
+        if self.quorum_at is None or self.own.update is None or self.own.key is not None:
+            return
+        key = Key(**self.header(), update=self.own.update.id, key=self.own.secret)  # type: ignore[arg-type]
+        self.own.key = self._say(key, self.everyone)
+        self._keep(self.own.key, now)
+
+    def _open(self) -> None:
+        """Decrypt and check what two thirds hold and whose key is known."""
+        if self.quorum_at is None:
+            return
+        for name in self.book.candidates():
+            update = self.book.updates[name].message
+            assert isinstance(update, Update)
+            if name in self.book.opened or name in self.opening or name not in self.book.keys:
+                continue
+            if update.blob_hash not in self.book.held:
+                self.fetch(update)
+                continue
+            key = self.book.keys[name].message
+            assert isinstance(key, Key)
+            self.opening.add(name)
+            self.effects.append(Open(name, update, key.key))
+
+    def _state_of(self, certified: CertifiedList) -> Hash | None:
+        """The state root that a list leads to, or None while it is being computed."""
+        if not certified.entries:
+            return self.standing.state_root
+        root = certified.updates_root
+        if root not in self.states and root not in self.evaluating:
+            self.evaluating.add(root)
+            self.effects.append(Evaluate(self.standing, certified))
+        return self.states.get(root)
+
+    def _body(self, certified: CertifiedList) -> Body | None:
+        """The body that a list leads to, or None while its state is being computed."""
+        state_root = self._state_of(certified)
+        if state_root is None:
+            return None
+        return Body(
+            run=self.standing.run,
+            round=self.standing.round + 1,
+            previous_head=self.standing.head,
+            updates_root=certified.updates_root,
+            state_root=state_root,
+            trainers_root=root_of_trainers(self.standing.trainers),
+            drops=drops(self.standing, self.rules.run),
+        )
+
+    def _sign(self, body: Body, certified: CertifiedList, now: float) -> None:
+        """Attest a body; its whole list is persisted first, else it may land and be known to nobody."""
+        if body.id in self.own.bodies:
+            return
+        self.own.bodies[body.id] = (body, certified)
+        message = BodySignature(**self.header(), body_id=body.id)  # type: ignore[arg-type]
+        self._keep(self._say(message, self.everyone, body=body, listed=certified), now)
+
+    def _agree_at_once(self, now: float) -> None:
+        """Step 5, the fast path: everybody has spoken and everything named is open, so all compute the same list."""
+        if len(self.book.haves) < len(self.standing.seats) or self.book.second_haves:
+            return
+        candidates = self.book.candidates()
+        if any(name not in self.book.opened for name in candidates):
+            return
+        allowed = self.book.allowed()
+        if len(allowed) < max(1, self.rules.min_updates):
+            return
+        certified = self.book.certified_list(allowed)
+        body = self._body(certified)
+        if body is not None:
+            self._sign(body, certified, now)
+
+    def _propose(self, now: float) -> None:
+        """Step 6: in the own attempt, propose the allowed list, once."""
+        settled = self.settled_at()
+        if settled is None or now < settled:
+            return
+        attempt = self.attempt(now)
+        turn = proposer(self.standing.seat_members, self.standing.round + 1, attempt)
+        if turn != self.member or attempt in self.own.proposed:
+            return
+        updates = self.book.allowed()
+        if len(updates) < max(1, self.rules.min_updates):
+            if attempt == 0 or len(self.book.required()) >= self.rules.min_updates:
+                return
+            updates = []
+        certified = self.book.certified_list(updates)
+        body = self._body(certified)
+        if body is None:
+            return
+        self.own.proposed.add(attempt)
+        haves = tuple(have.id for _, have in sorted(self.book.haves.items()))
+        keys = tuple(self.book.keys[name].id for name in updates)
+        content = {"updates": tuple(updates), "haves": haves, "keys": keys}
+        raw_body = encode_canonical(body)
+        proposal = Proposal(**self.header(), attempt=attempt, body=raw_body, **content)  # type: ignore[arg-type]
+        self._keep(self._say(proposal, self.everyone), now)
+
+    def _consider_proposals(self, now: float) -> None:
+        """Step 7: sign what omits nothing that two thirds hold and leads where this peer arrives too."""
+        settled = self.settled_at()
+        if settled is None or now < settled:
+            return
+        for signed in list(self.book.proposals.values()):
+            proposal = signed.message
+            assert isinstance(proposal, Proposal)
+            if self._may_sign(proposal, self.book.received_at[signed.id], now):
+                self._sign_proposal(signed, proposal, now)
+
+    def _may_sign(self, proposal: Proposal, received_at: float, now: float) -> bool:
+        """Whether the list is within what is allowed, and omits nothing required since long enough before."""
+        settled, timing = self.settled_at(), self.rules.timing
+        assert settled is not None
+        listed = set(proposal.updates)
+        own_attempt = self.attempt(now)
+        if not listed <= set(self.book.allowed()) or self.book.in_order(list(listed)) != list(
+            proposal.updates
+        ):
+            return False
+        if not listed:
+            return own_attempt >= 1 and len(self.book.required()) < self.rules.min_updates
+        if len(listed) < self.rules.min_updates:
+            return False
+        attempt = min(proposal.attempt, own_attempt)
+        since = max(received_at, settled + timing.attempt_start(attempt)) - timing.delay_s(attempt)
+        return all(name in listed for name, at in self.required_since.items() if at < since)
+
+    def _sign_proposal(self, signed: Signed, proposal: Proposal, now: float) -> None:
+        try:
+            body = decode_canonical(proposal.body, Body)
+            check_body(body)
+            check_succession(self.standing, self.rules.run, body)
+        except ProtocolError as error:
+            self.refuse(signed, error)
+            del self.book.proposals[proposal.member, proposal.attempt]
+            return
+        certified = self.book.certified_list(list(proposal.updates))
+        own_body = self._body(certified)
+        if own_body is not None and own_body == body:
+            self._sign(body, certified, now)
+
+    def refuse(self, signed: Signed, error: ProtocolError) -> None:
+        """Log which rule a message broke, and whose it is."""
+        facts: dict[str, str | int] = {
+            "rule": type(error).__name__,
+            "why": str(error),
+            "kind": signed.message.kind,
+        }
+        facts |= {"member": signed.message.member.hex(), "signer": signed.signer.hex()}
+        self.effects.append(Note("refused", facts))
+
+    # Step 8: certify
+
+    def rank(self) -> int:
+        """How many seats submit before this one."""
+        seats = self.standing.seat_members
+        return (seats.index(self.member) - self.standing.round - 1) % len(seats)
+
+    def _submit(self, now: float) -> None:
+        """Send a full certificate to the ledger, staggered by rank, again and again until a head is seen."""
+        for body_id, (body, _) in self.own.bodies.items():
+            by_member = self.book.signatures.get(body_id, {})
+            if len(by_member) < self.standing.quorum:
+                continue
+            first = self.complete_at.setdefault(body_id, now)
+            due = self.submit_at(body_id, first)
+            if now < due:
+                continue
+            self.submitted_at[body_id] = now
+            ordered = sorted(by_member.values(), key=lambda item: item.signer)
+            self.effects.append(Submit(body, tuple(item.envelope.signature for item in ordered)))
+
+    def submit_at(self, body_id: Hash, complete_at: float) -> float:
+        """When to submit (again)."""
+        timing = self.rules.timing
+        if body_id in self.submitted_at:
+            return self.submitted_at[body_id] + len(self.standing.seats) * timing.d0_s
+        return complete_at + self.rank() * timing.d0_s
+
+    def wake_at(self, now: float) -> float:
+        """The next time at which a condition may become true by itself."""
+        times = [now + self.rules.timing.hard_s]
+        cut_at = self.cut_at()
+        if self.own.have is None and cut_at is not None:
+            times.append(cut_at)
+        settled = self.settled_at()
+        if settled is not None:
+            times.append(settled)
+            times.append(settled + self.rules.timing.attempt_at(max(0.0, now - settled))[2])
+        times += [self.submit_at(body_id, at) for body_id, at in self.complete_at.items()]
+        return min(time for time in times if time > now)

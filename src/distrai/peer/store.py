@@ -1,0 +1,160 @@
+"""A peer's home on disk: event log, blobs, states, private state, and what an archive publishes.
+
+``home/`` holds ``peer.sqlite`` (the event log), ``blobs/``, ``states/`` (the common state after a round), ``private/``
+(what only this peer has: error feedback and a kept inner optimiser, by the head they belong to) and ``public/``
+(certificates and lists by round, for whoever wants to replay the run).
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from distrai.network.store import BlobStore
+from distrai.peer.engine import Checkpoint
+from distrai.peer.events import Apply, Persist
+from distrai.peer.log import EventLog
+from distrai.peer.records import (
+    APPLIED,
+    OWN,
+    CertificateRecord,
+    decode_checkpoint,
+    decode_own,
+    encode_checkpoint,
+    encode_own,
+)
+from distrai.protocol.blobs import BlobRef
+from distrai.protocol.body import Body
+from distrai.protocol.ledger_events import Position
+from distrai.protocol.lists import CertifiedList
+from distrai.protocol.primitives import Hash
+
+STATES_KEPT = 3
+"""States after the newest rounds that stay on disk."""
+ROUNDS_OF_BLOBS_KEPT = 8
+"""Rounds whose ciphertexts and lists a peer that is no archive keeps."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash it is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@dataclass(frozen=True)
+class PublicFolder:
+    """Certificates and lists by round: with the blobs, all that a replay reads."""
+
+    path: Path
+
+    def certificate_path(self, round_number: int) -> Path:
+        """Where the certificate of a round is."""
+        return self.path / "certificates" / f"{round_number:08d}.msgpack"
+
+    def list_path(self, round_number: int) -> Path:
+        """Where the list of a round is."""
+        return self.path / "lists" / f"{round_number:08d}.msgpack"
+
+
+class PeerStore:
+    """Everything that one peer keeps."""
+
+    def __init__(self, home: Path, *, archive: bool) -> None:
+        """Open or make the home. Raises DamagedLog."""
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.home = home
+        self.archive = archive
+        self.log = EventLog(home / "peer.sqlite")
+        self.blobs = BlobStore(home / "blobs")
+        self.public = PublicFolder(home / "public")
+
+    def close(self) -> None:
+        """Close the log."""
+        self.log.close()
+
+    # What the engine persists
+
+    def persist(self, record: Persist) -> None:
+        """Make an own message durable."""
+        self.log.append(OWN, record.round, record.head, encode_own(record))
+
+    def own_records(self, head: Hash) -> Iterator[Persist]:
+        """The own messages of the round that follows ``head``."""
+        return (decode_own(entry.data, Hash(entry.head), entry.round) for entry in self.log.entries(OWN, head))
+
+    def checkpoint(self) -> tuple[Checkpoint, Position] | None:
+        """The newest applied head, or None before the first."""
+        entry = self.log.last(APPLIED)
+        return None if entry is None else decode_checkpoint(entry.data)
+
+    def recent_updates(self) -> Iterator[CertifiedList]:
+        """The lists of the newest rounds."""
+        for path in sorted((self.public.path / "lists").glob("*.msgpack"))[-ROUNDS_OF_BLOBS_KEPT:]:
+            yield msgspec.msgpack.decode(path.read_bytes(), type=CertifiedList)
+
+    # What follows a certificate
+
+    def save_applied(self, apply: Apply, state: bytes, private: bytes) -> None:
+        """Make a head durable: its state, the private state that goes with it, its list, and last the checkpoint."""
+        standing = apply.standing
+        write_atomically(self.public.list_path(standing.round), apply.certified.to_bytes())
+        if not apply.body.is_empty:
+            write_atomically(self.state_path(standing.round), state)
+        write_atomically(self.private_path(standing.head), private)
+        self.log.append(APPLIED, standing.round, standing.head, encode_checkpoint(apply))
+        self._prune(standing.round, standing.head, apply.before.head)
+
+    def save_certificate(self, body: Body, record: CertificateRecord) -> None:
+        """Publish a certificate (an archive does)."""
+        write_atomically(self.public.certificate_path(body.round), msgspec.msgpack.encode(record))
+
+    def state_path(self, round_number: int) -> Path:
+        """The file of the state after a round."""
+        return self.home / "states" / f"{round_number:08d}.bin"
+
+    def newest_state(self, root_round: int) -> Path | None:
+        """The newest state that is not after ``root_round`` (empty rounds leave the one before)."""
+        paths = sorted((self.home / "states").glob("*.bin"))
+        return next((path for path in reversed(paths) if int(path.stem) <= root_round), None)
+
+    def private_path(self, head: Hash) -> Path:
+        """The file of the private state that goes with a head."""
+        return self.home / "private" / f"{head.hex()}.bin"
+
+    def trained_path(self, head: Hash) -> Path:
+        """The file of the private state after training from a head, before its certificate."""
+        return self.home / "private" / f"{head.hex()}.trained.bin"
+
+    def list_bytes(self, round_number: int) -> bytes | None:
+        """The list of a round, if it is kept."""
+        path = self.public.list_path(round_number)
+        return path.read_bytes() if path.exists() else None
+
+    def _prune(self, round_number: int, head: Hash, previous: Hash) -> None:
+        """Forget what nobody will ask for: old states and private states; old ciphertexts unless this is an archive."""
+        for path in sorted((self.home / "states").glob("*.bin"))[:-STATES_KEPT]:
+            path.unlink()
+        keep = {self.private_path(head), self.private_path(previous), self.trained_path(previous)}
+        for path in (self.home / "private").iterdir():
+            if path not in keep:
+                path.unlink()
+        if not self.archive:
+            self._prune_round(round_number - ROUNDS_OF_BLOBS_KEPT)
+
+    def _prune_round(self, round_number: int) -> None:
+        from distrai.peer.engine import decode_update
+
+        data = self.list_bytes(round_number)
+        if data is None:
+            return
+        for entry in msgspec.msgpack.decode(data, type=CertifiedList).entries:
+            update = decode_update(entry.update)
+            self.blobs.delete(BlobRef(update.blob_hash, update.blob_size))
+        self.public.list_path(round_number).unlink()

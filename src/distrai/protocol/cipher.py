@@ -1,0 +1,69 @@
+"""Sealing an update: nobody can read, and so nobody can copy, what is still only announced.
+
+ChaCha20-Poly1305, one fresh key per update, chunk by chunk: each 1 MiB chunk of the ciphertext opens by itself, so memory
+stays bounded by a chunk. A chunk's associated data says whose it is, for which round, its index and whether it is the
+last; key hash and associated data bind the same, so the ciphertext of another cannot be announced as one's own.
+"""
+
+from collections.abc import Iterator
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from distrai.protocol.blobs import CHUNK_SIZE
+from distrai.protocol.errors import CannotOpen, WrongKey
+from distrai.protocol.keccak import tagged_hash
+from distrai.protocol.primitives import Hash, MemberId
+
+KEY_SIZE = 32
+TAG_SIZE = 16
+_PLAIN_CHUNK = CHUNK_SIZE - TAG_SIZE
+
+
+def binding(run: int, round_number: int, previous_head: Hash, member: MemberId) -> bytes:
+    """What a sealed update is bound to."""
+    return run.to_bytes(8, "big") + round_number.to_bytes(8, "big") + previous_head + member
+
+
+def key_hash(key: bytes, bound: bytes) -> Hash:
+    """The commitment to ``key`` that the update carries."""
+    return tagged_hash("key-hash", key + bound)
+
+
+def check_key(key: bytes, bound: bytes, expected: Hash) -> None:
+    """Raise WrongKey unless ``key`` is the one that was committed to."""
+    if len(key) != KEY_SIZE or key_hash(key, bound) != expected:
+        raise WrongKey("the revealed key is not the one that the update committed to")
+
+
+def sealed_size(size: int) -> int:
+    """Bytes of the ciphertext of ``size`` bytes (at least one)."""
+    return size + TAG_SIZE * -(-size // _PLAIN_CHUNK)
+
+
+def _parts(data: bytes | memoryview, width: int) -> Iterator[tuple[bytes, bytes, memoryview]]:
+    """Cut ``data``; with each part its nonce and the position that its associated data carries."""
+    view = memoryview(data)
+    count = -(-len(view) // width)
+    for index in range(count):
+        position = index.to_bytes(8, "big")
+        last = b"\x01" if index == count - 1 else b"\x00"
+        yield bytes(4) + position, position + last, view[index * width : (index + 1) * width]
+
+
+def seal(payload: bytes | memoryview, key: bytes, bound: bytes) -> bytes:
+    """Encrypt a payload of at least one byte. ``key`` must never be used for another payload."""
+    assert len(payload) > 0
+    cipher = ChaCha20Poly1305(key)
+    parts = _parts(payload, _PLAIN_CHUNK)
+    return b"".join(cipher.encrypt(nonce, part, bound + where) for nonce, where, part in parts)
+
+
+def unseal(sealed: bytes | memoryview, key: bytes, bound: bytes) -> bytes:
+    """Decrypt. Raises CannotOpen if a byte was changed or the ciphertext was made for something else."""
+    cipher = ChaCha20Poly1305(key)
+    try:
+        parts = _parts(sealed, CHUNK_SIZE)
+        return b"".join(cipher.decrypt(nonce, part, bound + where) for nonce, where, part in parts)
+    except (InvalidTag, ValueError) as error:
+        raise CannotOpen("the key does not open this ciphertext for this member and round") from error

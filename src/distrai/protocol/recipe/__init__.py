@@ -1,0 +1,36 @@
+"""Recipes: all that a run needs, read strictly, and resolved to the bytes whose hash is on the ledger."""
+
+from distrai.protocol.recipe.reading import RecipeError
+from distrai.protocol.recipe.resolved import ResolvedRecipe, TensorLayout, parse_recipe, recipe_bytes
+from distrai.protocol.recipe.rules import stall_seconds_min
+from distrai.protocol.recipe.sections import (
+    AlgorithmSection,
+    DataSection,
+    EvaluationSection,
+    LimitsSection,
+    MembershipSection,
+    ModelSection,
+    Recipe,
+    RoundsSection,
+    TrainingSection,
+    to_mapping,
+)
+
+__all__ = [
+    "AlgorithmSection",
+    "DataSection",
+    "EvaluationSection",
+    "LimitsSection",
+    "MembershipSection",
+    "ModelSection",
+    "Recipe",
+    "RecipeError",
+    "ResolvedRecipe",
+    "RoundsSection",
+    "TensorLayout",
+    "TrainingSection",
+    "parse_recipe",
+    "recipe_bytes",
+    "stall_seconds_min",
+    "to_mapping",
+]

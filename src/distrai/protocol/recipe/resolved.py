@@ -1,0 +1,180 @@
+"""The resolved recipe: a recipe with nothing left open, whose hash is on the ledger.
+
+Its canonical bytes are the JSON of the recipe (every setting of the algorithm written out, so that a preset
+may change later without changing an old run) and of what opening the run fixed: corpus, tokenizer, initial
+state, layout.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+from distrai.protocol.blobs import BlobRef, blob_ref
+from distrai.protocol.canonical import canonical_json, decode_canonical_json
+from distrai.protocol.errors import MessageTooLarge, NotCanonical
+from distrai.protocol.primitives import Hash
+from distrai.protocol.recipe.reading import Length, RecipeError, read, read_dataclass
+from distrai.protocol.recipe.rules import check_rules
+from distrai.protocol.recipe.sections import Positive, Recipe, Text, to_mapping
+
+RESOLVED_BYTES_MAX = 4 << 20
+"""Longest resolved recipe that is read: room for tens of thousands of tensors."""
+
+TensorLayout = tuple[str, tuple[int, ...]]
+"""Name and shape of one exchanged tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Hex:
+    """A 32-byte hash as text: 0x and 64 lower-case digits."""
+
+    def check(self, value: str, path: str) -> None:
+        if not re.fullmatch(r"0x[0-9a-f]{64}", value):
+            raise RecipeError(
+                path, f"{value[:80]!r} is no hash", "write 0x and 64 lower-case hexadecimal digits"
+            )
+
+
+_HexHash = Annotated[str, _Hex()]
+_Shape = Annotated[tuple[Positive, ...], Length(0, 16)]
+_Layout = Annotated[tuple[tuple[Text, _Shape], ...], Length(1, 1 << 16)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Blob:
+    hash: _HexHash
+    size: Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State(_Blob):
+    root: _HexHash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What resolving adds, as it is in the JSON."""
+
+    corpus: _Blob
+    tokenizer_hash: _HexHash
+    initial_state: _State
+    layout: _Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedRecipe:
+    """A recipe that every peer reads alike.
+
+    Raises RecipeError if a setting of the algorithm is left to the preset, or if the layout is impossible.
+    """
+
+    recipe: Recipe
+    corpus: BlobRef
+    """The manifest of the data shards."""
+    tokenizer_hash: Hash
+    initial_state: BlobRef
+    """The state before round 1 (``Algorithm.state_bytes``)."""
+    initial_root: Hash
+    """The state root over those bytes."""
+    layout: tuple[TensorLayout, ...]
+    """The exchanged tensors, in the order of every payload and state."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self.recipe.algorithm):
+            if getattr(self.recipe.algorithm, item.name) is None:
+                hint = f'write out what preset "{self.recipe.algorithm.preset}" says'
+                raise RecipeError(f"algorithm.{item.name}", "missing in a resolved recipe", hint)
+        _check_layout(self.layout)
+
+    @property
+    def algorithm(self) -> Mapping[str, Any]:
+        """Every setting of the algorithm, without the name of the preset it came from."""
+        return self.recipe.algorithm.overrides
+
+    def to_bytes(self) -> bytes:
+        """The canonical JSON bytes."""
+        return canonical_json(to_mapping(self.recipe) | to_mapping(_facts(self)))
+
+    @property
+    def blob(self) -> BlobRef:
+        """Name and size of the canonical bytes; the hash is the recipe hash of the ledger."""
+        return blob_ref(self.to_bytes())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "ResolvedRecipe":
+        """Read canonical bytes.
+
+        Raises MessageTooLarge, MalformedMessage (no JSON), NotCanonical (another spelling) or RecipeError.
+        """
+        if len(data) > RESOLVED_BYTES_MAX:
+            raise MessageTooLarge(
+                f"a resolved recipe has at most {RESOLVED_BYTES_MAX} bytes, this one {len(data)}"
+            )
+        table = decode_canonical_json(data)
+        names = {item.name for item in fields(_Facts)}
+        facts, recipe = _split(table, names)
+        resolved = _join(parse_recipe(recipe), read_dataclass(_Facts, facts, ""))
+        if resolved.to_bytes() != data:
+            raise NotCanonical("this resolved recipe leaves out defaults or spells numbers in another way")
+        return resolved
+
+
+def parse_recipe(mapping: object) -> Recipe:
+    """A recipe from plain data (what is in a TOML file).
+
+    Raises RecipeError with the path of the key, what is wrong with it and what to write instead.
+    """
+    recipe = read_dataclass(Recipe, mapping, "")
+    check_rules(recipe)
+    return recipe
+
+
+def recipe_bytes(recipe: Recipe) -> bytes:
+    """The canonical JSON bytes of a recipe that is not resolved; ``parse_recipe`` reads them back."""
+    return canonical_json(to_mapping(recipe))
+
+
+def _split(table: object, names: set[str]) -> tuple[object, object]:
+    if not isinstance(table, dict):
+        return table, table
+    facts = {key: value for key, value in table.items() if key in names}
+    return facts, {key: value for key, value in table.items() if key not in names}
+
+
+def _facts(resolved: ResolvedRecipe) -> _Facts:
+    state = resolved.initial_state
+    return _Facts(
+        corpus=_Blob(hash=_hex(resolved.corpus.hash), size=resolved.corpus.size),
+        tokenizer_hash=_hex(resolved.tokenizer_hash),
+        initial_state=_State(hash=_hex(state.hash), size=state.size, root=_hex(resolved.initial_root)),
+        layout=resolved.layout,
+    )
+
+
+def _join(recipe: Recipe, facts: _Facts) -> ResolvedRecipe:
+    return ResolvedRecipe(
+        recipe=recipe,
+        corpus=BlobRef(_unhex(facts.corpus.hash), facts.corpus.size),
+        tokenizer_hash=_unhex(facts.tokenizer_hash),
+        initial_state=BlobRef(_unhex(facts.initial_state.hash), facts.initial_state.size),
+        initial_root=_unhex(facts.initial_state.root),
+        layout=facts.layout,
+    )
+
+
+def _check_layout(layout: tuple[TensorLayout, ...]) -> None:
+    read(_Layout, layout, "layout")
+    names = Counter(name for name, _ in layout)
+    name, times = names.most_common(1)[0]
+    if times > 1:
+        raise RecipeError("layout", f'tensor "{name}" is there {times} times', "name every tensor once")
+
+
+def _hex(value: Hash) -> str:
+    return "0x" + value.hex()
+
+
+def _unhex(text: str) -> Hash:
+    return Hash(bytes.fromhex(text[2:]))

@@ -1,0 +1,108 @@
+"""What the keys of a recipe must be to each other."""
+
+from collections.abc import Callable
+
+from distrai.protocol.recipe.reading import RecipeError
+from distrai.protocol.recipe.sections import DataSection, Recipe, RoundsSection
+
+BYTE_IDS = 256
+"""Ids of the built-in tokenizer."""
+SETTLE_D0 = 2.5
+"""The settle time as a multiple of D0."""
+ATTEMPTS_D0 = 8 / 3 * (1 + 1.5 + 1.5**2)
+"""The first three attempts as a multiple of D0: no roll call while proposers still have their turn."""
+
+
+def stall_seconds_min(rounds: RoundsSection) -> float:
+    """Seconds that a slow but healthy round may take: the hard cut, the settle time and three attempts."""
+    return rounds.hard_s + (SETTLE_D0 + ATTEMPTS_D0) * rounds.d0_s
+
+
+def check_rules(recipe: Recipe) -> None:
+    """Raises RecipeError for keys that contradict each other."""
+    for rule in _RULES:
+        rule(recipe)
+
+
+def _model_source(recipe: Recipe) -> None:
+    model = recipe.model
+    if model.source == "config":
+        if not isinstance(model.config.get("model_type"), str):
+            raise RecipeError(
+                "model.config.model_type", "missing", 'name a Hugging Face model type, like "granite"'
+            )
+        if model.path or model.revision:
+            key = "path" if model.path else "revision"
+            raise RecipeError(
+                f"model.{key}", "is for pretrained models", 'delete it, or set source = "pretrained"'
+            )
+        return
+    if not model.path:
+        raise RecipeError("model.path", "missing", "give the folder or the hub id of the pretrained model")
+    if model.config:
+        raise RecipeError(
+            "model.config", "a pretrained model brings its own", 'delete it, or set source = "config"'
+        )
+
+
+def _model_fits_data(recipe: Recipe) -> None:
+    config, data = recipe.model.config, recipe.data
+    positions = config.get("max_position_embeddings", data.context)
+    if not isinstance(positions, int) or positions < data.context:
+        path = "model.config.max_position_embeddings"
+        raise RecipeError(path, f"{positions} positions", f"use at least data.context = {data.context}")
+    ids = config.get("vocab_size", BYTE_IDS)
+    if not isinstance(ids, int) or (data.tokenizer == "bytes" and ids < BYTE_IDS):
+        hint = f"use {BYTE_IDS} for the tokenizer of bytes"
+        raise RecipeError("model.config.vocab_size", f"{ids} ids are not enough", hint)
+
+
+def _data_source(recipe: Recipe) -> None:
+    data = recipe.data
+    if data.source == "files":
+        if not data.globs:
+            raise RecipeError("data.globs", "missing", 'say which files, like ["texts/**/*.txt"]')
+        return
+    for key in ("globs", "held_out_fraction", "tuning_fraction"):
+        if getattr(data, key) != DataSection.__dataclass_fields__[key].default:
+            hint = 'delete it, or set source = "files"'
+            raise RecipeError(f"data.{key}", f'means nothing for source = "{data.source}"', hint)
+
+
+def _deadlines(recipe: Recipe) -> None:
+    rounds = recipe.rounds
+    if rounds.cut_s <= rounds.d0_s:
+        raise RecipeError("rounds.cut_s", f"{rounds.cut_s} s", f"use more than d0_s = {rounds.d0_s}")
+    if rounds.hard_s <= rounds.cut_s:
+        raise RecipeError("rounds.hard_s", f"{rounds.hard_s} s", f"use more than cut_s = {rounds.cut_s}")
+    least = max(stall_seconds_min(rounds), float(rounds.round_seconds_min))
+    if rounds.stall_seconds <= least:
+        problem = f"a healthy round may take {least:.1f} s"
+        raise RecipeError("rounds.stall_seconds", problem, f"use {int(least) + 1} or, better, twice that")
+
+
+def _seats(recipe: Recipe) -> None:
+    members = recipe.membership
+    if members.min_seats > members.peers:
+        hint = f"use at most peers = {members.peers}"
+        raise RecipeError("membership.min_seats", f"{members.min_seats} seats", hint)
+    if members.peers > members.max_seats:
+        hint = f"use at most max_seats = {members.max_seats}"
+        raise RecipeError("membership.peers", f"{members.peers} peers", hint)
+    if recipe.rounds.min_updates > members.min_seats:
+        hint = f"use at most membership.min_seats = {members.min_seats}, or rounds stay empty for ever"
+        raise RecipeError("rounds.min_updates", f"{recipe.rounds.min_updates} updates", hint)
+    share = members.roll_call_min
+    if share[0] > share[1]:
+        raise RecipeError(
+            "membership.roll_call_min", f"{share[0]}/{share[1]} of the seats", "use [1, 2] for half"
+        )
+
+
+_RULES: tuple[Callable[[Recipe], None], ...] = (
+    _model_source,
+    _model_fits_data,
+    _data_source,
+    _deadlines,
+    _seats,
+)

@@ -1,0 +1,1 @@
+"""The engine under virtual time and seeded faults."""

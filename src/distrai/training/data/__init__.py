@@ -1,0 +1,1 @@
+"""Data: corpora cut into content-addressed shards, their manifest, and the samples in them."""

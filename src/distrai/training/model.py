@@ -1,0 +1,201 @@
+"""The model: any causal language model of Hugging Face, and which of its parameters are trained and
+exchanged.
+
+Which parameters are trained is marked on the model (``requires_grad``) by ``build_model``; their order is
+that of ``named_parameters``, a tied weight comes once, under its first name.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distrai.algorithms.layout import Layout, TensorSpec
+from distrai.protocol.recipe import ModelSection
+from distrai.training.errors import (
+    BadModelConfig,
+    CannotLoadModel,
+    ContextTooLong,
+    NoSuchParameters,
+    UnknownModelType,
+    VocabularyTooSmall,
+    WrongTensors,
+)
+from distrai.training.huggingface import auto_config, auto_model, imported_cheaply
+
+_SPECIAL_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+"""A new model knows no special tokens unless its recipe names them (TOML has no null to deny them)."""
+
+_REFUSED_KEYS = frozenset({"auto_map", "quantization_config", "trust_remote_code", "torch_dtype", "dtype"})
+"""Keys that run code from elsewhere, or that the recipe says in another place."""
+
+
+def build_model(section: ModelSection, seed: int) -> nn.Module:
+    """The model of a recipe in fp32 on the CPU, its trainable parameters marked.
+
+    The same seed gives the same bits on one machine with one version of torch; elsewhere the initial state is
+    a snapshot to download. The random state of the caller is left alone. Raises UnknownModelType,
+    BadModelConfig, CannotLoadModel, NoSuchParameters.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = _pretrained(section) if section.source == "pretrained" else model_from_config(section.config)
+    mark_trainable(made, section.trainable)
+    return made
+
+
+def model_from_config(config: Mapping[str, object]) -> nn.Module:
+    """A new model from a Hugging Face configuration with ``model_type``; torch's generator draws the weights.
+
+    Raises UnknownModelType or BadModelConfig.
+    """
+    checked = _checked_config(config)
+    try:
+        model = imported_cheaply(lambda: auto_model().from_config(checked, dtype=torch.float32))
+    except Exception as error:  # whatever the code of that model trips over
+        raise BadModelConfig(
+            f"[model.config] makes no causal language model: {_first_line(error)}"
+        ) from error
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def mark_trainable(model: nn.Module, globs: Sequence[str]) -> Layout:
+    """Train exactly the parameters that match a glob, under any of the names of a tied one.
+
+    Raises NoSuchParameters for a glob that matches nothing.
+    """
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    every = [name for aliases in names.values() for name in aliases]
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in every):
+            near = ", ".join(difflib.get_close_matches(glob, every, 3, 0.0))
+            raise NoSuchParameters(f'[model] trainable: "{glob}" matches no parameter; some are: {near}')
+    for parameter in model.parameters():
+        aliases = names[id(parameter)]
+        parameter.requires_grad_(any(fnmatchcase(name, glob) for name in aliases for glob in globs))
+    return trainable_layout(model)
+
+
+def trainable_layout(model: nn.Module) -> Layout:
+    """Names and shapes of the trainable parameters, in the order of every payload and state."""
+    return Layout(tuple(TensorSpec(name, tuple(item.shape)) for name, item in _trainable(model)))
+
+
+def trainable_parameters(model: nn.Module) -> tuple[nn.Parameter, ...]:
+    """The trainable parameters themselves, in layout order."""
+    return tuple(item for _, item in _trainable(model))
+
+
+def read_trainable(model: nn.Module) -> tuple[Tensor, ...]:
+    """Copies of the trainable parameters, in layout order: fp32 on the CPU."""
+    return tuple(
+        item.detach().to("cpu", torch.float32, copy=True).contiguous() for item in trainable_parameters(model)
+    )
+
+
+def load_trainable(model: nn.Module, tensors: Sequence[Tensor]) -> None:
+    """Copy ``tensors`` (layout order, any device) into the trainable parameters.
+
+    Raises WrongTensors where number or shapes differ; nothing is changed then.
+    """
+    specs = trainable_layout(model).tensors
+    if len(tensors) != len(specs):
+        raise WrongTensors(f"the model has {len(specs)} trainable tensors, not {len(tensors)}")
+    for spec, tensor in zip(specs, tensors, strict=True):
+        if tuple(tensor.shape) != spec.shape:
+            raise WrongTensors(f"{spec.name} has shape {spec.shape}, not {tuple(tensor.shape)}")
+    with torch.no_grad():
+        for parameter, tensor in zip(trainable_parameters(model), tensors, strict=True):
+            parameter.copy_(tensor)
+
+
+def check_fits(model: nn.Module, vocabulary: int, context: int) -> None:
+    """Raise VocabularyTooSmall or ContextTooLong unless the model takes such samples."""
+    config: Any = model.config
+    if vocabulary > config.vocab_size:
+        raise VocabularyTooSmall(
+            f"the tokenizer has {vocabulary} ids, the model {config.vocab_size}; "
+            f"set vocab_size = {vocabulary} in [model.config] or choose another tokenizer"
+        )
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and context > positions:
+        raise ContextTooLong(
+            f"[data] context is {context}, but the model has {positions} positions; "
+            f"lower it, or raise max_position_embeddings in [model.config]"
+        )
+
+
+def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, item) for name, item in model.named_parameters() if item.requires_grad)
+
+
+def _checked_config(config: Mapping[str, object]) -> Any:
+    settings = {key: _plain(value) for key, value in config.items() if key != "model_type"}
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        raise BadModelConfig('[model.config] needs model_type, such as model_type = "granite"')
+    try:
+        default = auto_config().for_model(kind)
+    except (ValueError, KeyError):
+        raise UnknownModelType(
+            f'[model.config] model_type: "{kind}" is unknown; {_similar_type(kind)}'
+        ) from None
+    known = {*default.to_dict(), *default.attribute_map} - _REFUSED_KEYS
+    for key in settings:
+        if key not in known or key.startswith("_"):
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"{type(default).__name__} has no such key"
+            raise BadModelConfig(f"[model.config] {key}: {hint}")
+    try:
+        return auto_config().for_model(kind, **(_SPECIAL_TOKENS | settings))
+    except Exception as error:  # transformers raises its validation errors straight from Exception
+        raise BadModelConfig(f"[model.config] {' '.join(str(error).split())[:300]}") from error
+
+
+def _similar_type(kind: str) -> str:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    near = difflib.get_close_matches(kind, list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES), 3, 0.5)
+    return (
+        f"did you mean {' or '.join(near)}?" if near else "gpt2, llama, qwen3 and granite are some that exist"
+    )
+
+
+def _pretrained(section: ModelSection) -> nn.Module:
+    load = auto_model().from_pretrained
+    try:
+        model = imported_cheaply(
+            lambda: load(
+                section.path,
+                revision=section.revision or "main",
+                dtype=torch.float32,
+                trust_remote_code=False,
+                use_safetensors=True,  # never unpickle
+            )
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise CannotLoadModel(
+            f'[model] path: cannot load "{section.path}" ({_first_line(error)}); give a folder with config.json and '
+            f"model.safetensors, or the id of a causal language model on the hub"
+        ) from error
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,92 @@
+"""What the inner loop takes from a recipe, and the learning rate as a function of the position."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from distrai.protocol.recipe import Recipe
+
+InnerStateKind = Literal["kept", "reset", "averaged"]
+Precision = Literal["fp32", "bf16", "auto"]
+_INNER_STATES: dict[str, InnerStateKind] = {"kept": "kept", "reset": "reset", "averaged": "averaged"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InnerSpec:
+    """The settings of inner training."""
+
+    rounds: int
+    inner_steps: int
+    """H: inner steps in a round, at most."""
+    batch: int
+    """Samples in a micro-batch."""
+    context: int
+    """Tokens predicted in a sample."""
+    lr: float
+    accumulation: int = 1
+    """Micro-batches in an inner step."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    """Largest L2 norm of a gradient; 0 clips nothing."""
+    warmup: float = 0.05
+    """Share of the whole run over which the learning rate rises."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    final_fraction: float = 0.1
+    precision: Precision = "auto"
+    inner_state: InnerStateKind = "averaged"
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> "InnerSpec":
+        """The inner settings of a recipe whose preset is resolved."""
+        algorithm, training = recipe.algorithm, recipe.training
+        assert algorithm.inner_steps is not None, "resolve the preset first"
+        state = _INNER_STATES.get(algorithm.inner_state or "")
+        assert state is not None, "resolve the preset first"
+        return cls(
+            rounds=recipe.rounds.count,
+            inner_steps=algorithm.inner_steps,
+            batch=training.batch,
+            context=recipe.data.context,
+            lr=training.lr,
+            accumulation=training.accumulation,
+            betas=training.betas,
+            eps=training.eps,
+            weight_decay=training.weight_decay,
+            clip=training.clip,
+            warmup=training.warmup,
+            schedule=training.schedule,
+            final_fraction=training.final_fraction,
+            precision=training.precision,
+            inner_state=state,
+        )
+
+    @property
+    def step_samples(self) -> int:
+        """Samples in one inner step."""
+        return self.batch * self.accumulation
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens in one inner step."""
+        return self.step_samples * self.context
+
+    @property
+    def round_samples(self) -> int:
+        """Samples that are assigned to a trainer for a round."""
+        return self.step_samples * self.inner_steps
+
+    def position(self, round_number: int, step: int) -> float:
+        """How far the run is (0 to 1) after inner step ``step`` of round ``round_number``, both from 1."""
+        return min(1.0, (round_number - 1 + step / self.inner_steps) / self.rounds)
+
+    def learning_rate(self, position: float) -> float:
+        """The rate at a position: linear warm-up, then constant or a cosine down to ``final_fraction``."""
+        if position < self.warmup:
+            return self.lr * position / self.warmup
+        if self.schedule == "constant":
+            return self.lr
+        done = (position - self.warmup) / (1 - self.warmup) if self.warmup < 1 else 0.0
+        cosine = 0.5 * (1 + math.cos(math.pi * done))
+        return self.lr * (self.final_fraction + (1 - self.final_fraction) * cosine)

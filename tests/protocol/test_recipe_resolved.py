@@ -1,0 +1,119 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from distrai.protocol.blobs import blob_ref
+from distrai.protocol.canonical import canonical_json
+from distrai.protocol.errors import MalformedMessage, MessageTooLarge, NotCanonical
+from distrai.protocol.recipe import AlgorithmSection, RecipeError, ResolvedRecipe
+from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX
+from helpers.recipes import FULL_ALGORITHM, resolved_example
+
+ZERO = "0x" + "00" * 32
+HASH = "9f63204e9a23f54f8e64c8986260668f7cb67fff9fcadb4a9bab31c6b0015b68"
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> bytes:
+    table = json.loads(resolved_example().to_bytes())
+    change(table)
+    return canonical_json(table)
+
+
+def test_round_trip() -> None:
+    resolved = resolved_example()
+    assert ResolvedRecipe.from_bytes(resolved.to_bytes()) == resolved
+    assert resolved.blob == blob_ref(resolved.to_bytes())
+    assert resolved.algorithm == FULL_ALGORITHM
+
+
+def test_bytes_are_frozen() -> None:
+    """These bytes were made once; if they change, every recipe hash on every ledger does."""
+    assert resolved_example().blob.hash.hex() == HASH
+    table = json.loads(resolved_example().to_bytes())
+    assert table["corpus"] == {"hash": "0x" + "01" * 32, "size": 1000}
+    assert table["tokenizer_hash"] == "0x" + "02" * 32
+    assert table["initial_state"] == {"hash": "0x" + "03" * 32, "root": "0x" + "04" * 32, "size": 52}
+    assert table["layout"] == [["embed.weight", [3, 4]], ["scale", []]]
+
+
+def test_every_fact_changes_the_hash() -> None:
+    resolved, other = resolved_example(), resolved_example().blob
+    zero = type(resolved.initial_root)(bytes(32))
+    variants = [
+        resolved,
+        replace(resolved, corpus=other),
+        replace(resolved, tokenizer_hash=zero),
+        replace(resolved, initial_state=other),
+        replace(resolved, initial_root=zero),
+        replace(resolved, layout=resolved.layout[::-1]),
+        replace(resolved, recipe=replace(resolved.recipe, seed=8)),
+    ]
+    assert len({variant.blob.hash for variant in variants}) == len(variants)
+
+
+@pytest.mark.parametrize("key", sorted(FULL_ALGORITHM))
+def test_nothing_is_left_to_the_preset(key: str) -> None:
+    with pytest.raises(RecipeError, match=f"algorithm.{key}: missing in a resolved recipe"):
+        ResolvedRecipe.from_bytes(edited(lambda table: table["algorithm"].pop(key)))
+
+
+def test_an_unresolved_recipe_is_refused() -> None:
+    resolved = resolved_example()
+    with pytest.raises(RecipeError, match="algorithm.codec"):
+        replace(resolved, recipe=replace(resolved.recipe, algorithm=AlgorithmSection(preset="prime")))
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (lambda t: t["corpus"].update(hash=ZERO[:-1]), "corpus.hash"),
+        (lambda t: t["corpus"].update(hash=ZERO.upper()), "corpus.hash"),
+        (lambda t: t["corpus"].update(hash=ZERO + "\n"), "corpus.hash"),
+        (lambda t: t["corpus"].update(hash="0x" + "0g" * 32), "corpus.hash"),
+        (lambda t: t["corpus"].update(hash=3), "corpus.hash"),
+        (lambda t: t["corpus"].update(size=0), "corpus.size"),
+        (lambda t: t["corpus"].update(root=ZERO), "corpus.root"),
+        (lambda t: t["initial_state"].pop("root"), "initial_state.root"),
+        (lambda t: t.pop("tokenizer_hash"), "tokenizer_hash"),
+        (lambda t: t.update(layout=[]), "layout"),
+        (lambda t: t.update(layout=[["a"]]), "layout[0]"),
+        (lambda t: t.update(layout=[["a", [0]]]), "layout[0][1][0]"),
+        (lambda t: t.update(layout=[["a", [1] * 17]]), "layout[0][1]"),
+        (lambda t: t.update(layout=[["a", [1]], ["b", [1]], ["a", [2]]]), "layout"),
+        (lambda t: t.update(secret=1), "secret"),
+        (lambda t: t["training"].update(lr=-1), "training.lr"),
+        (lambda t: t["rounds"].update(hard_s=1), "rounds.hard_s"),
+    ],
+)
+def test_impossible_resolved_recipes_are_refused(
+    change: Callable[[dict[str, Any]], object], path: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        ResolvedRecipe.from_bytes(edited(change))
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        edited(lambda table: table["training"].pop("eps")),  # a default that is left out
+        edited(lambda table: table["training"].update(clip=1)),  # 1 where 1.0 is meant
+        json.dumps(json.loads(resolved_example().to_bytes())).encode(),  # spaces
+        resolved_example().to_bytes() + b"\n",
+    ],
+)
+def test_another_spelling_is_refused(data: bytes) -> None:
+    with pytest.raises(NotCanonical):
+        ResolvedRecipe.from_bytes(data)
+
+
+def test_what_is_no_resolved_recipe_is_refused() -> None:
+    with pytest.raises(MalformedMessage):
+        ResolvedRecipe.from_bytes(b"{")
+    with pytest.raises(MessageTooLarge):
+        ResolvedRecipe.from_bytes(b" " * (RESOLVED_BYTES_MAX + 1))
+    with pytest.raises(RecipeError, match="expected a table, got a list"):
+        ResolvedRecipe.from_bytes(b"[]")
