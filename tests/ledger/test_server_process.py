@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,16 @@ def word(value: int) -> bytes:
 
 
 class Caller:
-    """One kept-alive connection."""
+    """Calls by plain HTTP, a connection each."""
 
     def __init__(self, url: str) -> None:
-        self.connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        self.authority = url.removeprefix("http://")
 
     def post(self, body: bytes, **headers: str) -> tuple[int, bytes]:
-        self.connection.request("POST", "/", body, {"Content-Type": "application/json", **headers})
-        response = self.connection.getresponse()
-        return response.status, response.read()
+        with closing(http.client.HTTPConnection(self.authority, timeout=10)) as connection:
+            connection.request("POST", "/", body, {"Content-Type": "application/json", **headers})
+            response = connection.getresponse()
+            return response.status, response.read()
 
     def __call__(self, method: str, *params: Any) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
@@ -52,9 +54,10 @@ def test_kill_9_loses_no_mined_transaction(
         # One more is on its way when the process is killed: it may be mined or not, but not half.
         raw = sender.sign(bytes.fromhex(contract[2:]), word(30))
         body = {"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": ["0x" + raw.hex()]}
-        call.connection.request("POST", "/", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        os.kill(server.process.pid, signal.SIGKILL)
-        server.process.wait(10)
+        with closing(http.client.HTTPConnection(call.authority, timeout=10)) as connection:
+            connection.request("POST", "/", json.dumps(body).encode(), {"Content-Type": "application/json"})
+            os.kill(server.process.pid, signal.SIGKILL)
+            server.process.wait(10)
     with serve(tmp_path) as server:
         assert (server.url, server.chain_id) == (first_url, chain_id)
         call = Caller(server.url)

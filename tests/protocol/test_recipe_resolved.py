@@ -70,7 +70,7 @@ def test_an_unresolved_recipe_is_refused() -> None:
     ("change", "path"),
     [
         (lambda t: t["corpus"].update(hash=ZERO[:-1]), "corpus.hash"),
-        (lambda t: t["corpus"].update(hash=ZERO.upper()), "corpus.hash"),
+        (lambda t: t["corpus"].update(hash="0x" + "0A" * 32), "corpus.hash"),
         (lambda t: t["corpus"].update(hash=ZERO + "\n"), "corpus.hash"),
         (lambda t: t["corpus"].update(hash="0x" + "0g" * 32), "corpus.hash"),
         (lambda t: t["corpus"].update(hash=3), "corpus.hash"),

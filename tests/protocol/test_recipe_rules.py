@@ -67,6 +67,7 @@ POSSIBLE = [
     changed("rounds.stall_seconds", 86),
     with_tables(membership={"min_seats": 4, "max_seats": 4}, rounds={"min_updates": 4}),
     with_tables(membership={"roll_call_min": [1, 64]}),
+    with_tables(membership={"roll_call_min": [1, 1]}),
 ]
 
 

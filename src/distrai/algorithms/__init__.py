@@ -1,4 +1,6 @@
-"""Low-communication training as one engine: codecs, aggregation, outer optimisers, presets. See `docs` and `algorithm.py`."""
+"""Low-communication training as one engine: codecs, aggregation, outer optimisers, presets. See `docs` and
+`algorithm.py`.
+"""
 
 from distrai.algorithms.algorithm import Algorithm, Encoded, Entry, StepResult
 from distrai.algorithms.errors import PayloadError, StateError

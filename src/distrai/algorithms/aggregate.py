@@ -1,7 +1,7 @@
 """From the certified updates of a round to one pseudo-gradient: span by span, members in order within each.
 
-A member's weight is a whole number (its tokens where the rule is weighted). Weights are divided by their greatest common
-divisor first, so that equal work gives the plain mean bit for bit.
+A member's weight is a whole number (its tokens where the rule is weighted). Weights are divided by their
+greatest common divisor first, so that equal work gives the plain mean bit for bit.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,9 @@ def shared_factor(weights: Sequence[int]) -> int:
     return gcd(*weights)
 
 
-def contributions(rule: Rule, codec: Codec, weighted: Sequence[tuple[int, Tensor]]) -> tuple[Contribution, ...]:
+def contributions(
+    rule: Rule, codec: Codec, weighted: Sequence[tuple[int, Tensor]]
+) -> tuple[Contribution, ...]:
     """Prepares weights (each > 0) and clip factors. Reads every payload once if the rule clips."""
     shared = shared_factor([weight for weight, _ in weighted])
     clips = [1.0] * len(weighted)
@@ -71,12 +73,15 @@ def contributions(rule: Rule, codec: Codec, weighted: Sequence[tuple[int, Tensor
         norms = [codec.squared_norm(data) for _, data in weighted]
         clips = [arithmetic.clip_factor(each, arithmetic.lower_median(norms)) for each in norms]
     return tuple(
-        Contribution(weight // shared, clip, data) for (weight, data), clip in zip(weighted, clips, strict=True)
+        Contribution(weight // shared, clip, data)
+        for (weight, data), clip in zip(weighted, clips, strict=True)
     )
 
 
 def aggregate_span(rule: Rule, codec: Codec, span: Span, parts: Sequence[Contribution]) -> Tensor:
-    """The pseudo-gradient (flat fp32) of one span; 0 where nobody sent anything. Decodes, and so checks, the span."""
+    """The pseudo-gradient (flat fp32) of one span; 0 where nobody sent anything. Decodes, and so checks, the
+    span.
+    """
     device = parts[0].data.device
     total = torch.zeros(span.piece.numel, dtype=torch.float32, device=device)
     weight = torch.zeros_like(total) if rule.contributors and codec.sparse else None
@@ -86,7 +91,9 @@ def aggregate_span(rule: Rule, codec: Codec, span: Span, parts: Sequence[Contrib
         if weight is not None:
             _add(weight, SpanValues(torch.full_like(found.values, float(part.weight)), found.where))
     if weight is None:
-        return arithmetic.positive_zero(total / arithmetic.scalar(float(sum(part.weight for part in parts)), total))
+        return arithmetic.positive_zero(
+            total / arithmetic.scalar(float(sum(part.weight for part in parts)), total)
+        )
     return arithmetic.positive_zero(total / torch.where(weight > 0, weight, arithmetic.scalar(1.0, total)))
 
 

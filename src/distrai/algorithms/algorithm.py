@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distrai.algorithms import aggregate, arithmetic, feedback as ef
+from distrai.algorithms import aggregate, arithmetic
+from distrai.algorithms import feedback as ef
 from distrai.algorithms.codecs import build_codec
 from distrai.algorithms.codecs.base import flat_tensors, to_uint8
 from distrai.algorithms.errors import NormAboveCeiling, WrongPayloadSize
@@ -43,7 +44,9 @@ class Encoded:
 
 @dataclass(frozen=True)
 class StepResult:
-    """The next state, and for each entry, in the order given, its weight (0: it did not count) and why not ("" if it did)."""
+    """The next state, and for each entry, in the order given, its weight (0: it did not count) and why not
+    ("" if it did).
+    """
 
     state: GlobalState
     weights: tuple[int, ...]
@@ -51,7 +54,9 @@ class StepResult:
 
 
 class Algorithm:
-    """`spec` for the tensors of `layout`; consensus arithmetic runs on `device` (see `selftest.consensus_device`)."""
+    """`spec` for the tensors of `layout`; consensus arithmetic runs on `device` (see
+    `selftest.consensus_device`).
+    """
 
     def __init__(self, spec: AlgorithmSpec, layout: Layout, device: torch.device | str = "cpu") -> None:
         self.spec = spec
@@ -68,10 +73,13 @@ class Algorithm:
         self.state_size = self.format.size
 
     def initial_state(self, params: Sequence[Tensor]) -> GlobalState:
-        """The state before round 1 (head_0): these parameters, zero momentum and moments. Raises ValueError if not finite."""
+        """The state before round 1 (head_0): these parameters, zero momentum and moments. Raises ValueError
+        if not finite.
+        """
         flats = flat_tensors(self.layout, params, "initial state")
         own = tuple(
-            flat.to(self.device).view(spec.shape) for flat, spec in zip(flats, self.layout.tensors, strict=True)
+            flat.to(self.device).view(spec.shape)
+            for flat, spec in zip(flats, self.layout.tensors, strict=True)
         )
         momentum = self.format.zeros(own) if self.format.momentum else ()
         moments = Moments(self.format.zeros(own), self.format.zeros(own)) if self.format.moments else None
@@ -83,9 +91,13 @@ class Algorithm:
         return tuple(arithmetic.pseudo_gradient(a, b) for a, b in pairs)
 
     def encode(
-        self, delta: Sequence[Tensor], moments: Moments | None = None, feedback: Sequence[Tensor] | None = None
+        self,
+        delta: Sequence[Tensor],
+        moments: Moments | None = None,
+        feedback: Sequence[Tensor] | None = None,
     ) -> Encoded:
-        """The payload of a pseudo-gradient: update bytes, then moments if the recipe averages them (else they are ignored).
+        """The payload of a pseudo-gradient: update bytes, then moments if the recipe averages them (else they
+        are ignored).
 
         `feedback` is what the last round's `Encoded` left; None in a first round or if the recipe has none.
         Raises ValueError for NaN, Inf and wrong shapes.
@@ -102,7 +114,8 @@ class Algorithm:
         return Encoded(update + self._encode_moments(moments), pending, carried)
 
     def check(self, payload: bytes, norm_ceiling: float) -> None:
-        """The absolute checks, version 1: size, layout, finite values, bounds of moments, L2 norm of the decoded update.
+        """The absolute checks, version 1: size, layout, finite values, bounds of moments, L2 norm of the
+        decoded update.
 
         Raises a subclass of `PayloadError`, one for each rule.
         """
@@ -111,7 +124,9 @@ class Algorithm:
             self.moment_codec.check(moments)
         squared = self.codec.squared_norm(update)
         if arithmetic.above_ceiling(squared, norm_ceiling):
-            raise NormAboveCeiling(f"update of norm {arithmetic.norm(squared):g}; the ceiling is {norm_ceiling:g}")
+            raise NormAboveCeiling(
+                f"update of norm {arithmetic.norm(squared):g}; the ceiling is {norm_ceiling:g}"
+            )
 
     def decode(self, payload: bytes) -> tuple[Tensor, ...]:
         """The decoded pseudo-gradient of a payload. Raises `PayloadError`."""
@@ -124,8 +139,8 @@ class Algorithm:
     def step(self, state: GlobalState, entries: Sequence[Entry]) -> StepResult:
         """Applies a certified list (in any order; members are taken by id). `state` is left as it is.
 
-        Exact duplicates get weight 0; if no weight is left the state does not change. Raises `PayloadError` for an entry that `check`
-        would have refused, ValueError for a repeated member or no tokens.
+        Exact duplicates get weight 0; if no weight is left the state does not change. Raises `PayloadError`
+        for an entry that `check` would have refused, ValueError for a repeated member or no tokens.
         """
         weights, reasons = self._weights(entries)
         order = sorted((i for i, weight in enumerate(weights) if weight), key=lambda i: entries[i].member)
@@ -156,7 +171,9 @@ class Algorithm:
 
     def _applied(self, state: GlobalState, weighted: Sequence[tuple[int, bytes]]) -> GlobalState:
         halves = [(weight, *self._halves(payload)) for weight, payload in weighted]
-        parts = aggregate.contributions(self.rule, self.codec, [(weight, update) for weight, update, _ in halves])
+        parts = aggregate.contributions(
+            self.rule, self.codec, [(weight, update) for weight, update, _ in halves]
+        )
         params = tuple(torch.empty_like(tensor) for tensor in state.params)
         momentum = tuple(torch.empty_like(tensor) for tensor in state.momentum)
         for span in self.codec.spans:
@@ -173,7 +190,9 @@ class Algorithm:
         if self.moment_codec is None:
             return None
         shared = aggregate.shared_factor([weight for weight, _ in weighted])
-        return self.moment_codec.average([(weight // shared, data) for weight, data in weighted if data is not None])
+        return self.moment_codec.average(
+            [(weight // shared, data) for weight, data in weighted if data is not None]
+        )
 
     def _halves(self, payload: bytes) -> tuple[Tensor, Tensor | None]:
         """Update and moments of a payload (uint8 on the device), after checking its size."""

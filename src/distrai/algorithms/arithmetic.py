@@ -1,9 +1,11 @@
-"""Consensus arithmetic: the same bits on every CPU and GPU. Every codec, aggregator and outer step computes with this.
+"""Consensus arithmetic: the same bits on every CPU and GPU. Every codec, aggregator and outer step computes
+with this.
 
-Allowed are elementwise eager fp32 `+ - * /`, comparisons, rounding and integer sums. Not allowed: fused forms, division by a
-Python number (CUDA multiplies by the reciprocal), float reductions, matmul, `pow`, `exp`, and also `torch.sqrt`: on CPUs it is
-off by one unit in the last place on some values. Roots are taken of Python integers. What reduces (norms, means
-of bins) first becomes integers on a power-of-two grid that the largest |x| gives, and is summed in int64, so no order matters.
+Allowed are elementwise eager fp32 `+ - * /`, comparisons, rounding and integer sums. Not allowed: fused
+forms, division by a Python number (CUDA multiplies by the reciprocal), float reductions, matmul, `pow`,
+`exp`, and also `torch.sqrt`: on CPUs it is off by one unit in the last place on some values. Roots are taken
+of Python integers. What reduces (norms, means of bins) first becomes integers on a power-of-two grid that the
+largest |x| gives, and is summed in int64, so no order matters.
 """
 
 import math
@@ -43,13 +45,16 @@ def pseudo_gradient(start: Tensor, local: Tensor) -> Tensor:
 
 
 def scaled(x: Tensor, exponent: int) -> Tensor:
-    """x * 2^exponent, in two factors because one may be outside of fp32. Exact unless it falls below the fp32 range."""
+    """x * 2^exponent, in two factors because one may be outside of fp32. Exact unless it falls below the fp32
+    range.
+    """
     half = exponent // 2
     return (x * scalar(2.0**half, x)) * scalar(2.0 ** (exponent - half), x)
 
 
 def fixed_point(x: Tensor, bits: int) -> tuple[Tensor, int]:
-    """Rounds x (finite) to int32 on the finest power-of-two grid on which the largest |x| stays within 2^bits.
+    """Rounds x (finite) to int32 on the finest power-of-two grid on which the largest |x| stays within
+    2^bits.
 
     Returns the integers and the shift: x is about integers * 2^-shift. All zeros give shift 0.
     """
@@ -62,7 +67,9 @@ def fixed_point(x: Tensor, bits: int) -> tuple[Tensor, int]:
 
 
 def squared_norm(x: Tensor) -> int:
-    """|x|^2 in units of 2^NORM_UNIT_EXP. Exact on a 15-bit grid, so it is the same everywhere and can be added up."""
+    """|x|^2 in units of 2^NORM_UNIT_EXP. Exact on a 15-bit grid, so it is the same everywhere and can be
+    added up.
+    """
     integers, shift = fixed_point(x, NORM_BITS)
     total = int((integers * integers).sum(dtype=torch.int64).item())
     return total << (-NORM_UNIT_EXP - 2 * shift)
@@ -92,7 +99,9 @@ def clip_factor(squared: int, ceiling: int) -> float:
 
 
 def quantiser_scale(x: Tensor, bins: int, range_sigmas: int) -> Tensor:
-    """The width of a bin when `bins` of them span `range_sigmas` sigma, sigma = |x| / sqrt(n - 1) (PRIME, no centring)."""
+    """The width of a bin when `bins` of them span `range_sigmas` sigma, sigma = |x| / sqrt(n - 1) (PRIME, no
+    centring).
+    """
     squared = range_sigmas * range_sigmas * squared_norm(x)
     root = math.isqrt((squared << 2 * _ROOT_BITS) // (max(1, x.numel() - 1) * bins * bins))
     return scalar(max(math.ldexp(float(root), NORM_UNIT_EXP // 2 - _ROOT_BITS), _SMALLEST), x)
@@ -104,7 +113,9 @@ def rounded_codes(x: Tensor, scale: Tensor, bins: int) -> Tensor:
 
 
 def floored_codes(x: Tensor, scale: Tensor, bins: int) -> Tensor:
-    """Bins between whole multiples of the scale (uint8): clamp(floor(x / scale) + bins/2, 0, bins - 1). Keeps signs apart."""
+    """Bins between whole multiples of the scale (uint8): clamp(floor(x / scale) + bins/2, 0, bins - 1). Keeps
+    signs apart.
+    """
     return torch.clamp(torch.floor(x / scale) + bins / 2, 0, bins - 1).to(torch.uint8)
 
 
@@ -115,7 +126,9 @@ def bin_means(x: Tensor, codes: Tensor, bins: int) -> Tensor:
     """
     integers, shift = fixed_point(x, MEAN_BITS)
     where = codes.to(torch.int32)
-    sums = torch.zeros(bins, dtype=torch.int64, device=x.device).index_add_(0, where, integers.to(torch.int64))
+    sums = torch.zeros(bins, dtype=torch.int64, device=x.device).index_add_(
+        0, where, integers.to(torch.int64)
+    )
     counts = torch.bincount(where, minlength=bins)
     means = [
         math.ldexp(total / count, -shift) if count else 0.0

@@ -1,9 +1,11 @@
-"""Error feedback as one pure transition: what a lossy codec did not send is kept and sent later (arXiv:1901.09847).
+"""Error feedback as one pure transition: what a lossy codec did not send is kept and sent later
+(arXiv:1901.09847).
 
     carried = decay * feedback + delta          (what the peer now owes)
     payload = encode(carried)
     feedback' = carried - decode(payload)       if the certificate accepted the update
-              = carried                         if it is absent, refused, of weight 0, or the round was skipped
+              = carried                         if it is absent, refused, of weight 0, or the round was
+              skipped
 
 What a norm clip cut off is not given back.
 """
@@ -20,7 +22,8 @@ def carry(delta: Sequence[Tensor], feedback: Sequence[Tensor] | None, decay: flo
     if feedback is None:
         return tuple(arithmetic.positive_zero(x) for x in delta)
     return tuple(
-        arithmetic.positive_zero(e * arithmetic.scalar(decay, e) + x) for e, x in zip(feedback, delta, strict=True)
+        arithmetic.positive_zero(e * arithmetic.scalar(decay, e) + x)
+        for e, x in zip(feedback, delta, strict=True)
     )
 
 

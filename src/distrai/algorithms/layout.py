@@ -1,4 +1,6 @@
-"""What is exchanged: the trainable tensors by name and shape, in the order in which every payload and state lists them."""
+"""What is exchanged: the trainable tensors by name and shape, in the order in which every payload and state
+lists them.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         if any(size < 1 for size in self.shape):
-            raise ValueError(f"{self.name}: shape {self.shape} holds no element; leave it out of model.trainable")
+            raise ValueError(
+                f"{self.name}: shape {self.shape} holds no element; leave it out of model.trainable"
+            )
 
     @property
     def numel(self) -> int:
@@ -75,7 +79,9 @@ class Piece:
 
 
 def pieces(layout: Layout, size: int = PIECE_NUMEL) -> tuple[Piece, ...]:
-    """Cuts every tensor into pieces of `size` elements, the last of a tensor taking what is left (below 2 * size)."""
+    """Cuts every tensor into pieces of `size` elements, the last of a tensor taking what is left (below 2 *
+    size).
+    """
     found = []
     for index, tensor in enumerate(layout.tensors):
         count = max(1, tensor.numel // size)

@@ -1,8 +1,9 @@
-"""m8v8: Adam's two moments in 2.03 bytes per parameter, so that everyone can start a round from their average.
+"""m8v8: Adam's two moments in 2.03 bytes per parameter, so that everyone can start a round from their
+average.
 
-Blocks of 256 elements (within a piece). m is a signed byte times the block's unit. v is a byte on its fourth root times the
-block's largest v, rounded up: a v that is too small makes a step too long, one that is too large only makes it shorter.
-A piece is [m units, fp32] [largest v, fp32] [m codes, int8] [v codes, uint8].
+Blocks of 256 elements (within a piece). m is a signed byte times the block's unit. v is a byte on its fourth
+root times the block's largest v, rounded up: a v that is too small makes a step too long, one that is too
+large only makes it shorter. A piece is [m units, fp32] [largest v, fp32] [m codes, int8] [v codes, uint8].
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,9 @@ V_ROOTS = 255
 
 @dataclass(frozen=True)
 class Moments:
-    """Adam's exponential averages of gradients (m) and of their squares (v >= 0), fp32, one per tensor of the layout."""
+    """Adam's exponential averages of gradients (m) and of their squares (v >= 0), fp32, one per tensor of the
+    layout.
+    """
 
     m: tuple[Tensor, ...]
     v: tuple[Tensor, ...]
@@ -55,7 +58,8 @@ def encode_m(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def encode_v(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest v (blocks) and codes (uint8, one per element): the smallest code whose fourth power reaches v / largest.
+    """Largest v (blocks) and codes (uint8, one per element): the smallest code whose fourth power reaches v /
+    largest.
 
     The square roots only guess the code; table lookups then settle it, because `torch.sqrt` is not exact.
     """
@@ -87,7 +91,9 @@ class MomentCodec:
         self.payload_size = self.spans[-1].stop
 
     def encode(self, moments: Moments) -> bytes:
-        """Raises ValueError for NaN, Inf, a negative v and wrong shapes. What is above the bounds is cut down to them."""
+        """Raises ValueError for NaN, Inf, a negative v and wrong shapes. What is above the bounds is cut down
+        to them.
+        """
         ms = flat_tensors(self.layout, moments.m, "first moment")
         vs = flat_tensors(self.layout, moments.v, "second moment")
         if any(bool((v < 0).any().item()) for v in vs):
@@ -100,7 +106,9 @@ class MomentCodec:
         return torch.cat((as_bytes(units), as_bytes(largest), as_bytes(m_codes), v_codes))
 
     def decode_span(self, span: Span, data: Tensor) -> tuple[Tensor, Tensor]:
-        """m and v (flat fp32) of a span of the payload (uint8); raises a `PayloadError` for scales out of bounds."""
+        """m and v (flat fp32) of a span of the payload (uint8); raises a `PayloadError` for scales out of
+        bounds.
+        """
         numel, at = span.piece.numel, 4 * _block_count(span.piece)
         part = data[span.start : span.stop]
         units, largest = as_fp32(part[: 2 * at]).view(2, -1)

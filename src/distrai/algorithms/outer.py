@@ -1,8 +1,9 @@
-"""The outer optimiser: one step of SGD or Nesterov with the aggregated pseudo-gradient, as `torch.optim.SGD`, unfused.
+"""The outer optimiser: one step of SGD or Nesterov with the aggregated pseudo-gradient, as `torch.optim.SGD`,
+unfused.
 
-    b <- momentum * b + g        (first b = g: b starts at 0, which is the same)
-    SGD:      theta <- theta - lr * b        (without momentum: theta - lr * g)
-    Nesterov: theta <- theta - lr * (g + momentum * b)
+b <- momentum * b + g        (first b = g: b starts at 0, which is the same)
+SGD:      theta <- theta - lr * b        (without momentum: theta - lr * g)
+Nesterov: theta <- theta - lr * (g + momentum * b)
 """
 
 from dataclasses import dataclass

@@ -42,7 +42,9 @@ class AlgorithmSpec:
 
     @property
     def public_start(self) -> bool:
-        """Whether every round's start (parameters and moments) can be computed from public bytes, as audits need."""
+        """Whether every round's start (parameters and moments) can be computed from public bytes, as audits
+        need.
+        """
         return self.inner_state != "kept"
 
 
@@ -53,7 +55,9 @@ def _dense(preset: str, codec: str, network: bool = True, **changes: Any) -> Alg
 
 PRESETS: Mapping[str, AlgorithmSpec] = MappingProxyType(
     {
-        "ddp": AlgorithmSpec("ddp", "fp32", aggregate="mean", inner_state="kept", inner_steps=1, network=False),
+        "ddp": AlgorithmSpec(
+            "ddp", "fp32", aggregate="mean", inner_state="kept", inner_steps=1, network=False
+        ),
         "diloco": _dense("diloco", "fp32"),
         "prime": _dense("prime", "int8"),
         "sparseloco": AlgorithmSpec(
@@ -67,7 +71,9 @@ PRESETS: Mapping[str, AlgorithmSpec] = MappingProxyType(
         ),
     }
 )
-"""Reference settings. `ddp` is the data-parallel baseline: gradients averaged before every step, inside one process."""
+"""Reference settings. `ddp` is the data-parallel baseline: gradients averaged before every step, inside one
+process.
+"""
 
 _OWN = frozenset({"preset", "network"})
 KEYS = tuple(f.name for f in fields(AlgorithmSpec) if f.name not in _OWN)
@@ -75,9 +81,11 @@ KEYS = tuple(f.name for f in fields(AlgorithmSpec) if f.name not in _OWN)
 
 
 def resolve_preset(name: str, overrides: Mapping[str, Any]) -> AlgorithmSpec:
-    """The preset with changes. Raises ValueError, naming the key, for what is unknown or does not fit together.
+    """The preset with changes. Raises ValueError, naming the key, for what is unknown or does not fit
+    together.
 
-    `codec_options` are merged into the preset's unless `codec` is changed too; then they start from that codec's defaults.
+    `codec_options` are merged into the preset's unless `codec` is changed too; then they start from that
+    codec's defaults.
     """
     if name not in PRESETS:
         raise ValueError(f"preset: no {name!r}; {_choices(name, PRESETS)}")
@@ -99,8 +107,8 @@ def warnings(spec: AlgorithmSpec, rounds: int) -> list[str]:
     found = []
     if spec.outer_momentum > 0.5 and (spec.inner_steps < 20 or rounds < 30):
         found.append(
-            f"outer_momentum {spec.outer_momentum:g} multiplies the outer step by up to {1 / (1 - spec.outer_momentum):.0f}"
-            f" when successive updates align; with inner_steps {spec.inner_steps} and {rounds} rounds"
+            f"outer_momentum {spec.outer_momentum:g} multiplies the outer step by up to"
+            f" {1 / (1 - spec.outer_momentum):.0f} when successive updates align; with inner_steps {spec.inner_steps} and {rounds} rounds"
             ' outer = "sgd", outer_momentum = 0, outer_lr = 1 is likely better'
         )
     if CODECS[spec.codec].sparse and spec.inner_state == "reset":
@@ -108,7 +116,9 @@ def warnings(spec: AlgorithmSpec, rounds: int) -> list[str]:
     if CODECS[spec.codec].sparse and spec.inner_state == "averaged":
         found.append("averaged moments take 2.03 bytes per parameter, many times a sparse update")
     if CODECS[spec.codec].sparse and not spec.error_feedback:
-        found.append("without error_feedback a sparse codec loses for good what it does not send; .95 is usual")
+        found.append(
+            "without error_feedback a sparse codec loses for good what it does not send; .95 is usual"
+        )
     if not spec.public_start:
         found.append('inner_state "kept" is private: the inner training of such a run cannot be audited')
     return found
@@ -130,7 +140,12 @@ def _typed(key: str, value: Any) -> Any:
 def _check_values(spec: AlgorithmSpec) -> None:
     if spec.aggregate in COORDINATE_STATISTICS:
         raise ValueError(_coordinate_refusal(spec))
-    for key, known in (("codec", CODECS), ("aggregate", RULES), ("outer", KINDS), ("inner_state", INNER_STATES)):
+    for key, known in (
+        ("codec", CODECS),
+        ("aggregate", RULES),
+        ("outer", KINDS),
+        ("inner_state", INNER_STATES),
+    ):
         if getattr(spec, key) not in known:
             raise ValueError(f"{key}: no {getattr(spec, key)!r}; {_choices(getattr(spec, key), known)}")
     if not 1 <= spec.inner_steps <= INNER_STEPS_MAX:
@@ -145,19 +160,26 @@ def _check_values(spec: AlgorithmSpec) -> None:
 
 def _check_options(spec: AlgorithmSpec) -> None:
     known = CODECS[spec.codec].options
-    for key, value in spec.codec_options.items():
+    options: Mapping[str, object] = spec.codec_options
+    for key, value in options.items():
         if key not in known:
             hint = _choices(key, known) if known else f"{spec.codec} has no options"
             raise ValueError(f"codec_options.{key}: not an option of {spec.codec}; {hint}")
         if isinstance(value, bool) or not isinstance(value, int) or value not in known[key]:
             allowed = known[key]
-            text = f"{allowed[0]}..{allowed[-1]}" if isinstance(allowed, range) else " or ".join(map(str, allowed))
+            text = (
+                f"{allowed[0]}..{allowed[-1]}"
+                if isinstance(allowed, range)
+                else " or ".join(map(str, allowed))
+            )
             raise ValueError(f"codec_options.{key}: {value!r} is not {text}")
 
 
 def _check_combination(spec: AlgorithmSpec) -> None:
     if spec.outer == "nesterov" and spec.outer_momentum == 0:
-        raise ValueError('outer_momentum: 0 with outer "nesterov" is plain SGD; say outer = "sgd", or a momentum such as .9')
+        raise ValueError(
+            'outer_momentum: 0 with outer "nesterov" is plain SGD; say outer = "sgd", or a momentum such as .9'
+        )
     if spec.error_feedback and not CODECS[spec.codec].sparse:
         raise ValueError(
             f"error_feedback: a dense codec ({spec.codec}) would send several rounds at once after an absence;"

@@ -1,7 +1,8 @@
 """The state that all peers share after a round, and its bytes: headerless little-endian fp32, one fixed size.
 
-Order: parameters, momentum (if the outer optimiser has one), m and v (if moments are averaged). The bytes are canonical: NaN, Inf,
--0.0 and a negative v are refused, so bytes -> state -> bytes gives the same bytes, and one state has one root.
+Order: parameters, momentum (if the outer optimiser has one), m and v (if moments are averaged). The bytes are
+canonical: NaN, Inf, -0.0 and a negative v are refused, so bytes -> state -> bytes gives the same bytes, and
+one state has one root.
 """
 
 from collections.abc import Iterator, Sequence
@@ -69,7 +70,7 @@ class StateFormat:
         return tuple(torch.zeros_like(tensor) for tensor in like)
 
     def _shaped(self, flat: Tensor) -> tuple[Tensor, ...]:
-        cut = flat.split([spec.numel for spec in self.layout.tensors])
+        cut = torch.split(flat, [spec.numel for spec in self.layout.tensors])
         return tuple(part.view(spec.shape) for part, spec in zip(cut, self.layout.tensors, strict=True))
 
 

@@ -5,6 +5,8 @@ Limits are per author, so a flood costs its sender. A refusal is a ``ProtocolErr
 
 from collections.abc import Iterator
 
+from distrai.peer.identity import Identity
+from distrai.protocol.assignment import proposer
 from distrai.protocol.checks import (
     WorkRules,
     check_author,
@@ -15,6 +17,7 @@ from distrai.protocol.checks import (
 )
 from distrai.protocol.cipher import binding, check_key
 from distrai.protocol.errors import (
+    BadSignature,
     Equivocation,
     MalformedMessage,
     TooManyMessages,
@@ -24,7 +27,6 @@ from distrai.protocol.errors import (
 )
 from distrai.protocol.lists import CertifiedList, Entry
 from distrai.protocol.messages import BodySignature, Have, Key, Proposal, Signed, Update
-from distrai.protocol.assignment import proposer
 from distrai.protocol.primitives import Hash, MemberId
 from distrai.protocol.standing import Standing
 
@@ -36,9 +38,11 @@ ATTEMPTS_AHEAD_MAX = 64
 class RoundBook:
     """Everything received for the round that follows ``standing``."""
 
-    def __init__(self, standing: Standing, work: WorkRules) -> None:
+    def __init__(self, identity: Identity, standing: Standing, work: WorkRules, next_cursor: int) -> None:
+        self.identity = identity
         self.standing = standing
         self.work = work
+        self.next_cursor = next_cursor
         self.updates: dict[Hash, Signed] = {}
         self.held: set[Hash] = set()
         self.first_held: dict[MemberId, Hash] = {}
@@ -110,7 +114,7 @@ class RoundBook:
             key = self.keys[name].message
             assert isinstance(key, Key)
             entries.append(Entry(self.updates[name].raw, key.key))
-        return CertifiedList(self.standing.trainers, tuple(entries))
+        return CertifiedList(self.next_cursor, self.standing.next_trainers, tuple(entries))
 
     def author_of_blob(self, blob: Hash) -> list[Hash]:
         """The updates whose ciphertext is ``blob``: one, unless somebody announces another's."""
@@ -180,6 +184,9 @@ class RoundBook:
         self.proposals[proposal.member, proposal.attempt] = signed
 
     def _add_signature(self, signed: Signed, signature: BodySignature) -> None:
+        digest = self.identity.domain.digest(signature.body_id)
+        if self.identity.recover(digest, signature.attestation) != signed.signer:
+            raise BadSignature("the attestation is not by the key that sent it")
         bodies = sum(signature.member in by_member for by_member in self.signatures.values())
         if bodies >= BODIES_PER_MEMBER:
             raise TooManyMessages(f"signatures of one seat under more than {BODIES_PER_MEMBER} bodies")

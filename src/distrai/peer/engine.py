@@ -38,15 +38,14 @@ from distrai.peer.round import Round, Rules
 from distrai.protocol.assignment import assigned_block
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body
-from distrai.protocol.canonical import decode_canonical
 from distrai.protocol.errors import BadSignature, ForeignRun, ProtocolError, WrongHead
 from distrai.protocol.ledger_events import Certified, Joined, KeyChanged, LedgerEvent, Left, Started
 from distrai.protocol.lists import CertifiedList, check_list
 from distrai.protocol.messages import (
     OBJECTS_PER_PACKET_MAX,
+    SHORT_NAME_SIZE,
     BodySignature,
     Digest,
-    Envelope,
     Have,
     Key,
     ListOffer,
@@ -54,11 +53,11 @@ from distrai.protocol.messages import (
     Proposal,
     Signed,
     Update,
-    decode_body,
     open_envelope,
+    short_name,
 )
 from distrai.protocol.primitives import Address, Hash, MemberId
-from distrai.protocol.standing import Standing, advance, check_succession, start
+from distrai.protocol.standing import Standing, advance, check_succession, following_cursor, start
 
 EARLY_MESSAGES_MAX = 512
 """Messages of the next round that are kept until this peer sees its head."""
@@ -172,8 +171,8 @@ class Engine:
                 self._applied(head)
             case TrainingDone(head=head):
                 self._trained(event, head, now)
-            case GossipDue(peers):
-                self._gossip(peers, now)
+            case GossipDue(peers, salt):
+                self._gossip(peers, salt)
             case _:
                 pass  # Tick: only time has passed
         return self._finish(now)
@@ -226,7 +225,7 @@ class Engine:
             if landing.certified is None:
                 self._ask_for_list(landing, now)
                 return False
-        updates = [decode_update(entry.update) for entry in landing.certified.entries]
+        updates = landing.certified.updates
         landing.missing = {update.blob_hash for update in updates} - set(self.held)
         if landing.missing:
             self._fetch_landed(landing, updates, now)
@@ -250,7 +249,9 @@ class Engine:
         """The list that ``body`` commits to, if it is known: signed here, or offered by somebody."""
         assert self.standing is not None
         if body.is_empty:
-            return CertifiedList(self.standing.trainers, ())
+            return CertifiedList(
+                following_cursor(self.standing, self.rules.run), self.standing.next_trainers, ()
+            )
         own = [] if self.round is None else [certified for _, certified in self.round.own.bodies.values()]
         known = (certified for certified in own if certified.updates_root == body.updates_root)
         return next(known, None) or self.lists.get(body.updates_root)
@@ -262,7 +263,7 @@ class Engine:
         request = ListRequest(**self.round.header(), updates_root=landing.event.body.updates_root)
         self.effects.append(Send(self.round.everyone, (self.identity.seal(request).raw,)))
 
-    def _fetch_landed(self, landing: Landing, updates: list[Update], now: float) -> None:
+    def _fetch_landed(self, landing: Landing, updates: tuple[Update, ...], now: float) -> None:
         """Get the ciphertexts of a certified list: whoever trains may hold them."""
         if now < landing.asked_at + self.rules.timing.d0_s or self.round is None:
             return
@@ -289,9 +290,11 @@ class Engine:
             self._train(self.standing)
 
     def _train(self, standing: Standing) -> None:
-        """Step 1, unless this member is no trainer, or has trained in this round already (before a restart)."""
+        """Step 1, unless this member is no trainer, has trained in this round already, or the run is over."""
         assert self.round is not None
         member = self.identity.member
+        if standing.round >= self.rules.rounds:
+            return
         if self.round.own.update is not None or standing.trainer_key(member) != self.identity.address:
             return
         block = assigned_block(
@@ -337,12 +340,13 @@ class Engine:
         self.round.take(signed, now)
 
     def _check_known(self, signed: Signed) -> None:
-        """Raise unless a key signed that takes part in the run now."""
-        keys = set(self.roster.values())
+        """Raise unless the member that a message names takes part in the run now, and signed it."""
+        member = signed.message.member
+        keys = {self.roster.get(member)}
         if self.standing is not None:
-            keys |= {seat.key for seat in self.standing.seats}
+            keys |= {self.standing.seat_key(member), self.standing.trainer_key(member)}
         if signed.signer not in keys:
-            raise BadSignature("not signed by a key that takes part in this run")
+            raise BadSignature("not signed by the key of the member that it names")
 
     def _refuse(self, error: ProtocolError, signed: Signed | None = None) -> None:
         facts: dict[str, str | int] = {"rule": type(error).__name__, "why": str(error)}
@@ -379,16 +383,18 @@ class Engine:
             self.effects.append(LookAtLedger())
         if digest.previous_head != self.standing.head:
             return
-        names = {digest.known[at : at + 8] for at in range(0, len(digest.known), 8)}
-        lacking = [signed.raw for signed in self.round.book.objects() if signed.id[:8] not in names]
+        starts = range(0, len(digest.known), SHORT_NAME_SIZE)
+        names = {digest.known[at : at + SHORT_NAME_SIZE] for at in starts}
+        objects = self.round.book.objects()
+        lacking = [signed.raw for signed in objects if short_name(signed.id, digest.salt) not in names]
         if lacking:
             self.effects.append(Send((digest.member,), tuple(lacking[:OBJECTS_PER_PACKET_MAX])))
 
-    def _gossip(self, peers: tuple[MemberId, ...], now: float) -> None:
+    def _gossip(self, peers: tuple[MemberId, ...], salt: bytes) -> None:
         if self.round is None:
             return
-        known = b"".join(signed.id[:8] for signed in self.round.book.objects())
-        digest = Digest(**self.round.header(), known=known)
+        known = b"".join(short_name(signed.id, salt) for signed in self.round.book.objects())
+        digest = Digest(**self.round.header(), salt=salt, known=known)
         self.effects.append(Send(peers, (self.identity.seal(digest).raw,)))
         self.round.fetch_missing()
 
@@ -429,11 +435,3 @@ class Engine:
         self.lists[certified.updates_root] = certified
         while len(self.lists) > LISTS_KEPT:
             self.lists.pop(next(iter(self.lists)))
-
-
-def decode_update(raw: bytes) -> Update:
-    """The Update in an envelope of a certified list."""
-    envelope = decode_canonical(raw, Envelope)
-    message = decode_body(envelope.kind, envelope.body)
-    assert isinstance(message, Update)
-    return message

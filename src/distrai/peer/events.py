@@ -92,9 +92,10 @@ class TrainingDone(Event):
 
 @dataclass(frozen=True)
 class GossipDue(Event):
-    """Time to tell ``peers`` (drawn at random outside) what is known here."""
+    """Time to tell ``peers`` what is known here; they and the ``salt`` (16 bytes) are drawn at random outside."""
 
     peers: tuple[MemberId, ...]
+    salt: bytes
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import msgspec
 from distrai.peer.engine import Checkpoint
 from distrai.peer.events import Apply, Persist
 from distrai.protocol.body import Body
-from distrai.protocol.lists import CertifiedList, Trainer
 from distrai.protocol.ledger_events import Position
+from distrai.protocol.lists import CertifiedList, Trainer
 from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
 from distrai.protocol.standing import ListedRound, Seat, Standing
 
@@ -31,6 +31,7 @@ class _Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     seats: tuple[tuple[MemberId, Address, int], ...]
     trainers: tuple[Trainer, ...]
     cursor: int
+    next_trainers: tuple[Trainer, ...]
     recent: tuple[tuple[int, tuple[MemberId, ...]], ...]
     roster: tuple[tuple[MemberId, Address], ...]
     at: tuple[int, int, Hash]
@@ -65,6 +66,7 @@ def encode_checkpoint(apply: Apply) -> bytes:
         seats=tuple((seat.member, seat.key, seat.since) for seat in now.seats),
         trainers=now.trainers,
         cursor=now.cursor,
+        next_trainers=now.next_trainers,
         recent=tuple((listed.round, tuple(sorted(listed.members))) for listed in now.recent),
         roster=tuple(sorted(apply.roster.items())),
         at=(apply.at.block_number, apply.at.log_index, apply.at.block_hash),
@@ -83,6 +85,7 @@ def decode_checkpoint(data: bytes) -> tuple[Checkpoint, Position]:
         seats=tuple(Seat(*seat) for seat in record.seats),
         trainers=record.trainers,
         cursor=record.cursor,
+        next_trainers=record.next_trainers,
         recent=tuple(ListedRound(number, frozenset(members)) for number, members in record.recent),
     )
     return Checkpoint(standing, dict(record.roster)), Position(*record.at)

@@ -17,7 +17,7 @@ from distrai.protocol.canonical import decode_canonical, encode_canonical
 from distrai.protocol.checks import WorkRules
 from distrai.protocol.cipher import binding, key_hash
 from distrai.protocol.errors import ProtocolError
-from distrai.protocol.lists import CertifiedList, root_of_trainers
+from distrai.protocol.lists import CertifiedList
 from distrai.protocol.messages import (
     UPDATE_VERSION,
     BodySignature,
@@ -29,7 +29,7 @@ from distrai.protocol.messages import (
     Update,
 )
 from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
-from distrai.protocol.standing import RunRules, Standing, check_succession, drops
+from distrai.protocol.standing import RunRules, Standing, check_succession, drops, following_cursor
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Rules:
     work: WorkRules
     timing: Timing
     min_updates: int
+    rounds: int
+    """How many rounds the run has."""
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Round:
         self.identity = identity
         self.rules = rules
         self.standing = standing
-        self.book = RoundBook(standing, rules.work)
+        self.book = RoundBook(identity, standing, rules.work, following_cursor(standing, rules.run))
         self.own = Own()
         self.began_at = now
         self.all_seats_held_at: float | None = None
@@ -295,7 +297,7 @@ class Round:
             previous_head=self.standing.head,
             updates_root=certified.updates_root,
             state_root=state_root,
-            trainers_root=root_of_trainers(self.standing.trainers),
+            trainers_root=certified.trainers_root,
             drops=drops(self.standing, self.rules.run),
         )
 
@@ -304,7 +306,8 @@ class Round:
         if body.id in self.own.bodies:
             return
         self.own.bodies[body.id] = (body, certified)
-        message = BodySignature(**self.header(), body_id=body.id)  # type: ignore[arg-type]
+        attestation = self.identity.sign(self.identity.domain.digest(body.id))
+        message = BodySignature(**self.header(), body_id=body.id, attestation=attestation)
         self._keep(self._say(message, self.everyone, body=body, listed=certified), now)
 
     def _agree_at_once(self, now: float) -> None:
@@ -420,7 +423,9 @@ class Round:
                 continue
             self.submitted_at[body_id] = now
             ordered = sorted(by_member.values(), key=lambda item: item.signer)
-            self.effects.append(Submit(body, tuple(item.envelope.signature for item in ordered)))
+            attestations = (item.message for item in ordered)
+            signatures = tuple(item.attestation for item in attestations if isinstance(item, BodySignature))
+            self.effects.append(Submit(body, signatures))
 
     def submit_at(self, body_id: Hash, complete_at: float) -> float:
         """When to submit (again)."""

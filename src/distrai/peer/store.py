@@ -87,7 +87,9 @@ class PeerStore:
 
     def own_records(self, head: Hash) -> Iterator[Persist]:
         """The own messages of the round that follows ``head``."""
-        return (decode_own(entry.data, Hash(entry.head), entry.round) for entry in self.log.entries(OWN, head))
+        return (
+            decode_own(entry.data, Hash(entry.head), entry.round) for entry in self.log.entries(OWN, head)
+        )
 
     def checkpoint(self) -> tuple[Checkpoint, Position] | None:
         """The newest applied head, or None before the first."""
@@ -149,12 +151,9 @@ class PeerStore:
             self._prune_round(round_number - ROUNDS_OF_BLOBS_KEPT)
 
     def _prune_round(self, round_number: int) -> None:
-        from distrai.peer.engine import decode_update
-
         data = self.list_bytes(round_number)
         if data is None:
             return
-        for entry in msgspec.msgpack.decode(data, type=CertifiedList).entries:
-            update = decode_update(entry.update)
+        for update in msgspec.msgpack.decode(data, type=CertifiedList).updates:
             self.blobs.delete(BlobRef(update.blob_hash, update.blob_size))
         self.public.list_path(round_number).unlink()

@@ -31,7 +31,7 @@ class Block:
     def step_positions(self, step: int, samples_per_step: int) -> range:
         """The positions of inner step ``step`` (from 0)."""
         first = self.start + step * samples_per_step
-        assert 0 <= step and first + samples_per_step <= self.start + self.length
+        assert step >= 0 and first + samples_per_step <= self.start + self.length
         return range(first, first + samples_per_step)
 
 

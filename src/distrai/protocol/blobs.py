@@ -1,6 +1,6 @@
 """Blobs: immutable bytes with a name that proves every chunk of them.
 
-The name is BLAKE3 over the size and the BLAKE3 hashes of the 1 MiB chunks. Whoever knows the name can check that list
+The name is BLAKE3 (in a context of its own) over the size and the BLAKE3 hashes of the 1 MiB chunks. Whoever knows the name can check that list
 (the *manifest*) before the first byte arrives, and then each chunk by itself: a bad chunk is found at once, and so is
 the one who sent it.
 """
@@ -15,6 +15,8 @@ from distrai.protocol.primitives import HASH_SIZE, Hash
 
 CHUNK_SIZE = 1 << 20
 """Bytes in a chunk; only the last chunk of a blob may be shorter."""
+_NAME_CONTEXT = "distrai 2026-11 blob name"
+"""Keeps names of blobs apart from hashes of chunks: no chunk can have a blob's name."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -57,7 +59,8 @@ def chunk_hashes(data: bytes | memoryview) -> tuple[Hash, ...]:
 
 def manifest_hash(size: int, hashes: Sequence[Hash]) -> Hash:
     """The name of a blob of ``size`` bytes with these chunk hashes."""
-    return Hash(blake3(size.to_bytes(8, "little") + b"".join(hashes)).digest())
+    named = size.to_bytes(8, "little") + b"".join(hashes)
+    return Hash(blake3(named, derive_key_context=_NAME_CONTEXT).digest())
 
 
 def blob_ref(data: bytes | memoryview) -> BlobRef:

@@ -80,11 +80,15 @@ def check_update(update: Update, standing: Standing, rules: WorkRules) -> None:
 
 def check_have(have: Have) -> None:
     """Raise unless the hashes of a Have are a sorted set."""
+    if have.content is not None:
+        raise MalformedMessage("a Have whose hashes are in a blob: no run is large enough for that yet")
     if any(first >= second for first, second in zip(have.updates, have.updates[1:], strict=False)):
         raise UnsortedList("the hashes of a Have are sorted, each once")
 
 
 def check_proposal(proposal: Proposal) -> None:
     """Raise unless the parts of a proposal are well formed."""
+    if proposal.content is not None:
+        raise MalformedMessage("a proposal whose lists are in a blob: no run is large enough for that yet")
     if len(set(proposal.updates)) != len(proposal.updates):
         raise UnsortedList("a proposal lists each update once")

@@ -64,14 +64,22 @@ def state_root(state: bytes | memoryview) -> Hash:
 
 
 def updates_root(entries: Sequence[tuple[Hash, bytes]]) -> Hash:
-    """The root over a certified list: leaf = (index, keccak of the signed update's bytes, its key)."""
+    """The root over a certified list: leaf = (index, struct hash of the Update, its key).
+
+    The update's signature is in no hash: ECDSA has many valid signatures for one message, so an author could send each
+    seat another and no two of them would agree. Whoever decodes the list checks it.
+    """
     kinds = ["uint256", "bytes32", "bytes32"]
     return merkle_root(
         [leaf_hash(encode(kinds, [i, digest, key])) for i, (digest, key) in enumerate(entries)]
     )
 
 
-def trainers_root(trainers: Sequence[tuple[MemberId, Address]]) -> Hash:
-    """The root over the trainers of a round and the keys they sign with: leaf = (member id, key)."""
+def trainers_root(cursor: int, trainers: Sequence[tuple[MemberId, Address]]) -> Hash:
+    """The root over who trains in a round, with which keys, and where the data cursor stands then.
+
+    Leaves: (member id, key) of every trainer, and (cursor): their lengths differ, so neither passes for the other.
+    """
     kinds = ["bytes32", "address"]
-    return merkle_root([leaf_hash(encode(kinds, [member, key])) for member, key in trainers])
+    leaves = [leaf_hash(encode(kinds, [member, key])) for member, key in trainers]
+    return merkle_root([*leaves, leaf_hash(encode(["uint256"], [cursor]))])

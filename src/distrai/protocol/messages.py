@@ -8,7 +8,7 @@ can check too). All messages of a round name run, round and the head they follow
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import msgspec
 
@@ -31,6 +31,11 @@ INLINE_BLOB_BYTES_MAX = 256 << 10
 """Bytes of a blob that may ride with the message that names it."""
 UPDATE_VERSION = 1
 CODEC_ID_MAX = 64
+"""Bytes of a codec's id."""
+SHORT_NAME_SIZE = 8
+SALT_SIZE = 16
+_OTHER_SIZES = {"body", "known", "salt", "content", "attestation"}
+"""Fields of bytes that are no hashes."""
 
 _UPDATE_TYPE = type_hash(
     "Update(uint16 version,uint64 run,uint64 round,bytes32 previousHead,bytes32 member,uint64 baseRound,"
@@ -95,10 +100,14 @@ class Update(Message, frozen=True, array_like=True, kw_only=True):
 
 
 class Have(Message, frozen=True, array_like=True, kw_only=True):
-    """A seat's one statement of which sealed updates it holds whole: at most one per author, sorted by hash."""
+    """A seat's one statement of which sealed updates it holds whole: at most one per author, sorted by hash.
+
+    Where the hashes outgrow a message they are a blob instead: ``content`` is its hash and size, ``updates`` is empty.
+    """
 
     kind: ClassVar[str] = "have"
     updates: tuple[Hash, ...]
+    content: tuple[Hash, int] | None = None
 
 
 class Key(Message, frozen=True, array_like=True, kw_only=True):
@@ -127,20 +136,25 @@ class Proposal(Message, frozen=True, array_like=True, kw_only=True):
 
 
 class BodySignature(Message, frozen=True, array_like=True, kw_only=True):
-    """A seat attests a body. The envelope's signature is the one that the ledger checks."""
+    """A seat attests a body: ``attestation`` is its signature of that body, the one that the ledger checks.
+
+    The message is signed beside it, so that nobody can send an old attestation again under a new head.
+    """
 
     kind: ClassVar[str] = "signature"
     body_id: Hash
-
-    def digest(self, body: bytes, domain: Domain) -> Hash:
-        """The EIP-712 digest of the attested body."""
-        return domain.digest(self.body_id)
+    attestation: SignatureBytes
 
 
 class Digest(Message, frozen=True, array_like=True, kw_only=True):
-    """Which objects of a round its author knows: the first 8 bytes of each identity. The answer is what it lacks."""
+    """Which objects of a round its author knows; the answer is what it lacks.
+
+    ``known`` holds the short name of each: see ``short_name``. The salt is new in every digest, else an author could
+    make two updates with the same short name, and nobody who knows one would ever be told of the other.
+    """
 
     kind: ClassVar[str] = "digest"
+    salt: bytes
     known: bytes
 
 
@@ -195,15 +209,33 @@ def _check_sizes(message: Message) -> None:
         value = getattr(message, name)
         if isinstance(value, int) and not 0 <= value < 1 << _WIDTHS.get(name, 64):
             raise MalformedMessage(f"{message.kind}.{name} is out of range")
-        if name in ("body", "known", "content"):
+        if name == "content" and value is not None:
+            _check_content(message.kind, value)
+        if name in _OTHER_SIZES:
             continue
         hashes = value if isinstance(value, tuple) else (value,) if isinstance(value, bytes) else ()
         if any(len(item) != HASH_SIZE for item in hashes):
             raise MalformedMessage(f"{message.kind}.{name} must be of {HASH_SIZE} bytes")
-    if isinstance(message, Update) and len(message.codec) > CODEC_ID_MAX:
-        raise MalformedMessage(f"update.codec is longer than {CODEC_ID_MAX} characters")
-    if isinstance(message, Digest) and len(message.known) % 8:
-        raise MalformedMessage("digest.known must be whole names of 8 bytes")
+    if message.round < 1:
+        raise MalformedMessage("rounds are numbered from 1")
+    if isinstance(message, Update) and len(message.codec.encode()) > CODEC_ID_MAX:
+        raise MalformedMessage(f"update.codec is longer than {CODEC_ID_MAX} bytes")
+    if isinstance(message, BodySignature) and len(message.attestation) != SIGNATURE_SIZE:
+        raise MalformedMessage(f"signature.attestation has {SIGNATURE_SIZE} bytes")
+    if isinstance(message, Digest) and (
+        len(message.known) % SHORT_NAME_SIZE or len(message.salt) != SALT_SIZE
+    ):
+        raise MalformedMessage("digest.known must be whole short names, digest.salt of 16 bytes")
+
+
+def _check_content(kind: str, content: tuple[Hash, int]) -> None:
+    if len(content[0]) != HASH_SIZE or not 0 < content[1] < 1 << 64:
+        raise MalformedMessage(f"{kind}.content must be the hash and the size of a blob")
+
+
+def short_name(identity: Hash, salt: bytes) -> bytes:
+    """The short name of an object in a digest with this salt."""
+    return keccak(salt + identity)[:SHORT_NAME_SIZE]
 
 
 def decode_body(kind: str, body: bytes) -> Message:
@@ -241,10 +273,11 @@ def seal_envelope(
 
 
 class Packet(msgspec.Struct, frozen=True, array_like=True):
-    """What one transport message carries: some envelopes, and small blobs that they name."""
+    """What one transport message carries: envelopes, small blobs that they name, and records of where members are."""
 
     envelopes: tuple[bytes, ...]
     blobs: tuple[bytes, ...] = ()
+    endpoints: tuple[bytes, ...] = ()
 
 
 PACKET_BYTES_MAX = 320 << 10
@@ -256,11 +289,11 @@ def decode_packet(raw: bytes) -> Packet:
     if len(raw) > PACKET_BYTES_MAX:
         raise MessageTooLarge(f"a packet has at most {PACKET_BYTES_MAX} bytes, not {len(raw)}")
     packet = decode_canonical(raw, Packet)
-    if len(packet.envelopes) > OBJECTS_PER_PACKET_MAX or len(packet.blobs) > OBJECTS_PER_PACKET_MAX:
+    if max(len(packet.envelopes), len(packet.blobs), len(packet.endpoints)) > OBJECTS_PER_PACKET_MAX:
         raise MessageTooLarge(f"a packet carries at most {OBJECTS_PER_PACKET_MAX} objects")
     return packet
 
 
 def encode_packet(packet: Packet) -> bytes:
     """The canonical bytes of a packet."""
-    return cast("bytes", encode_canonical(packet))
+    return encode_canonical(packet)

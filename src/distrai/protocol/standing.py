@@ -52,7 +52,12 @@ class RunRules:
 
 @dataclass(frozen=True)
 class Standing:
-    """A head and what it fixes. ``round`` is the number of rounds that are over."""
+    """A head and what it fixes. ``round`` is the number of rounds that are over.
+
+    ``trainers`` train in the round that follows, from ``cursor`` on: both are in the head's own hash. ``next_trainers``
+    are who took part when the ledger took this head: the next body commits to them, for the round after. (Were they to
+    train at once, a reorg that moves a join across the head would give one head two meanings.)
+    """
 
     run: int
     round: int
@@ -61,6 +66,7 @@ class Standing:
     seats: tuple[Seat, ...]
     trainers: tuple[Trainer, ...]
     cursor: int
+    next_trainers: tuple[Trainer, ...]
     recent: tuple[ListedRound, ...] = ()
 
     @property
@@ -103,7 +109,8 @@ def start(
     """The standing at the first head."""
     first = tuple(Seat(seat.member, seat.key, 0) for seat in sorted(seats))
     head = start_head(genesis_head, [(seat.member, seat.key) for seat in first])
-    return Standing(run, 0, head, state_root, first, _trainers(first, roster), 0)
+    trainers = tuple(Trainer(seat.member, seat.key) for seat in first)
+    return Standing(run, 0, head, state_root, first, trainers, 0, _trainers(first, roster))
 
 
 def drops(standing: Standing, rules: RunRules) -> tuple[MemberId, ...]:
@@ -111,7 +118,7 @@ def drops(standing: Standing, rules: RunRules) -> tuple[MemberId, ...]:
 
     At most 32, lowest ids first, never below ``min_seats``.
     """
-    present = set(standing.trainer_members)
+    present = {trainer.member for trainer in standing.next_trainers}
 
     def is_due(seat: Seat) -> bool:
         counted = [listed for listed in standing.recent if listed.round > seat.since]
@@ -123,14 +130,21 @@ def drops(standing: Standing, rules: RunRules) -> tuple[MemberId, ...]:
     return tuple(due[: min(CHANGES_MAX, allowed)])
 
 
+def following_cursor(standing: Standing, rules: RunRules) -> int:
+    """Where the data cursor stands after the round that follows ``standing``."""
+    return next_cursor(standing.cursor, len(standing.trainers), rules.block_samples)
+
+
 def check_succession(standing: Standing, rules: RunRules, body: Body) -> None:
     """Raise unless everything in ``body`` but its updates and their state follows from ``standing``."""
     if body.run != standing.run or body.round != standing.round + 1:
         raise WrongRound(f"round {body.round} does not follow round {standing.round}")
     if body.previous_head != standing.head:
         raise WrongHead(f"round {body.round} does not follow head {standing.head.hex()[:12]}")
-    if body.trainers_root != root_of_trainers(standing.trainers):
-        raise WrongTrainersRoot(f"the trainers of round {body.round} are not those of the head before")
+    if body.trainers_root != root_of_trainers(following_cursor(standing, rules), standing.next_trainers):
+        raise WrongTrainersRoot(
+            f"round {body.round} fixes other trainers, or another cursor, than the head before"
+        )
     if body.promotions or body.drops != drops(standing, rules):
         raise WrongMembershipChange(f"promotions or drops of round {body.round} are not due")
     if body.is_empty and body.state_root != standing.state_root:
@@ -156,7 +170,8 @@ def advance(
         head=body.head,
         state_root=body.state_root,
         seats=seats,
-        trainers=_trainers(seats, roster),
-        cursor=next_cursor(standing.cursor, len(standing.trainers), rules.block_samples),
+        trainers=standing.next_trainers,
+        cursor=following_cursor(standing, rules),
+        next_trainers=_trainers(seats, roster),
         recent=recent,
     )

@@ -1,5 +1,4 @@
-"""Data-parallel training in one process, the baseline: gradients averaged over all peers before every AdamW
-step.
+"""Data-parallel training, the baseline: gradients averaged over all peers before every AdamW step.
 
 The average over peers of the gradients of their batches is the gradient accumulated over those batches, so
 this is the inner loop with one optimiser and ``peers`` times the accumulation; nothing is encoded, and every

@@ -29,10 +29,10 @@ class Evaluation:
 def evaluate(
     model: nn.Module, dataset: Dataset, tokenizer: Tokenizer, samples: int, device: torch.device
 ) -> Evaluation:
-    """Score ``samples`` evenly spaced samples (all, if there are fewer) in fp32, whatever the training
-    precision.
+    """Score ``samples`` evenly spaced samples, all if there are fewer.
 
-    Leaves the model in the mode it was in. Raises what reading samples raises.
+    In fp32, whatever the training precision. Leaves the model in the mode it was in. Raises what reading
+    samples raises.
     """
     indices = dataset.evenly(samples)
     size = max(1, _BATCH_TOKENS // dataset.context)

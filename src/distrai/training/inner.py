@@ -67,18 +67,18 @@ class InnerLoop:
         should_stop: Callable[[], bool] = lambda: False,
         on_step: Callable[[int, float], None] | None = None,
     ) -> InnerResult:
-        """Take ``steps`` (H if None) inner steps of round ``round_number`` from the parameters ``start`` and
-        ``state``.
+        """Take ``steps`` (H if None) inner steps of round ``round_number``, beginning at ``start`` and ``state``.
 
-        ``indices`` are the sample indices assigned, in order; ``seed`` is for dropout. ``should_stop`` is
-        asked before every step, ``on_step`` is told each step done (from 1) with its loss. Neither input
-        tensor is changed. Raises NotEnoughSamples, Diverged (the loss is no number), WrongTensors, or what
-        reading samples raises.
+        ``start`` is parameters in layout order; neither it nor ``state`` is changed. ``indices`` are the
+        samples assigned, in order; ``seed`` is for dropout. ``should_stop`` is asked before every step,
+        ``on_step`` is told each step done (from 1) with its loss.
+        Raises NotEnoughSamples, Diverged (the loss is no number), WrongTensors, or what reading samples raises.
         """
         wanted = self._spec.inner_steps if steps is None else steps
         assert 0 < wanted <= self._spec.inner_steps and round_number >= 1
         load_trainable(self._model, start)
         optimiser = self._optimiser(state)
+        optimiser.zero_grad(set_to_none=True)  # a run that raised may have left some
         self._model.train()
         began, losses, samples = perf_counter(), [], iter(indices)
         with reproducible(self._device, seed):

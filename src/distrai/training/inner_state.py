@@ -3,7 +3,6 @@
 Kept states are private, but have to survive a restart: they are stored as safetensors, never pickled.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from distrai.algorithms.layout import Layout
+from distrai.algorithms.moments import Moments
 from distrai.training.errors import BadInnerState
 from distrai.training.spec import InnerSpec
 
@@ -24,6 +24,11 @@ class InnerState:
     v: tuple[Tensor, ...]
     steps: int
     """Steps that the moments have seen, for the correction of their bias."""
+
+    @property
+    def moments(self) -> Moments:
+        """The moments alone: what is sent where they are averaged."""
+        return Moments(self.m, self.v)
 
     @classmethod
     def zeros(cls, layout: Layout, steps: int = 0) -> "InnerState":
@@ -62,11 +67,11 @@ def state_at_round_start(
     layout: Layout,
     round_number: int,
     kept: InnerState | None = None,
-    averaged: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None,
+    averaged: Moments | None = None,
 ) -> InnerState:
     """The state that a round's inner steps start from, by the recipe's ``inner_state``.
 
-    ``kept``: the peer's own from its last round (None before it). ``averaged``: the certified (m, v); the
+    ``kept``: the peer's own from its last round (None before it). ``averaged``: the certified moments; the
     step count is then that of the round number, the same for everyone, whoever was absent or empty a round
     was.
     """
@@ -74,5 +79,5 @@ def state_at_round_start(
         return kept
     if spec.inner_state == "averaged":
         assert averaged is not None, "the averaged moments are part of the global state"
-        return InnerState(tuple(averaged[0]), tuple(averaged[1]), (round_number - 1) * spec.inner_steps)
+        return InnerState(averaged.m, averaged.v, (round_number - 1) * spec.inner_steps)
     return InnerState.zeros(layout)

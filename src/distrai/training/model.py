@@ -1,5 +1,4 @@
-"""The model: any causal language model of Hugging Face, and which of its parameters are trained and
-exchanged.
+"""The model: any causal language model of Hugging Face; which of its parameters are trained and exchanged.
 
 Which parameters are trained is marked on the model (``requires_grad``) by ``build_model``; their order is
 that of ``named_parameters``, a tied weight comes once, under its first name.

@@ -139,10 +139,9 @@ class HuggingFaceTokenizer:
 
 
 def load_tokenizer(name: str, base: Path | None = None) -> Tokenizer:
-    """The tokenizer of a recipe: ``bytes``, a folder or ``tokenizer.json`` (relative to ``base``), or a hub
-    id.
+    """The tokenizer of a recipe: ``bytes``, a folder or file, or a hub id.
 
-    Raises CannotLoadTokenizer.
+    A file is a ``tokenizer.json``; paths are relative to ``base``. Raises CannotLoadTokenizer.
     """
     if name == "bytes":
         return ByteTokenizer()

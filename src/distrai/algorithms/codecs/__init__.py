@@ -1,4 +1,6 @@
-"""Codecs: a pseudo-gradient to bytes and back. Headerless, of a size that the layout gives, the same bits everywhere."""
+"""Codecs: a pseudo-gradient to bytes and back. Headerless, of a size that the layout gives, the same bits
+everywhere.
+"""
 
 from collections.abc import Mapping
 

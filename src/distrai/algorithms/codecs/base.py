@@ -1,4 +1,6 @@
-"""What all codecs share: a payload is a sequence of spans, and a span decodes on its own, so memory stays bounded."""
+"""What all codecs share: a payload is a sequence of spans, and a span decodes on its own, so memory stays
+bounded.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -24,8 +26,9 @@ class Span:
 
 @dataclass(frozen=True)
 class SpanValues:
-    """Decoded fp32 values of a span: one per element, or, where `where` is given, one per index in it (ascending or not,
-    never repeated)."""
+    """Decoded fp32 values of a span: one per element, or, where `where` is given, one per index in it
+    (ascending or not, never repeated).
+    """
 
     values: Tensor
     where: Tensor | None = None
@@ -70,7 +73,9 @@ class Codec(ABC):
 
     @abstractmethod
     def decode_span(self, piece: Piece, data: Tensor) -> SpanValues:
-        """Decodes the bytes (uint8) of a piece; raises a `PayloadError` for what `encode_span` could not have written."""
+        """Decodes the bytes (uint8) of a piece; raises a `PayloadError` for what `encode_span` could not have
+        written.
+        """
 
     def _placed(self, cut: Sequence[Piece]) -> Iterator[Span]:
         at = 0
@@ -109,7 +114,9 @@ class Codec(ABC):
 
 
 def flat_tensors(layout: Layout, tensors: Sequence[Tensor], what: str = "update") -> list[Tensor]:
-    """Views the tensors as flat fp32 after checking shapes, dtype and that they are finite. -0.0 becomes +0.0."""
+    """Views the tensors as flat fp32 after checking shapes, dtype and that they are finite. -0.0 becomes
+    +0.0.
+    """
     if len(tensors) != len(layout.tensors):
         raise ValueError(f"{len(tensors)} tensors in the {what}, {len(layout.tensors)} in the layout")
     flats = []
@@ -120,7 +127,9 @@ def flat_tensors(layout: Layout, tensors: Sequence[Tensor], what: str = "update"
             )
         flat = arithmetic.positive_zero(tensor.detach()).reshape(-1)
         if not arithmetic.is_finite(flat):
-            raise ValueError(f"{spec.name} in the {what} is not finite: training diverged; lower the learning rate")
+            raise ValueError(
+                f"{spec.name} in the {what} is not finite: training diverged; lower the learning rate"
+            )
         flats.append(flat)
     return flats
 
@@ -133,7 +142,11 @@ def to_bytes(x: Tensor) -> bytes:
 
 def to_uint8(data: bytes | memoryview, device: torch.device) -> Tensor:
     """Bytes as a uint8 tensor of their own."""
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device) if data else torch.zeros(0, dtype=torch.uint8)
+    return (
+        torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device)
+        if data
+        else torch.zeros(0, dtype=torch.uint8)
+    )
 
 
 def as_bytes(x: Tensor) -> Tensor:

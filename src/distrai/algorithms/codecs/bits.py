@@ -1,4 +1,6 @@
-"""Small integers packed into bytes, lowest bits first: 12-bit ones two in three bytes, 2-bit ones four in a byte."""
+"""Small integers packed into bytes, lowest bits first: 12-bit ones two in three bytes, 2-bit ones four in a
+byte.
+"""
 
 import torch
 from torch import Tensor

@@ -1,8 +1,11 @@
-"""The 8-bit codec of PRIME (INTELLECT-1, arXiv:2412.01152): uniform bins over a range of sigmas, each decoded as its mean.
+"""The 8-bit codec of PRIME (INTELLECT-1, arXiv:2412.01152): uniform bins over a range of sigmas, each decoded
+as its mean.
 
-A piece is 256 means (fp32) and then one code per element. A piece so small that the table would make it longer than fp32 is
-sent as fp32.
+A piece is 256 means (fp32) and then one code per element. A piece so small that the table would make it
+longer than fp32 is sent as fp32.
 """
+
+from typing import ClassVar
 
 from torch import Tensor, cat
 
@@ -18,7 +21,7 @@ TABLE_BYTES = 4 * BINS
 class Int8(Codec):
     """One byte per parameter and 1 KiB per piece (a tensor, or at least 1 Mi elements)."""
 
-    options = {"range_sigmas": range(1, 17)}
+    options: ClassVar[dict[str, tuple[int, ...] | range]] = {"range_sigmas": range(1, 17)}
 
     def __init__(self, layout: Layout, range_sigmas: int = 6) -> None:
         self.range_sigmas = range_sigmas

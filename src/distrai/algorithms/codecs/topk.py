@@ -1,16 +1,17 @@
 """Chunked top-k with 12-bit indices and 2-bit values (DeMo, arXiv:2411.19870; SparseLoCo, arXiv:2508.15706).
 
-A chunk is a tile of 64 x 64 of a matrix (leading dimensions flattened into rows) or, where a side is below 64 as in vectors and
-LoRA factors, a run of 4096 elements. Tiles and runs at an edge hold fewer elements and send proportionately fewer,
-rounded up. The largest magnitudes are sent, among equal ones the lower index.
+A chunk is a tile of 64 x 64 of a matrix (leading dimensions flattened into rows) or, where a side is below 64
+as in vectors and LoRA factors, a run of 4096 elements. Tiles and runs at an edge hold fewer elements and send
+proportionately fewer, rounded up. The largest magnitudes are sent, among equal ones the lower index.
 
-A span is a band of tiles or some runs: [4 means, fp32] [indices, two in three bytes] [values, four in a byte], or with
-`value_bits = 32` [indices] [values, fp32]. Bits left over are zero. Indices ascend within a chunk; a chunk's index is
-64 * row + column within its tile (also at an edge), or the place within its run.
+A span is a band of tiles or some runs: [4 means, fp32] [indices, two in three bytes] [values, four in a
+byte], or with `value_bits = 32` [indices] [values, fp32]. Bits left over are zero. Indices ascend within a
+chunk; a chunk's index is 64 * row + column within its tile (also at an edge), or the place within its run.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class TopK(Codec):
     """Sends the `k` largest of each 4096, as 2-bit values (or fp32 with value_bits = 32)."""
 
     sparse = True
-    options = {"k": range(1, CHUNK + 1), "value_bits": (2, 32)}
+    options: ClassVar[dict[str, tuple[int, ...] | range]] = {"k": range(1, CHUNK + 1), "value_bits": (2, 32)}
 
     def __init__(self, layout: Layout, k: int = 64, value_bits: int = 2) -> None:
         self.k = k
@@ -71,7 +72,9 @@ class TopK(Codec):
         count = owners.numel()
         if self.value_bits == 32:
             cut = packed12_size(count)
-            return SpanValues(read_fp32(data[cut:], "a value"), _checked(grid, owners, unpack12(data[:cut], count)))
+            return SpanValues(
+                read_fp32(data[cut:], "a value"), _checked(grid, owners, unpack12(data[:cut], count))
+            )
         cut = TABLE_BYTES + packed12_size(count)
         where = _checked(grid, owners, unpack12(data[TABLE_BYTES:cut], count))
         table = read_fp32(data[:TABLE_BYTES], "a table entry")
@@ -157,7 +160,8 @@ def _padded(x: Tensor, shape: tuple[int, ...], fill: int) -> Tensor:
 def _largest(grid: Grid, x: Tensor, k: int) -> Tensor:
     """Indices within their chunks of the largest |x|, chunk after chunk, ascending within each (int64).
 
-    The bits of |x| order as |x| does; with the index below them every key is different, so no tie is left to the device.
+    The bits of |x| order as |x| does; with the index below them every key is different, so no tie is left to
+    the device.
     """
     magnitude = (x.view(torch.int32) & 0x7FFFFFFF).to(torch.int64)
     place = torch.arange(CHUNK, device=x.device)

@@ -133,7 +133,7 @@ class EmbeddedChain:
         """A block's header. Raises UnknownBlock."""
         if number == self.block_number:
             return self._head
-        found = self._store.block(number)
+        found = self._store.block(number) if number < self.block_number else None
         if found is None:
             raise UnknownBlock(f"there is no block {number}")
         return decode_header(found.header)

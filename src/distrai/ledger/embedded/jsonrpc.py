@@ -16,6 +16,10 @@ BATCH_MAX = 100
 ANSWER_BYTES_MAX = 16 << 20
 """Bytes after which the rest of a batch is refused unread."""
 
+_BRACKETS_MAX = 2_000
+"""Arrays and objects in one body. py-evm raises Python's recursion limit so far that the JSON decoder, which has no
+limit of its own, would run out of stack on deeply nested input and take the process with it."""
+
 _PARSE_ERROR, _INVALID_REQUEST, _METHOD_NOT_FOUND, _INVALID_PARAMS, _INTERNAL = (
     -32700,
     -32600,
@@ -30,9 +34,11 @@ _log = logging.getLogger(__name__)
 
 def answer(chain: EmbeddedChain, body: bytes) -> bytes:
     """The answer to ``body``; never raises for anything a client sent."""
+    if body.count(b"[") + body.count(b"{") > _BRACKETS_MAX:
+        return _failure(None, _INVALID_REQUEST, f"at most {_BRACKETS_MAX} arrays and objects in one body")
     try:
         request = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return _failure(None, _PARSE_ERROR, "not JSON")
     if not isinstance(request, list):
         return _answer_one(chain, request)

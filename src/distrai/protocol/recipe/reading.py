@@ -180,10 +180,8 @@ def _read_scalar(kind: type[object], value: object, path: str) -> str | int | fl
         return _refuse_type(kind, value, path)
     if isinstance(value, int) and abs(value) > INTEGER_MAX:
         raise RecipeError(path, f"{value} is too large", f"use a whole number up to {INTEGER_MAX}")
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise RecipeError(path, f"{value} is no number to compute with", "use a finite number")
-        return value + 0.0  # -0.0 becomes 0.0
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(path, f"{value} is no number to compute with", "use a finite number")
     return cast(str | int, value)
 
 

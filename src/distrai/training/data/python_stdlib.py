@@ -34,10 +34,10 @@ _TABLE_SHARE = 0.5
 
 
 def python_stdlib_documents(root: Path | None = None) -> Iterator[Document]:
-    """The documents of the corpus, ordered by name; ``root`` is the library's folder, this Python's by
-    default.
+    """The documents of the corpus, ordered by name.
 
-    Raises NothingMatches where the sources are not there (a Python that came zipped or compiled).
+    ``root`` is the library's folder, this Python's by default. Raises NothingMatches where the sources are not
+    there (a Python that came zipped or compiled).
     """
     folder = root or Path(sysconfig.get_path("stdlib"))
     seen: set[bytes] = set()

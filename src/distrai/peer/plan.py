@@ -1,0 +1,56 @@
+"""What follows from a resolved recipe, the same for every peer and every replayer."""
+
+from dataclasses import dataclass
+
+from distrai.algorithms.algorithm import Algorithm
+from distrai.algorithms.layout import Layout
+from distrai.algorithms.presets import AlgorithmSpec, resolve_preset
+from distrai.peer.identity import Timing
+from distrai.peer.round import Rules
+from distrai.protocol.assignment import DataOrder
+from distrai.protocol.checks import WorkRules
+from distrai.protocol.cipher import sealed_size
+from distrai.protocol.keccak import tagged_hash
+from distrai.protocol.recipe import ResolvedRecipe
+from distrai.protocol.standing import RunRules
+from distrai.training.spec import InnerSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's algorithm, layout, inner settings and rules."""
+
+    resolved: ResolvedRecipe
+    spec: AlgorithmSpec
+    layout: Layout
+    inner: InnerSpec
+    codec: str
+    payload_bytes: int
+    state_bytes: int
+
+    @classmethod
+    def of(cls, resolved: ResolvedRecipe) -> "Plan":
+        """Raises ValueError if the recipe's algorithm does not exist here."""
+        spec = resolve_preset(resolved.recipe.algorithm.preset, resolved.algorithm)
+        layout = Layout.from_pairs(resolved.layout)
+        algorithm = Algorithm(spec, layout)
+        inner = InnerSpec.from_recipe(resolved.recipe)
+        return cls(
+            resolved, spec, layout, inner, algorithm.codec_id, algorithm.payload_size, algorithm.state_size
+        )
+
+    @property
+    def rules(self) -> Rules:
+        """What the engine goes by."""
+        recipe = self.resolved.recipe
+        rounds = recipe.rounds
+        work = WorkRules(
+            self.codec, sealed_size(self.payload_bytes), self.inner.inner_steps, self.inner.step_tokens
+        )
+        run = RunRules(recipe.membership.min_seats, self.inner.round_samples)
+        timing = Timing(rounds.d0_s, rounds.cut_s, rounds.hard_s)
+        return Rules(run, work, timing, rounds.min_updates, rounds.count)
+
+    def data_order(self, samples: int) -> DataOrder:
+        """The order in which the run reads a data set of ``samples``."""
+        return DataOrder(samples, tagged_hash("data-order", self.resolved.blob.hash))

@@ -1,0 +1,186 @@
+"""A peer's tensors: the common state, inner training from it, and what a certified list makes of it.
+
+Two threads use it: one trains, the other computes what the round asks for. States are never changed in place, so the
+trainer may go on with the one it started from.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from distrai.algorithms.algorithm import Algorithm
+from distrai.algorithms.moments import Moments
+from distrai.algorithms.selftest import consensus_device
+from distrai.algorithms.state import GlobalState
+from distrai.peer.aggregation import Aggregation, members_of
+from distrai.peer.events import Apply, Evaluate, Train, TrainingDone
+from distrai.peer.plan import Plan
+from distrai.peer.private import PrivateState, TrainedState
+from distrai.peer.store import PeerStore, write_atomically
+from distrai.protocol.assignment import Block, DataOrder
+from distrai.protocol.cipher import KEY_SIZE, binding, seal
+from distrai.protocol.errors import WrongStateRoot
+from distrai.protocol.merkle import state_root
+from distrai.protocol.primitives import Hash, MemberId
+from distrai.protocol.standing import Standing
+from distrai.training.data.dataset import Dataset
+from distrai.training.device import training_device
+from distrai.training.evaluate import Evaluation, evaluate
+from distrai.training.inner import InnerLoop
+from distrai.training.inner_state import state_at_round_start
+from distrai.training.model import build_model, load_trainable
+from distrai.training.objective import NextToken
+from distrai.training.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The data of a run, opened: what is trained on, what is held out."""
+
+    train: Dataset
+    held_out: Dataset
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What a peer can say about its own training of a round (loss in nats per token)."""
+
+    loss: float
+    steps: int
+    tokens: int
+    seconds: float
+
+
+class Worker:
+    """The tensors of one member in one run."""
+
+    def __init__(
+        self, plan: Plan, corpus: Corpus, store: PeerStore, member: MemberId, device: str = "auto"
+    ) -> None:
+        self.plan, self.corpus, self.store, self.member = plan, corpus, store, member
+        self.device = training_device(device)
+        self.algorithm = Algorithm(plan.spec, plan.layout, consensus_device(self.device))
+        recipe = plan.resolved.recipe
+        self.aggregation = Aggregation(self.algorithm, recipe.limits.norm_ceiling, store.blobs.read)
+        self.model = build_model(recipe.model, recipe.seed)
+        self.loop = InnerLoop(self.model, plan.inner, NextToken(), corpus.train.batch, self.device)
+        self.order: DataOrder = plan.data_order(corpus.train.samples_total)
+        self.state: GlobalState | None = None
+        self.private = PrivateState()
+        self.trained: tuple[Hash, TrainedState] | None = None
+        self._computed: dict[tuple[Hash, Hash], tuple[GlobalState, bytes, Hash, frozenset[MemberId]]] = {}
+        self._model_lock = threading.Lock()
+
+    # State
+
+    def load(self, standing: Standing, data: bytes) -> None:
+        """Go on from the state at ``standing``. Raises WrongStateRoot if these are not its bytes."""
+        if state_root(data) != standing.state_root:
+            raise WrongStateRoot(
+                f"the state of round {standing.round} on disk is damaged: remove the peer's home"
+            )
+        self.state = self.algorithm.state_from_bytes(data)
+        path = self.store.private_path(standing.head)
+        if path.exists():
+            self.private = PrivateState.from_bytes(path.read_bytes(), self.plan.layout)
+        path = self.store.trained_path(standing.head)
+        if path.exists():
+            self.trained = standing.head, TrainedState.from_bytes(path.read_bytes(), self.plan.layout)
+
+    def evaluate_list(self, effect: Evaluate) -> Hash:
+        """The state root that a list leads to. Raises what opening its updates raises."""
+        return self._compute(effect.standing.head, effect.certified.updates_root, effect)[2]
+
+    def _compute(
+        self, head: Hash, root: Hash, effect: Evaluate | Apply
+    ) -> tuple[GlobalState, bytes, Hash, frozenset[MemberId]]:
+        known = self._computed.get((head, root))
+        if known is not None:
+            return known
+        assert self.state is not None
+        result = self.aggregation.apply(self.state, effect.certified)
+        data = self.algorithm.state_bytes(result.state)
+        counted = frozenset(
+            member
+            for member, weight in zip(members_of(effect.certified), result.weights, strict=True)
+            if weight > 0
+        )
+        self._computed[head, root] = (result.state, data, state_root(data), counted)
+        return self._computed[head, root]
+
+    def apply(self, effect: Apply) -> None:
+        """Take over what landed: state, private state and checkpoint are on disk when this returns.
+
+        Raises WrongStateRoot if more than two thirds of the seats certified another state than their list gives.
+        """
+        counted, data = False, b""
+        if not effect.body.is_empty:
+            state, data, root, members = self._compute(effect.before.head, effect.body.updates_root, effect)
+            if root != effect.body.state_root:
+                raise WrongStateRoot(
+                    f"round {effect.body.round}: the ledger's state is not what its updates give. Two thirds of the "
+                    "seats are not honest; stop here and open a new run from the last good state"
+                )
+            self.state, counted = state, self.member in members
+        if self.trained is not None and self.trained[0] == effect.before.head:
+            self.private = self.trained[1].settle(counted)
+        self.trained = None
+        self._computed.clear()
+        self.store.save_applied(effect, data, self.private.to_bytes())
+
+    # Training
+
+    def train(
+        self, effect: Train, should_stop: Callable[[], bool], on_step: Callable[[int, float], None]
+    ) -> tuple[TrainingDone, RoundReport] | None:
+        """Run the inner steps of a round and seal what came out; None if it was stopped before the end."""
+        start, private = self.state, self.private
+        assert start is not None
+        standing, number = effect.standing, effect.standing.round + 1
+        averaged = None if start.moments is None else (start.moments.m, start.moments.v)
+        inner = state_at_round_start(self.plan.inner, self.plan.layout, number, private.inner, averaged)
+        with self._model_lock:
+            result = self.loop.run(
+                start.params,
+                inner,
+                self._samples(effect.block),
+                number,
+                seed=self.plan.resolved.recipe.seed + number,
+                should_stop=should_stop,
+                on_step=on_step,
+            )
+        if should_stop():
+            return None
+        moments = Moments(result.state.m, result.state.v)
+        delta = self.algorithm.delta(start.params, result.local)
+        encoded = self.algorithm.encode(delta, moments, private.feedback)
+        kept = result.state if self.plan.spec.inner_state == "kept" else None
+        trained = TrainedState(encoded.pending_feedback, encoded.carried_feedback, kept)
+        key = os.urandom(KEY_SIZE)
+        bound = binding(standing.run, number, standing.head, self.member)
+        blob = self.store.blobs.put(seal(encoded.payload, key, bound))
+        write_atomically(self.store.trained_path(standing.head), trained.to_bytes())
+        self.trained = standing.head, trained
+        report = RoundReport(result.loss_mean, result.steps, result.tokens, result.seconds)
+        return TrainingDone(standing.head, blob, key, result.steps, result.tokens), report
+
+    def _samples(self, block: Block) -> Iterator[int]:
+        return (self.order.sample_at(block.start + at) for at in range(block.length))
+
+    # Looking at the model
+
+    def held_out(self, samples: int) -> Evaluation | None:
+        """Held-out loss of the common state, if the model is not being trained just now."""
+        state = self.state
+        if state is None or not self._model_lock.acquire(blocking=False):
+            return None
+        try:
+            load_trainable(self.model, state.params)
+            with torch.random.fork_rng(devices=[]):
+                return evaluate(self.model, self.corpus.held_out, self.corpus.tokenizer, samples, self.device)
+        finally:
+            self._model_lock.release()

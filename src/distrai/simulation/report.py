@@ -1,0 +1,53 @@
+"""What a simulated run came to."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from distrai.protocol.primitives import Hash
+
+
+@dataclass
+class Report:
+    """Figures of one run, and every rule that it saw broken: none, if all is well."""
+
+    scenario: str
+    seed: int
+    rounds: int = 0
+    empty_rounds: int = 0
+    state_roots: dict[str, tuple[Hash, ...]] = field(default_factory=dict)
+    """By honest peer: the state root after each round that it finished."""
+    listed: list[int] = field(default_factory=list)
+    """Updates in each certified list."""
+    violations: list[str] = field(default_factory=list)
+    events: int = 0
+    messages: int = 0
+    """Envelopes sent, relays included."""
+    proposals: int = 0
+    crashes: int = 0
+    virtual_s: float = 0.0
+    round_s: list[float] = field(default_factory=list)
+    """Virtual seconds that each round took."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Refusals by honest peers, by rule."""
+    largest: Counter[str] = field(default_factory=Counter)
+    """The most that honest peers had in each queue."""
+
+    @property
+    def replay(self) -> str:
+        """The command that runs this again."""
+        return f"python -m distrai.simulation {self.scenario} {self.seed}"
+
+    def broke(self, rule: str) -> None:
+        """Note that a rule was broken."""
+        if len(self.violations) < 20:
+            self.violations.append(rule)
+
+    def __str__(self) -> str:
+        seconds = sum(self.round_s) / len(self.round_s) if self.round_s else 0.0
+        head = (
+            f"{self.scenario} seed {self.seed}: {self.rounds} rounds ({self.empty_rounds} empty), "
+            f"{seconds:.1f} virtual s a round, {self.events} events, {self.messages} messages, "
+            f"{self.proposals} proposals, {self.crashes} crashes"
+        )
+        broken = [f"  BROKEN {rule}" for rule in self.violations]
+        return "\n".join([head, *broken, *([f"  replay: {self.replay}"] if broken else [])])

@@ -1,0 +1,170 @@
+"""What must hold in every scenario, checked from outside while it runs."""
+
+from typing import TYPE_CHECKING
+
+from distrai.peer.book import BODIES_PER_MEMBER
+from distrai.peer.engine import EARLY_MESSAGES_MAX, LISTS_KEPT
+from distrai.peer.events import Apply, Effect, Note, Persist, Send
+from distrai.protocol.cipher import binding, check_key
+from distrai.protocol.errors import ProtocolError
+from distrai.protocol.lists import check_list
+from distrai.protocol.messages import BodySignature, Key, Proposal, Signed, Update
+from distrai.protocol.primitives import Hash, MemberId
+from distrai.protocol.standing import Standing
+from distrai.simulation.toy import NOT_FINITE, open_payload
+from distrai.simulation.world import World
+
+if TYPE_CHECKING:
+    from distrai.simulation.peer import SimulatedPeer
+
+OF_A_ROUND = ("update", "have", "key", "proposal", "signature")
+MAY_BE_REFUSED = ("UnknownUpdate",)
+"""Rules by which an honest message is refused when it overtakes another; it comes again with a digest."""
+EFFECTS_MAX = 400
+"""More effects than this from one event would be a storm."""
+
+
+class Watch:
+    """Sees every packet, every applied list and every note of honest peers; reports what should not be."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.said: dict[tuple[MemberId, Hash, str, int], Hash] = {}
+        self.bodies: dict[tuple[MemberId, Hash], set[Hash]] = {}
+        self.revealed: dict[Hash, bytes] = {}
+        self.standings: dict[Hash, Standing] = {}
+        self.used_blobs: dict[Hash, int] = {}
+        self.checked_lists: set[Hash] = set()
+        self.stored: dict[MemberId, set[bytes]] = {}
+
+    def broke(self, peer: "SimulatedPeer", rule: str) -> None:
+        """Report."""
+        self.world.report.broke(f"at {self.world.clock.now:.2f} s, {peer.name}: {rule}")
+
+    def raised(self, peer: "SimulatedPeer", error: Exception) -> None:
+        """An engine must not raise, whatever it is told."""
+        self.broke(peer, f"the engine raised {type(error).__name__}: {error}")
+
+    # What is sent
+
+    def sent(self, peer: "SimulatedPeer", send: Send) -> None:
+        """Every honest member says one thing of a kind per head, and has it on disk before."""
+        self.world.report.messages += len(send.raws) * len(send.to)
+        for raw in send.raws:
+            try:
+                signed = self.world.opened(raw)
+            except ProtocolError:
+                continue  # a liar's garbage
+            if isinstance(signed.message, Key):
+                self.revealed[signed.message.update] = signed.message.key
+            own = signed.message.member == peer.member and signed.signer == peer.identity.address
+            if own and peer.is_honest and signed.message.kind in OF_A_ROUND:
+                self._check_own(peer, signed)
+
+    def _check_own(self, peer: "SimulatedPeer", signed: Signed) -> None:
+        message = signed.message
+        record = next((item for item in reversed(peer.disk.records) if item.raw == signed.raw), None)
+        if record is None:
+            self.broke(peer, f"sent a {message.kind} that was not persisted")
+        if isinstance(message, BodySignature):
+            self._check_signature(peer, message, record)
+            return
+        attempt = message.attempt if isinstance(message, Proposal) else 0
+        place = (message.member, message.previous_head, message.kind, attempt)
+        if place not in self.said:
+            self.world.report.proposals += isinstance(message, Proposal)
+            self.said[place] = signed.id
+        if self.said[place] != signed.id:
+            self.broke(peer, f"sent two different messages of kind {message.kind} in round {message.round}")
+
+    def _check_signature(self, peer: "SimulatedPeer", message: BodySignature, record: Persist | None) -> None:
+        if record is not None and (record.listed is None or record.body is None):
+            self.broke(peer, "signed a body whose list was not persisted")
+        bodies = self.bodies.setdefault((message.member, message.previous_head), set())
+        bodies.add(message.body_id)
+        if len(bodies) > BODIES_PER_MEMBER:
+            self.broke(peer, f"signed more than {BODIES_PER_MEMBER} bodies in round {message.round}")
+
+    # What is taken
+
+    def applied(self, peer: "SimulatedPeer", apply: Apply, state_root: Hash) -> None:
+        """What a peer applies is what the ledger took, leads where it was certified to lead, and is clean."""
+        body, ledger = apply.body, self.world.ledger
+        if len(ledger.bodies) < body.round or ledger.bodies[body.round - 1] != body:
+            self.broke(peer, f"applied a round {body.round} that is not the ledger's")
+        if state_root != body.state_root:
+            self.broke(peer, f"round {body.round} leads to another state than was certified")
+        if self.standings.setdefault(apply.standing.head, apply.standing) != apply.standing:
+            self.broke(peer, f"round {body.round}: the same head, another standing")
+        done = len(peer.disk.state_roots)
+        if body.round != done + 1:
+            self.broke(peer, f"applied round {body.round} after {done} rounds")
+        try:
+            if not body.is_empty:
+                check_list(apply.certified, body)
+            if body.head not in self.checked_lists:
+                self.checked_lists.add(body.head)
+                self._check_entries(peer, apply)
+        except ProtocolError as error:
+            self.broke(peer, f"the list of round {body.round} breaks {type(error).__name__}: {error}")
+
+    def _check_entries(self, peer: "SimulatedPeer", apply: Apply) -> None:
+        members = []
+        pairs = zip(apply.certified.updates, apply.certified.entries, strict=True)
+        for update, entry in pairs:
+            signed = self.world.opened(entry.update)
+            members.append(update.member)
+            if apply.before.trainer_key(update.member) != signed.signer:
+                self.broke(peer, "an update in the list is not signed by its trainer")
+            if (update.round, update.previous_head) != (apply.body.round, apply.before.head):
+                self.broke(peer, "an update in the list is of another round")
+            if self.revealed.get(signed.id) != entry.key:
+                self.broke(peer, "an update in the list was never revealed by its author")
+            check_key(entry.key, self._bound(update), update.key_hash)
+            if open_payload(update, peer.disk.blobs[update.blob_hash], entry.key) == NOT_FINITE:
+                self.broke(peer, "an update in the list is not finite")
+            if update.blob_hash in self.used_blobs:
+                self.broke(peer, f"a ciphertext of round {self.used_blobs[update.blob_hash]} counts again")
+            self.used_blobs[update.blob_hash] = apply.body.round
+        if members != sorted(set(members)):
+            self.broke(peer, "the list is not sorted by member, each once")
+
+    def _bound(self, update: Update) -> bytes:
+        return binding(update.run, update.round, update.previous_head, update.member)
+
+    # Inside
+
+    def noted(self, peer: "SimulatedPeer", note: Note) -> None:
+        """Honest messages are not refused, but for coming too early."""
+        if note.what != "refused":
+            return
+        rule = str(note.facts["rule"])
+        self.world.report.refused[rule] += 1
+        started = peer.engine is not None and peer.engine.standing is not None
+        author = self.world.peers.get(MemberId(bytes.fromhex(str(note.facts.get("member", "")))))
+        if author is None or not author.is_honest or not started or rule in MAY_BE_REFUSED:
+            return
+        if note.facts["signer"] == author.identity.address.hex():
+            self.broke(peer, f"refused a {note.facts['kind']} of {author.name}: {note.facts['why']}")
+
+    def handled(self, peer: "SimulatedPeer", effects: list[Effect]) -> None:
+        """Every queue has a bound."""
+        engine, largest = peer.engine, self.world.report.largest
+        if engine is None or engine.round is None:
+            return
+        book, standing = engine.round.book, engine.round.standing
+        trainers, seats = len(standing.trainers), len(standing.seats)
+        sizes = {
+            "effects": (len(effects), EFFECTS_MAX),
+            "early": (len(engine.early), EARLY_MESSAGES_MAX),
+            "lists": (len(engine.lists), LISTS_KEPT),
+            "updates": (len(book.updates), 5 * trainers),
+            "proposals": (len(book.proposals), 65 * seats),
+            "bodies": (len(book.signatures), BODIES_PER_MEMBER * seats),
+            "evaluating": (len(engine.round.evaluating), BODIES_PER_MEMBER * seats),
+        }
+        for name, (size, limit) in sizes.items():
+            if size > largest[name]:
+                largest[name] = size
+                if size > limit:
+                    self.broke(peer, f"{size} {name}, above the bound of {limit}")

@@ -1,0 +1,72 @@
+"""What all simulated peers share: time, chance, links, ledger, and the watch that is kept over them."""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING
+
+from distrai.peer.round import Rules
+from distrai.protocol.messages import Signed, open_envelope
+from distrai.protocol.primitives import MemberId
+from distrai.protocol.standing import RunRules
+from distrai.simulation.clock import Clock
+from distrai.simulation.ledger import LedgerModel
+from distrai.simulation.links import LinkModel
+from distrai.simulation.report import Report
+from distrai.simulation.scenario import Scenario
+from distrai.simulation.toy import BLOCK_SAMPLES, DOMAIN, WORK, recover
+
+if TYPE_CHECKING:
+    from distrai.simulation.peer import SimulatedPeer
+    from distrai.simulation.watch import Watch
+
+ROUNDS_MAX = 1 << 40
+"""Simulated runs end by themselves."""
+MEMORY = 4096
+"""Decoded messages that are kept: everybody sees the same bytes."""
+
+
+@dataclass
+class World:
+    """One simulated run."""
+
+    scenario: Scenario
+    random: Random
+    clock: Clock
+    links: LinkModel
+    ledger: LedgerModel
+    report: Report
+    rules: Rules
+    peers: dict[MemberId, "SimulatedPeer"] = field(default_factory=dict)
+    faulty: bool = True
+    healed_at: float = 0.0
+    rounds_at_healing: int = 0
+    _opened: dict[bytes, Signed] = field(default_factory=dict)
+    watch: "Watch" = field(init=False)
+
+    def opened(self, raw: bytes) -> Signed:
+        """What an envelope says; for honest senders only."""
+        if raw not in self._opened:
+            if len(self._opened) >= MEMORY:
+                self._opened.clear()
+            self._opened[raw] = open_envelope(raw, DOMAIN, recover)
+        return self._opened[raw]
+
+    def chance(self, probability: float) -> bool:
+        """Whether a fault of this probability happens now."""
+        return self.faulty and probability > 0 and self.random.random() < probability
+
+
+def make_world(scenario: Scenario, seed: int) -> World:
+    """An empty world."""
+    random, clock = Random(seed), Clock()  # noqa: S311 - reproducible on purpose
+    rules = Rules(RunRules(scenario.min_seats, BLOCK_SAMPLES), WORK, scenario.timing, scenario.min_updates, ROUNDS_MAX)
+    return World(
+        scenario=scenario,
+        random=random,
+        clock=clock,
+        links=LinkModel(clock, random, scenario),
+        ledger=LedgerModel(clock, random, scenario.ledger),
+        report=Report(scenario.name, seed),
+        rules=rules,
+    )
+

@@ -1,0 +1,121 @@
+import struct
+
+import numpy as np
+import pytest
+import torch
+from algorithms.oracle import LAYOUT, flat, moments
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distrai.algorithms import Layout, Moments
+from distrai.algorithms.codecs.base import to_uint8
+from distrai.algorithms.errors import MomentsOutOfBounds, NonFinitePayload, PayloadError, WrongPayloadSize
+from distrai.algorithms.moments import M_MAX, V_MAX, MomentCodec
+
+CPU = torch.device("cpu")
+SMALL = Layout.from_pairs([("a", (300,))])
+
+
+def decoded(codec, payload):
+    return codec.decode(to_uint8(payload, CPU))
+
+
+def test_size_is_about_two_bytes_per_parameter():
+    assert MomentCodec(SMALL).payload_size == 2 * 8 + 2 * 300
+    big = Layout.from_pairs([("a", (1 << 20,))])
+    assert MomentCodec(big).payload_size / (1 << 20) == 2.03125
+
+
+def test_m_matches_the_oracle_and_v_is_rounded_up_on_its_fourth_root():
+    codec = MomentCodec(LAYOUT)
+    given_moments = moments(5)
+    out = decoded(codec, codec.encode(given_moments))
+    for m, v, m_out, v_out in zip(given_moments.m, given_moments.v, out.m, out.v, strict=True):
+        for at in range(0, m.numel(), 256):
+            m_block, v_block = flat(m)[at : at + 256], flat(v)[at : at + 256]
+            unit = np.abs(m_block).max() / 127
+            assert np.abs(flat(m_out)[at : at + 256] - m_block).max() <= 0.5001 * unit
+            got, top = flat(v_out)[at : at + 256], v_block.max()
+            codes = np.ceil((v_block / top) ** 0.25 * 255 - 1e-4)
+            np.testing.assert_allclose(got, (codes / 255) ** 4 * top, rtol=1e-5)
+            assert (got >= v_block * (1 - 2**-22)).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0, 2.0**40, width=32), min_size=300, max_size=300), st.integers(0, 99))
+def test_v_survives_any_range_without_falling_and_decoding_twice_is_stable(numbers, seed):
+    v = torch.tensor(numbers, dtype=torch.float32)
+    m = torch.from_numpy(np.random.default_rng(seed).standard_normal(300).astype(np.float32))
+    codec = MomentCodec(SMALL)
+    out = decoded(codec, codec.encode(Moments((m,), (v,))))
+    # Only next to the smallest of fp32 has the product of table and block no room to be rounded up.
+    assert bool(((out.v[0] >= v * (1 - 2.0**-22)) | (v < 2.0**-120)).all())
+    assert bool((out.v[0] <= V_MAX).all())
+    again = decoded(codec, codec.encode(out))
+    assert torch.allclose(again.m[0], out.m[0], rtol=1e-6)
+
+
+def test_zeros_stay_zero_and_too_large_ones_are_cut():
+    codec = MomentCodec(SMALL)
+    out = decoded(codec, codec.encode(Moments((torch.zeros(300),), (torch.zeros(300),))))
+    assert not out.m[0].any()
+    assert not out.v[0].any()
+    huge = Moments((torch.full((300,), -1e30),), (torch.full((300,), 1e30),))
+    out = decoded(codec, codec.encode(huge))
+    assert out.m[0].unique().item() == pytest.approx(-M_MAX)
+    assert out.v[0].unique().item() == V_MAX
+
+
+@pytest.mark.parametrize("count", [3, 5, 7])
+def test_the_average_is_the_weighted_mean_of_what_was_decoded(count):
+    codec = MomentCodec(LAYOUT)
+    payloads = [codec.encode(moments(10 * i)) for i in range(count)]
+    weighted = [(i + 1, to_uint8(payload, CPU)) for i, payload in enumerate(payloads)]
+    out = codec.average(weighted)
+    parts = [decoded(codec, payload) for payload in payloads]
+    for at in range(len(LAYOUT.tensors)):
+        for got, each in ((out.m[at], [p.m[at] for p in parts]), (out.v[at], [p.v[at] for p in parts])):
+            expected = sum((i + 1) * flat(x) for i, x in enumerate(each)) / (count * (count + 1) / 2)
+            np.testing.assert_allclose(flat(got), expected, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "error"),
+    [
+        (0, float("nan"), NonFinitePayload),
+        (8, float("inf"), NonFinitePayload),
+        (0, -1.0, MomentsOutOfBounds),
+        (4, M_MAX, MomentsOutOfBounds),
+        (8, -1e-9, MomentsOutOfBounds),
+        (12, V_MAX * 1.001, MomentsOutOfBounds),
+    ],
+)
+def test_scales_out_of_bounds_are_refused(at, value, error):
+    codec = MomentCodec(SMALL)
+    payload = bytearray(codec.encode(moments(1, SMALL)))
+    payload[at : at + 4] = struct.pack("<f", value)
+    with pytest.raises(error):
+        codec.check(to_uint8(bytes(payload), CPU))
+    with pytest.raises(error):
+        decoded(codec, bytes(payload))
+
+
+def test_wrong_sizes_and_a_negative_v_are_refused():
+    codec = MomentCodec(SMALL)
+    for size in (0, codec.payload_size - 1, codec.payload_size + 1):
+        with pytest.raises(WrongPayloadSize):
+            codec.check(to_uint8(bytes(size), CPU))
+    with pytest.raises(ValueError, match="negative"):
+        codec.encode(Moments((torch.zeros(300),), (torch.full((300,), -1.0),)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(min_size=616, max_size=616))
+def test_any_bytes_give_bounded_moments_or_are_refused(payload):
+    codec = MomentCodec(SMALL)
+    try:
+        out = decoded(codec, payload)
+    except PayloadError:
+        return
+    assert bool((out.m[0].abs() <= M_MAX * 129 / 127).all())
+    assert bool(((out.v[0] >= 0) & (out.v[0] <= V_MAX)).all())

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from distrai.training.errors import EmptyPrompt
+from distrai.training.model import build_model
+from distrai.training.sample import generate, generate_tokens
+from distrai.training.tokenizer import ByteTokenizer
+from training.tiny import CONTEXT, GRANITE, model_section
+
+BYTES = ByteTokenizer()
+
+
+def tokens(model, prompt=b"def f", count=40, temperature=1.0, seed=0, vocabulary=256):
+    stream = generate_tokens(
+        model,
+        list(prompt),
+        vocabulary=vocabulary,
+        context=CONTEXT,
+        tokens=count,
+        temperature=temperature,
+        seed=seed,
+    )
+    return list(stream)
+
+
+def test_the_seed_decides_the_text(model):
+    assert tokens(model) == tokens(model)
+    assert tokens(model) != tokens(model, seed=1)
+    torch.manual_seed(99)
+    assert len(tokens(model)) == 40
+
+
+def test_without_temperature_it_is_the_likeliest_token_of_the_whole_input(model):
+    ids = list(b"def f")
+    for token in tokens(model, temperature=0.0, count=CONTEXT - len(ids)):
+        with torch.no_grad():
+            assert token == int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
+        ids.append(token)
+
+
+def test_past_the_context_it_goes_on_from_the_last_three_quarters(model):
+    ids = list(b"def f")
+    found = tokens(model, temperature=0.0, count=CONTEXT - len(ids) + 2)
+    last = (ids + found)[:-1][-CONTEXT * 3 // 4 :]
+    with torch.no_grad():
+        assert found[-1] == int(model(input_ids=torch.tensor([last])).logits[0, -1].argmax())
+
+
+def test_a_prompt_longer_than_the_context_is_cut_at_the_front(model):
+    long = bytes(range(97, 97 + 20))
+    assert tokens(model, long, 1, 0.0) == tokens(model, long[-CONTEXT:], 1, 0.0)
+
+
+def test_low_temperature_comes_close_to_the_likeliest(model):
+    assert tokens(model, temperature=1e-4, count=8) == tokens(model, temperature=0.0, count=8)
+
+
+def test_no_id_is_drawn_that_the_tokenizer_does_not_have():
+    wide = build_model(model_section(GRANITE | {"vocab_size": 300}), seed=1)
+    assert max(tokens(wide, count=200, vocabulary=20)) < 20
+
+
+def test_text_comes_in_pieces_without_the_prompt(model):
+    pieces = generate(model, BYTES, "def f", context=CONTEXT, tokens=30, temperature=1.0)
+    first = next(pieces)
+    expected = bytes(tokens(model, count=30, temperature=1.0)).decode(errors="replace")
+    assert expected.startswith(first) and (first + "".join(pieces)).rstrip("�") == expected.rstrip("�")
+
+
+def test_there_is_nothing_to_continue(model):
+    with pytest.raises(EmptyPrompt):
+        next(generate(model, BYTES, "", context=CONTEXT))

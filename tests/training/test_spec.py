@@ -1,0 +1,48 @@
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distrai.training.spec import InnerSpec
+
+SPEC = InnerSpec(
+    rounds=10, inner_steps=20, batch=4, context=128, lr=2.0, warmup=0.1, final_fraction=0.1, accumulation=3
+)
+
+
+def test_the_position_is_the_share_of_the_run_that_is_done():
+    assert SPEC.position(1, 1) == 1 / 200
+    assert SPEC.position(3, 20) == SPEC.position(4, 0) == pytest.approx(0.3)
+    assert SPEC.position(10, 20) == 1
+    assert SPEC.position(12, 5) == 1
+
+
+def test_the_rate_warms_up_peaks_and_ends_at_its_fraction():
+    assert SPEC.learning_rate(0.05) == pytest.approx(1)
+    assert SPEC.learning_rate(0.1) == 2
+    assert SPEC.learning_rate(0.55) == pytest.approx(0.2 + 1.8 / 2)
+    assert SPEC.learning_rate(1) == pytest.approx(0.2)
+    assert SPEC.learning_rate(SPEC.position(1, 1)) > 0
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_the_rate_never_rises_after_the_warmup(one, other):
+    low, high = sorted((max(one, 0.1), max(other, 0.1)))
+    assert SPEC.learning_rate(low) >= SPEC.learning_rate(high) >= 0.2 - 1e-12
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_every_warmup_gives_a_finite_rate(warmup, schedule):
+    spec = replace(SPEC, warmup=warmup, schedule=schedule)
+    rates = [spec.learning_rate(at / 50) for at in range(51)]
+    assert all(math.isfinite(rate) and 0 <= rate <= 2 for rate in rates)
+    assert max(rates) == 2
+    if schedule == "constant":
+        assert rates[-1] == 2
+
+
+def test_sizes_of_a_step():
+    assert (SPEC.step_samples, SPEC.step_tokens, SPEC.round_samples) == (12, 1536, 240)
