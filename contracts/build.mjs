@@ -1,62 +1,85 @@
-// Compile src/ with solc-js into the artifact that ships in the wheel; with --check compare instead of writing.
+// Compiles RunRegistry into the artifact that the Python package ships; `--check` compares instead of writing.
 //
-//   node build.mjs           write ../src/distrai/ledger/artifacts/RunRegistry.json
-//   node build.mjs --check   exit 1 if the committed artifact is not what these sources give
+// solc-js is WebAssembly with no other input than what is read here, so that the same sources give the same bytes on
+// every machine. Which sources these were is in the artifact.
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const here = dirname(fileURLToPath(import.meta.url));
-const require = createRequire(import.meta.url);
-const solc = require("solc");
-const target = join(here, "..", "src", "distrai", "ledger", "artifacts", "RunRegistry.json");
+const HERE = dirname(fileURLToPath(import.meta.url));
+const ARTIFACT = join(HERE, "../src/distrai/ledger/artifacts/RunRegistry.json");
+const ENTRY = "src/RunRegistry.sol";
+const NAME = "RunRegistry";
+const CODE_BYTES_MAX = 24576; // EIP-170
+
 const settings = {
   evmVersion: "cancun",
   optimizer: { enabled: true, runs: 10000 },
   viaIR: true,
-  metadata: { bytecodeHash: "none", appendCBOR: false },
+  metadata: { appendCBOR: false, bytecodeHash: "none" },
 };
 
-const names = readdirSync(join(here, "src")).filter((name) => name.endsWith(".sol")).sort();
-const sources = Object.fromEntries(
-  names.map((name) => [`src/${name}`, { content: readFileSync(join(here, "src", name), "utf8") }]),
-);
+const sources = {};
 
-function readImport(path) {
-  const file = path.startsWith("@") ? join(here, "node_modules", path) : join(here, path);
-  return existsSync(file) ? { contents: readFileSync(file, "utf8") } : { error: `no file ${path}` };
+function read(path) {
+  const file = path.startsWith("@") ? join(HERE, "node_modules", path) : join(HERE, path);
+  try {
+    const contents = readFileSync(file, "utf8");
+    sources[path] = createHash("sha256").update(contents).digest("hex");
+    return { contents };
+  } catch {
+    return { error: `there is no ${path}` };
+  }
 }
 
-const input = {
-  language: "Solidity",
-  sources,
-  settings: { ...settings, outputSelection: { "src/RunRegistry.sol": { RunRegistry: ["abi", "evm.bytecode.object"] } } },
-};
-const output = JSON.parse(solc.compile(JSON.stringify(input), { import: readImport }));
-for (const problem of output.errors ?? []) console.error(problem.formattedMessage);
-if ((output.errors ?? []).length > 0) process.exit(1); // warnings count: a contract that warns is not finished
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}
 
-const contract = output.contracts["src/RunRegistry.sol"].RunRegistry;
-const sourceHash = createHash("sha256").update(JSON.stringify(sources)).digest("hex");
-const artifact = {
-  contract: "RunRegistry",
-  compiler: solc.version(),
-  settings,
-  sourceHash,
-  abi: contract.abi,
-  bytecode: "0x" + contract.evm.bytecode.object,
-};
-const text = JSON.stringify(artifact, null, 1) + "\n";
+function compile() {
+  if (!existsSync(join(HERE, "node_modules/solc"))) fail("the compiler is missing: run `npm ci` in contracts/");
+  const solc = createRequire(import.meta.url)("solc");
+  const selection = { "*": { [NAME]: ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } };
+  const input = {
+    language: "Solidity",
+    sources: { [ENTRY]: { content: read(ENTRY).contents } },
+    settings: { ...settings, outputSelection: selection },
+  };
+  const output = JSON.parse(solc.compile(JSON.stringify(input), { import: read }));
+  for (const problem of output.errors ?? []) console.error(problem.formattedMessage);
+  if (output.errors?.length) fail("warnings count as errors");
+  return { contract: output.contracts[ENTRY][NAME], version: solc.version() };
+}
+
+function artifact() {
+  const { contract, version } = compile();
+  const size = contract.evm.deployedBytecode.object.length / 2;
+  if (size > CODE_BYTES_MAX) fail(`${NAME} has ${size} bytes of code, ${CODE_BYTES_MAX} are allowed`);
+  console.log(`${NAME}: ${size} bytes of code`);
+  const sorted = Object.fromEntries(Object.entries(sources).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const sourceHash = createHash("sha256").update(JSON.stringify(sorted)).digest("hex");
+  const content = {
+    contract: NAME,
+    license: "Apache-2.0",
+    compiler: { name: "solc", version, settings },
+    sourceHash,
+    sources: sorted,
+    abi: contract.abi,
+    bytecode: `0x${contract.evm.bytecode.object}`,
+  };
+  return `${JSON.stringify(content, null, 1)}\n`;
+}
+
+const built = artifact();
 if (process.argv.includes("--check")) {
-  if (!existsSync(target) || readFileSync(target, "utf8") !== text) {
-    console.error("the committed artifact is not what contracts/src gives: run 'make artifacts' and commit it");
-    process.exit(1);
-  }
-  console.log("the committed artifact is what contracts/src gives");
+  const committed = existsSync(ARTIFACT) ? readFileSync(ARTIFACT, "utf8") : "";
+  if (committed !== built) fail(`${NAME}.json is not what these sources compile to: run \`npm run build\` in contracts/`);
+  console.log(`${NAME}.json is what these sources compile to`);
 } else {
-  mkdirSync(dirname(target), { recursive: true });
-  writeFileSync(target, text);
-  console.log(`wrote RunRegistry.json (${(artifact.bytecode.length - 2) / 2} bytes of bytecode)`);
+  mkdirSync(dirname(ARTIFACT), { recursive: true });
+  writeFileSync(ARTIFACT, built);
+  console.log(`written: src/distrai/ledger/artifacts/${NAME}.json`);
 }

@@ -1,92 +1,98 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity ^0.8.30;
+pragma solidity 0.8.37;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {Member} from "./Types.sol";
+import {IMembers} from "./interfaces/IMembers.sol";
 
-/// @title Members: permanent ids whose keys and addresses may change.
-/// @notice A node key signs its own registration and rotation, so nobody can squat the key of another. A key belongs to
-/// at most one member, for ever: old certificates and updates can always be told whose they are.
-abstract contract Members is EIP712 {
-    bytes32 private constant REGISTRATION_TYPE =
+/// @title Members: ids, keys and attributes.
+abstract contract Members is IMembers, EIP712 {
+    bytes32 private constant _REGISTRATION =
         keccak256("Registration(address creator,uint256 nonce,address controller,address payout)");
-    bytes32 private constant ROTATION_TYPE = keccak256("Rotation(bytes32 member,address newKey,uint256 nonce)");
+    bytes32 private constant _ROTATION = keccak256("Rotation(bytes32 member,address newKey,uint256 nonce)");
 
-    mapping(bytes32 member => Member) internal _members;
-    mapping(address key => bytes32 member) public memberOfKey;
-    mapping(address creator => uint256) public registrations;
-
-    event MemberRegistered(bytes32 indexed member, address indexed controller, address key, address payout);
-    event NodeKeyChanged(bytes32 indexed member, address key);
-    event AttributesChanged(bytes32 indexed member, address controller, address payout);
-
-    error KeyTaken(address key, bytes32 member);
-    error NotSignedByKey(address expected, address signer);
-    error UnknownMember(bytes32 member);
-    error NotController(bytes32 member, address sender);
-    error ZeroAddress();
-
-    constructor() EIP712("DisTrAI", "1") {}
-
-    /// @notice The attributes of a member.
-    function memberOf(bytes32 member) external view returns (Member memory) {
-        return _members[member];
+    struct Validity {
+        uint64 fromBlock;
+        uint64 untilBlock;
     }
 
-    /// @notice Become a member; the caller is the creator, which the id is made of.
-    function register(address key, address controller, address payout, bytes calldata keySignature)
+    mapping(bytes32 member => Member) internal _members;
+    /// @dev Append-only. A certificate may name any pair that is in here, whatever happened to the key since.
+    mapping(address key => bytes32 member) internal _memberOfKey;
+    /// @dev Of replaced keys only; a current key's first block is in its member.
+    mapping(address key => Validity) private _validity;
+
+    modifier onlyController(bytes32 member) {
+        if (_existing(member).controller != msg.sender) revert NotController(member, msg.sender);
+        _;
+    }
+
+    /// @inheritdoc IMembers
+    function register(uint256 nonce, address controller, address key, address payout, bytes calldata signature)
         external
         returns (bytes32 member)
     {
-        if (key == address(0) || controller == address(0) || payout == address(0)) revert ZeroAddress();
-        uint256 nonce = registrations[msg.sender]++;
-        _requireSigner(
-            key, keccak256(abi.encode(REGISTRATION_TYPE, msg.sender, nonce, controller, payout)), keySignature
-        );
-        member = keccak256(abi.encode(address(this), msg.sender, nonce));
-        _takeKey(key, member);
-        _members[member] = Member({controller: controller, key: key, payout: payout, rotations: 0});
+        if (controller == address(0)) revert ZeroAddress();
+        member = memberId(msg.sender, nonce);
+        if (_members[member].controller != address(0)) revert MemberExists(member);
+        bytes32 registration = keccak256(abi.encode(_REGISTRATION, msg.sender, nonce, controller, payout));
+        _claim(key, member, registration, signature);
+        _members[member] = Member(controller, 0, key, uint64(block.number), payout);
         emit MemberRegistered(member, controller, key, payout);
     }
 
-    /// @notice Sign with another node key from the next head on. The new key consents by its signature.
-    function rotateKey(bytes32 member, address newKey, bytes calldata keySignature) external {
-        Member storage attributes = _controlled(member);
-        uint256 nonce = attributes.rotations++;
-        _requireSigner(newKey, keccak256(abi.encode(ROTATION_TYPE, member, newKey, nonce)), keySignature);
-        _takeKey(newKey, member);
-        attributes.key = newKey;
+    /// @inheritdoc IMembers
+    function rotateKey(bytes32 member, address newKey, bytes calldata signature) external onlyController(member) {
+        Member storage found = _members[member];
+        _claim(newKey, member, keccak256(abi.encode(_ROTATION, member, newKey, uint256(found.rotations))), signature);
+        _validity[found.key] = Validity(found.keySince, uint64(block.number));
+        ++found.rotations;
+        (found.key, found.keySince) = (newKey, uint64(block.number));
         emit NodeKeyChanged(member, newKey);
     }
 
-    /// @notice Change who controls a member and where its earnings go.
-    function setAttributes(bytes32 member, address controller, address payout) external {
-        if (controller == address(0) || payout == address(0)) revert ZeroAddress();
-        Member storage attributes = _controlled(member);
-        attributes.controller = controller;
-        attributes.payout = payout;
+    /// @inheritdoc IMembers
+    function setAttributes(bytes32 member, address controller, address payout) external onlyController(member) {
+        if (controller == address(0)) revert ZeroAddress();
+        (_members[member].controller, _members[member].payout) = (controller, payout);
         emit AttributesChanged(member, controller, payout);
     }
 
-    function _keyOf(bytes32 member) internal view returns (address key) {
-        key = _members[member].key;
-        if (key == address(0)) revert UnknownMember(member);
+    /// @inheritdoc IMembers
+    function getMember(bytes32 member) external view returns (Member memory) {
+        return _members[member];
     }
 
-    function _requireSigner(address expected, bytes32 structHash, bytes calldata signature) internal view {
-        address signer = ECDSA.recover(_hashTypedDataV4(structHash), signature);
-        if (signer != expected) revert NotSignedByKey(expected, signer);
+    /// @inheritdoc IMembers
+    function memberId(address creator, uint256 nonce) public view returns (bytes32) {
+        return keccak256(abi.encode(address(this), creator, nonce));
     }
 
-    function _controlled(bytes32 member) private view returns (Member storage attributes) {
-        attributes = _members[member];
-        if (attributes.controller != msg.sender) revert NotController(member, msg.sender);
+    /// @inheritdoc IMembers
+    function keyRecord(address key) external view returns (bytes32 member, uint64 fromBlock, uint64 untilBlock) {
+        member = _memberOfKey[key];
+        Member storage found = _members[member];
+        if (found.key == key) return (member, found.keySince, 0);
+        return (member, _validity[key].fromBlock, _validity[key].untilBlock);
     }
 
-    function _takeKey(address key, bytes32 member) private {
-        bytes32 holder = memberOfKey[key];
+    function _existing(bytes32 member) internal view returns (Member storage found) {
+        found = _members[member];
+        if (found.controller == address(0)) revert UnknownMember(member);
+    }
+
+    /// @dev Reverts unless `signer` signed the struct with this hash in this contract's domain.
+    function _checkSigner(address signer, bytes32 structHash, bytes calldata signature) internal view {
+        address recovered = ECDSA.recoverCalldata(_hashTypedDataV4(structHash), signature);
+        if (recovered != signer) revert WrongSigner(signer, recovered);
+    }
+
+    /// @dev Gives `key` to `member` for ever.
+    function _claim(address key, bytes32 member, bytes32 structHash, bytes calldata signature) private {
+        if (key == address(0)) revert ZeroAddress();
+        bytes32 holder = _memberOfKey[key];
         if (holder != 0) revert KeyTaken(key, holder);
-        memberOfKey[key] = member;
+        _checkSigner(key, structHash, signature);
+        _memberOfKey[key] = member;
     }
 }

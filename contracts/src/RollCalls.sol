@@ -1,117 +1,99 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity ^0.8.30;
+pragma solidity 0.8.37;
 
-import {Hashes} from "./Hashes.sol";
-import {Seats} from "./Seats.sol";
-import {Limits, RollCall, Run} from "./Types.sol";
+import {Heads} from "./libraries/Heads.sol";
+import {IRollCalls} from "./interfaces/IRollCalls.sol";
+import {Runs} from "./Runs.sol";
 
-/// @title Roll calls: how a run goes on after losing more than a third of its seats at once.
-/// @notice Without a certificate for `stallSeconds` a check-in opens a call. Every seat checks in; a certificate until the
-/// close plus a grace cancels it. Closing is an empty round whose seats are those who checked in.
-abstract contract RollCalls is Seats {
-    bytes32 private constant CHECK_IN_TYPE =
-        keccak256("CheckIn(uint64 run,uint64 round,bytes32 head,bytes32 member)");
-    uint32 private constant DOUBLINGS_MAX = 8;
+/// @title Roll calls: how a run goes on after a mass loss.
+abstract contract RollCalls is IRollCalls, Runs {
+    uint8 private constant _DOUBLINGS_MAX = 8;
+    /// @dev A quarter of `stallSeconds`: time for a certificate that was sent before the window closed to be mined.
+    uint256 private constant _GRACE_DIVISOR = 4;
 
-    mapping(uint64 run => RollCall) internal _calls;
-    mapping(uint64 run => mapping(uint64 call => mapping(bytes32 member => bool))) public checkedIn;
+    mapping(uint64 run => RollCall) private _rollCalls;
 
-    event CheckedIn(uint64 indexed run, uint64 indexed round, bytes32 indexed member, uint64 closesAt);
-    event RollCallFailed(uint64 indexed run, uint64 indexed round, uint32 present, uint32 failures);
-    event RollCalled(
-        uint64 indexed run,
-        uint64 indexed round,
-        bytes32 head,
-        bytes32 previousHead,
-        bytes32 stateRoot,
-        bytes32[] drops
-    );
-
-    error NotStalled(uint64 mayOpenAt);
-    error CallClosed(uint64 closedAt);
-    error NoCall();
-    error CallStillOpen(uint64 mayCloseAt);
-    error AlreadyCheckedIn(bytes32 member);
-    error WrongDrops();
-
-    /// @notice The roll call of a run; `closesAt` is zero if none is open.
-    function rollCallOf(uint64 run) external view returns (RollCall memory) {
-        return _calls[run];
+    /// @inheritdoc IRollCalls
+    function checkIn(uint64 run) external {
+        bytes32 member = _seatOfKey[run][msg.sender];
+        if (member == 0) revert NotASeatSender(run, msg.sender);
+        Run storage found = _runs[run];
+        if (found.progress.state != RunState.Started) revert RunNotStarted(run);
+        RollCall memory call = _openCall(found, _rollCalls[run]);
+        Membership storage entry = _memberships[run][member];
+        if (entry.checkedIn == call.call) revert AlreadyCheckedIn(run, member);
+        entry.checkedIn = call.call;
+        ++call.checkedIn;
+        _rollCalls[run] = call;
+        emit CheckedIn(run, member, call.round, call.call, call.closesAt, _closableAt(found, call));
     }
 
-    /// @notice A seat says that it is alive. Its key signs for this head, so anybody may carry the word here: a node key
-    /// needs no funds, and an old check-in cannot be used again.
-    function checkIn(uint64 run, bytes32 member, bytes calldata keySignature) external {
-        Run storage state = _runs[run];
-        address key = seatKey[run][member];
-        if (key == address(0) || !state.started) revert NotASeat(run, member);
-        _requireSigner(key, keccak256(abi.encode(CHECK_IN_TYPE, run, state.round, state.head, member)), keySignature);
-        RollCall storage call = _calls[run];
-        if (call.closesAt == 0) _openCall(run, call, state);
-        if (block.timestamp > call.closesAt) revert CallClosed(call.closesAt);
-        if (checkedIn[run][call.number][member]) revert AlreadyCheckedIn(member);
-        checkedIn[run][call.number][member] = true;
-        call.present++;
-        emit CheckedIn(run, state.round, member, call.closesAt);
-    }
-
-    /// @notice End a call whose window and grace are over. `drops` are the seats that did not check in, sorted.
-    /// @dev With too few present the call failed: the next window is twice as long.
-    function closeCall(uint64 run, bytes32[] calldata drops) external {
-        RollCall storage call = _calls[run];
-        Run storage state = _runs[run];
-        if (call.closesAt == 0) revert NoCall();
-        uint64 mayCloseAt = call.closesAt + _limits[run].stallSeconds / 2;
-        if (block.timestamp < mayCloseAt) revert CallStillOpen(mayCloseAt);
-        if (!_enough(run, call.present)) {
-            call.closesAt = 0;
-            call.failures++;
-            state.lastAt = uint64(block.timestamp);
-            emit RollCallFailed(run, state.round, call.present, call.failures);
-            return;
+    /// @inheritdoc IRollCalls
+    function closeRollCall(uint64 run, bytes32[] calldata drops) external {
+        Run storage found = _runs[run];
+        Progress memory progress = found.progress;
+        RollCall memory call = _rollCalls[run];
+        _checkClosable(run, found, progress, call);
+        if (drops.length != progress.seats - call.checkedIn) {
+            revert DropsDiffer(drops.length, progress.seats - call.checkedIn);
         }
-        if (drops.length + call.present != state.seats) revert WrongDrops();
-        for (uint256 i = 0; i < drops.length; i++) {
-            if (checkedIn[run][call.number][drops[i]]) revert WrongDrops();
+        bytes32 previous = 0;
+        for (uint256 i = 0; i < drops.length; ++i) {
+            _checkSorted(previous, drops[i]);
+            previous = drops[i];
+            if (_memberships[run][previous].checkedIn == call.call) revert SeatCheckedIn(previous);
+            _unseat(run, previous);
         }
-        _drop(run, drops);
-        _closeEmptyRound(run, state, drops);
+        progress.seats = call.checkedIn;
+        (bytes32 before, bytes32 stateRoot) = (found.head, found.stateRoot);
+        bytes32 head = Heads.rollCall(before, call.round, stateRoot, drops);
+        _advance(found, progress, head);
+        emit RollCalled(run, call.round, head, before, stateRoot, drops);
     }
 
-    function _openCall(uint64 run, RollCall storage call, Run storage state) private {
-        uint64 stall = _limits[run].stallSeconds;
-        if (block.timestamp < state.lastAt + stall) revert NotStalled(state.lastAt + stall);
-        uint32 doublings = call.failures < DOUBLINGS_MAX ? call.failures : DOUBLINGS_MAX;
-        call.closesAt = uint64(block.timestamp) + (stall << doublings);
-        call.number++;
-        call.present = 0;
+    /// @inheritdoc IRollCalls
+    function rollCall(uint64 run) external view returns (RollCall memory call, uint256 needed, uint64 closableAt) {
+        Run storage found = _existingRun(run);
+        call = _rollCalls[run];
+        return (call, _needed(found, found.progress), _closableAt(found, call));
     }
 
-    /// @dev Of the larger of the seats at the epoch's start and now, so that seats cannot be whittled down to captured ones.
-    function _enough(uint64 run, uint256 present) private view returns (bool) {
-        Limits storage limits = _limits[run];
-        Run storage state = _runs[run];
-        uint256 base = state.epochSeats > state.seats ? state.epochSeats : state.seats;
-        return present >= 1 && present >= limits.minSeats
-            && present * limits.rollCallDenominator >= base * limits.rollCallNumerator;
+    /// @dev The call to check in to: the one whose window is open, or a new one.
+    function _openCall(Run storage run, RollCall memory call) private view returns (RollCall memory) {
+        uint64 round = run.progress.round + 1;
+        uint8 failures = 0;
+        if (call.round == round) {
+            if (block.timestamp < call.closesAt) return call;
+            uint64 closableAt = _closableAt(run, call);
+            if (block.timestamp < closableAt) revert WindowClosed(closableAt);
+            if (call.checkedIn >= _needed(run, run.progress)) revert RollCallComplete(call.checkedIn);
+            failures = call.failures < _DOUBLINGS_MAX ? call.failures + 1 : _DOUBLINGS_MAX;
+        } else {
+            uint256 opensAt = uint256(run.progress.headAt) + run.limits.stallSeconds;
+            if (block.timestamp < opensAt) revert NotStalled(opensAt);
+        }
+        uint256 closesAt = block.timestamp + (uint256(run.limits.stallSeconds) << failures);
+        return RollCall(call.call + 1, round, uint64(closesAt), failures, 0);
     }
 
-    function _closeEmptyRound(uint64 run, Run storage state, bytes32[] calldata drops) private {
-        bytes32 previous = state.head;
-        uint64 round = state.round + 1;
-        _advance(run, round, Hashes.rollCallHead(previous, round, state.stateRoot, drops));
-        emit RollCalled(run, round, state.head, previous, state.stateRoot, drops);
+    function _checkClosable(uint64 id, Run storage run, Progress memory progress, RollCall memory call) private view {
+        if (call.call == 0 || call.round != progress.round + 1) revert NoRollCall(id);
+        uint64 closableAt = _closableAt(run, call);
+        if (block.timestamp < closableAt) revert NotClosable(closableAt);
+        uint256 needed = _needed(run, progress);
+        if (call.checkedIn < needed) revert TooFewCheckedIn(call.checkedIn, needed);
     }
 
-    /// @dev A new head ends any roll call, and the beacon moves on.
-    function _advance(uint64 run, uint64 round, bytes32 head) internal {
-        Run storage state = _runs[run];
-        state.round = round;
-        state.head = head;
-        state.beacon = keccak256(abi.encode(state.beacon, head, blockhash(block.number - 1)));
-        state.lastAt = uint64(block.timestamp);
-        RollCall storage call = _calls[run];
-        if (call.closesAt != 0) call.closesAt = 0;
-        if (call.failures != 0) call.failures = 0;
+    function _closableAt(Run storage run, RollCall memory call) private view returns (uint64) {
+        uint256 grace = (run.limits.stallSeconds + _GRACE_DIVISOR - 1) / _GRACE_DIVISOR;
+        return uint64(call.closesAt + grace);
+    }
+
+    /// @dev A share of the larger of the seats at the epoch's start and the seats now, rounded up: roll call after roll
+    /// call cannot whittle the seats down to captured ones.
+    function _needed(Run storage run, Progress memory progress) private view returns (uint256) {
+        uint256 seats = progress.epochSeats > progress.seats ? progress.epochSeats : progress.seats;
+        uint256 denominator = run.limits.rollCallDenominator;
+        return (seats * run.limits.rollCallNumerator + denominator - 1) / denominator;
     }
 }

@@ -8,14 +8,24 @@ import torch
 from distrai.algorithms import Algorithm, Entry, Layout, Moments, resolve_preset
 
 LAYOUT = Layout.from_pairs(
-    [("embed", (100, 130)), ("conv", (70, 2, 64)), ("lora", (8, 600)), ("bias", (5000,)), ("tiny", (3,)), ("one", ())]
+    [
+        ("embed", (100, 130)),
+        ("conv", (70, 2, 64)),
+        ("lora", (8, 600)),
+        ("bias", (5000,)),
+        ("tiny", (3,)),
+        ("one", ()),
+    ]
 )
 KEPT = {"inner_state": "kept"}
 
 
 def tensors(seed, layout=LAYOUT, scale=0.01):
     rng = np.random.default_rng(seed)
-    return [torch.from_numpy((rng.standard_t(4, t.shape) * scale).astype(np.float32)).reshape(t.shape) for t in layout.tensors]
+    return [
+        torch.from_numpy((rng.standard_t(4, t.numel) * scale).astype(np.float32)).reshape(t.shape)
+        for t in layout.tensors
+    ]
 
 
 def moments(seed, layout=LAYOUT):
@@ -28,13 +38,23 @@ def algorithm(preset, layout=LAYOUT, **changes):
 
 def entries(algo, count, tokens=lambda i: 100, seed=0):
     return [
-        Entry(bytes([i + 1]) * 32, tokens(i), algo.encode(tensors(seed + i, algo.layout), moments(seed + i, algo.layout)).payload)
+        Entry(
+            bytes([i + 1]) * 32,
+            tokens(i),
+            algo.encode(tensors(seed + i, algo.layout), moments(seed + i, algo.layout)).payload,
+        )
         for i in range(count)
     ]
 
 
 def flat(tensor):
     return tensor.numpy().astype(np.float64).ravel()
+
+
+def grid_norm(x):
+    """The norm of a span on the 15-bit grid that its largest |x| gives; the integers in it are exact in float64."""
+    shift = 15 - math.frexp(np.abs(x).max())[1]
+    return math.ldexp(math.sqrt(math.fsum(np.rint(np.ldexp(x, shift)) ** 2)), -shift)
 
 
 def uniform(x, bins, midpoints):
@@ -47,12 +67,16 @@ def uniform(x, bins, midpoints):
 
 
 def chunk_indices(shape):
-    """Flat indices of every chunk, in the order of the payload: 64x64 tiles where both sides are 64 or more, else runs."""
+    """Flat indices of every chunk, in the payload's order: 64x64 tiles where both sides are 64 or more, else runs."""
     numel = math.prod(shape)
     if len(shape) < 2 or shape[-1] < 64 or numel // shape[-1] < 64:
         return [np.arange(at, min(at + 4096, numel)) for at in range(0, numel, 4096)]
     grid = np.arange(numel).reshape(-1, shape[-1])
-    return [grid[r : r + 64, c : c + 64].ravel() for r in range(0, grid.shape[0], 64) for c in range(0, grid.shape[1], 64)]
+    return [
+        grid[r : r + 64, c : c + 64].ravel()
+        for r in range(0, grid.shape[0], 64)
+        for c in range(0, grid.shape[1], 64)
+    ]
 
 
 def largest(x, shape, k):

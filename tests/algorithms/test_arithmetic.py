@@ -16,7 +16,7 @@ def fp32(numbers):
     return torch.tensor(numbers, dtype=torch.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(FLOATS, min_size=1, max_size=50))
 def test_fixed_point_is_as_fine_as_the_bits_allow_at_any_magnitude(numbers):
     x = fp32(numbers)
@@ -28,7 +28,7 @@ def test_fixed_point_is_as_fine_as_the_bits_allow_at_any_magnitude(numbers):
         assert abs(math.ldexp(value, shift) - integer) <= 0.5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(NORMAL_RANGE, min_size=1, max_size=40), st.permutations(range(40)))
 def test_norm_is_near_the_float64_one_and_blind_to_order(numbers, order):
     x = fp32(numbers)
@@ -66,7 +66,9 @@ def test_bin_means_match_float64_and_do_not_depend_on_order(bins):
     order = torch.from_numpy(rng.permutation(3000))
     assert torch.equal(means, arithmetic.bin_means(x[order], codes[order], bins))
     assert means[bins - 1] == 0, "no element has this code"
-    expected = [math.fsum(x[codes == c].double().tolist()) / max(1, int((codes == c).sum())) for c in range(bins)]
+    expected = [
+        math.fsum(x[codes == c].double().tolist()) / max(1, int((codes == c).sum())) for c in range(bins)
+    ]
     np.testing.assert_allclose(means.numpy(), expected, rtol=1e-6, atol=1e-8)
 
 

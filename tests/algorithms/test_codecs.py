@@ -4,10 +4,10 @@ import struct
 import numpy as np
 import pytest
 import torch
-from algorithms.oracle import LAYOUT, algorithm, flat, largest, tensors, uniform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from algorithms.oracle import LAYOUT, algorithm, flat, largest, tensors, uniform
 from distrai.algorithms import Layout
 from distrai.algorithms.codecs import Fp32, Int8, TopK
 from distrai.algorithms.codecs.base import to_uint8
@@ -34,10 +34,16 @@ def decoded(codec, payload):
 
 
 def every_codec(layout):
-    return [Fp32(layout), Int8(layout), TopK(layout), TopK(layout, k=300), TopK(layout, k=4096, value_bits=32)]
+    return [
+        Fp32(layout),
+        Int8(layout),
+        TopK(layout),
+        TopK(layout, k=300),
+        TopK(layout, k=4096, value_bits=32),
+    ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SHAPES, st.integers(0, 1000))
 def test_round_trip_sizes_determinism_and_stability(shapes, seed):
     layout = layout_of(*shapes)
@@ -120,7 +126,7 @@ def test_topk_with_all_of_a_chunk_and_no_quantiser_loses_nothing():
 
 def test_big_tensors_are_cut_into_spans_that_agree_with_the_oracle():
     layout = layout_of((300, 9000), (1 << 21,))
-    assert len(TopK(layout).spans) == 5
+    assert len(TopK(layout).spans) == 5 + 2, "one band of 64 x 9000 each, runs of a million elements"
     codec = TopK(layout, k=1, value_bits=32)
     x = tensors(0, layout)
     for got, given_tensor in zip(decoded(codec, codec.encode(x)), x, strict=True):
@@ -140,7 +146,9 @@ def test_twelve_bit_packing_is_two_in_three_bytes_lowest_bits_first(numbers):
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=9))
 def test_two_bit_packing_is_four_in_a_byte_lowest_bits_first(numbers):
     packed = pack2(torch.tensor(numbers, dtype=torch.uint8))
-    assert bytes(packed.tolist()) == sum(v << 2 * i for i, v in enumerate(numbers)).to_bytes(packed.numel(), "little")
+    assert bytes(packed.tolist()) == sum(v << 2 * i for i, v in enumerate(numbers)).to_bytes(
+        packed.numel(), "little"
+    )
     assert unpack2(packed, len(numbers)).tolist() == numbers
 
 
@@ -155,7 +163,12 @@ def test_wrong_sizes_are_refused(codec):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_values_and_tables_that_are_not_finite_are_refused(bad):
     layout = layout_of((1000,))
-    for codec, at in ((Fp32(layout), 0), (Int8(layout), 0), (TopK(layout), 0), (TopK(layout, value_bits=32), -4)):
+    for codec, at in (
+        (Fp32(layout), 0),
+        (Int8(layout), 0),
+        (TopK(layout), 0),
+        (TopK(layout, value_bits=32), -4),
+    ):
         payload = bytearray(codec.encode(tensors(0, layout)))
         at %= len(payload)
         payload[at : at + 4] = struct.pack("<f", bad)
@@ -209,7 +222,7 @@ def test_bits_that_carry_nothing_must_be_zero():
             decoded(codec, bytes(payload))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_bytes_of_the_right_size_decode_to_finite_tensors_or_are_refused(data):
     codec = data.draw(st.sampled_from(every_codec(layout_of((65, 66), (10,)))))

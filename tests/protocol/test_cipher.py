@@ -99,40 +99,28 @@ def test_one_byte_of_a_small_one_is_seen(payload: bytes, data: st.DataObject) ->
 FIRST, SECOND, LAST = SEALED[:CHUNK_SIZE], SEALED[CHUNK_SIZE : 2 * CHUNK_SIZE], SEALED[2 * CHUNK_SIZE :]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        SECOND + FIRST + LAST,
-        FIRST + FIRST + LAST,
-        FIRST + LAST,
-        FIRST
-        + SECOND,  # cut at a chunk's end: the last one would not be known to be missing without its mark
-        FIRST,
-        LAST,
-        FIRST + SECOND + LAST + LAST,
-        SEALED + b"\0",
-        SEALED[:-1],
-        FIRST + SECOND + LAST[:TAG_SIZE],
-        FIRST + SECOND + LAST[: TAG_SIZE - 1],
-        b"",
-        b"\0" * TAG_SIZE,
-        b"short",
-    ],
-    ids=[
-        "swapped",
-        "repeated",
-        "left out",
-        "cut at a chunk",
-        "only first",
-        "only last",
-        "last twice",
-        "longer",
-    ]
-    + ["shorter", "only a tag", "not even a tag", "empty", "zero tag", "short"],
-)
-def test_other_arrangements_are_seen(wrong: bytes) -> None:
+ARRANGEMENTS = {
+    "swapped": SECOND + FIRST + LAST,
+    "repeated": FIRST + FIRST + LAST,
+    "one left out": FIRST + LAST,
+    "cut at a chunk": FIRST + SECOND,
+    "only the first": FIRST,
+    "only the last": LAST,
+    "the last twice": SEALED + LAST,
+    "longer": SEALED + b"\0",
+    "shorter": SEALED[:-1],
+    "the last without its text": FIRST + SECOND + LAST[:TAG_SIZE],
+    "the last without a tag": FIRST + SECOND + LAST[: TAG_SIZE - 1],
+    "empty": b"",
+    "a tag of zeros": b"\0" * TAG_SIZE,
+    "too short for a tag": b"short",
+}
+
+
+@pytest.mark.parametrize("name", ARRANGEMENTS)
+def test_other_arrangements_are_seen(name: str) -> None:
     with pytest.raises(CannotOpen):
-        unseal(wrong, KEY, BOUND)
+        unseal(ARRANGEMENTS[name], KEY, BOUND)
 
 
 OTHER_BOUNDS = [

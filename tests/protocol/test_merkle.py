@@ -55,8 +55,9 @@ def test_roots_and_proofs_are_those_of_openzeppelin(kind: str, size: int) -> Non
 def test_the_roots_of_the_protocol_have_these_leaves(size: int) -> None:
     updates = [(digest("update", i), digest("key", i)) for i in range(size)]
     trainers = [(MemberId(digest("member", i)), Address(digest("address", i)[:20])) for i in range(size)]
+    rows = [ROWS["bytes32,address"](i) for i in range(size)]
     assert updates_root(updates).hex() == VECTORS["uint256,bytes32,bytes32"][size - 1][:64]
-    assert trainers_root(trainers).hex() == VECTORS["bytes32,address"][size - 1][:64]
+    assert trainers_root(1000 + size, trainers) == standard_root([*rows, word(1000 + size)])
 
 
 @given(st.lists(st.binary(max_size=100), max_size=90))
@@ -69,7 +70,7 @@ def test_roots_are_those_of_a_second_implementation(encoded: list[bytes]) -> Non
 
 
 def test_the_root_of_nothing_is_zero() -> None:
-    assert merkle_root([]) == updates_root([]) == trainers_root([]) == state_root(b"") == ZERO_HASH
+    assert merkle_root([]) == updates_root([]) == state_root(b"") == ZERO_HASH
 
 
 def test_a_proof_proves_nothing_else() -> None:
@@ -100,7 +101,16 @@ def test_order_matters_where_leaves_have_an_index() -> None:
     entries = [(digest("update", i), digest("key", i)) for i in range(3)]
     assert updates_root(entries) != updates_root(entries[::-1])
     trainers = [(MemberId(digest("member", i)), Address(bytes(20))) for i in range(3)]
-    assert trainers_root(trainers) == trainers_root(trainers[::-1])
+    assert trainers_root(5, trainers) == trainers_root(5, trainers[::-1])
+
+
+def test_a_trainers_root_tells_cursor_members_and_keys() -> None:
+    member, other = MemberId(digest("member", 0)), MemberId(digest("member", 1))
+    key = Address(bytes(20))
+    roots = [trainers_root(0, []), trainers_root(1, []), trainers_root(0, [(member, key)])]
+    roots += [trainers_root(0, [(other, key)]), trainers_root(0, [(member, Address(b"k" * 20))])]
+    roots += [trainers_root(1, [(member, key)]), trainers_root(0, [(member, key), (other, key)])]
+    assert len(set(roots)) == len(roots)
 
 
 @pytest.mark.parametrize("size", [1, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 2 * CHUNK_SIZE])

@@ -68,7 +68,7 @@ def encode_v(x: Tensor) -> tuple[Tensor, Tensor]:
     share = blocks / torch.where(largest > 0, largest, arithmetic.scalar(1.0, x)).view(-1, 1)
     share = share.view(-1)[: x.numel()]
     table = _v_table(x.device)
-    guess = torch.ceil(torch.sqrt(torch.sqrt(share)) * V_ROOTS).to(torch.int32)
+    guess = torch.clamp(torch.ceil(torch.sqrt(torch.sqrt(share)) * V_ROOTS), max=V_ROOTS).to(torch.int32)
     below = torch.clamp(guess - 1, min=0)
     too_high = table.index_select(0, below) >= share
     too_low = table.index_select(0, guess) < share

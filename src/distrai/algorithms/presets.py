@@ -108,7 +108,8 @@ def warnings(spec: AlgorithmSpec, rounds: int) -> list[str]:
     if spec.outer_momentum > 0.5 and (spec.inner_steps < 20 or rounds < 30):
         found.append(
             f"outer_momentum {spec.outer_momentum:g} multiplies the outer step by up to"
-            f" {1 / (1 - spec.outer_momentum):.0f} when successive updates align; with inner_steps {spec.inner_steps} and {rounds} rounds"
+            f" {1 / (1 - spec.outer_momentum):.0f} when successive updates align;"
+            f" with inner_steps {spec.inner_steps} and {rounds} rounds"
             ' outer = "sgd", outer_momentum = 0, outer_lr = 1 is likely better'
         )
     if CODECS[spec.codec].sparse and spec.inner_state == "reset":
@@ -200,6 +201,6 @@ def _coordinate_refusal(spec: AlgorithmSpec) -> str:
 
 
 def _choices(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word.lower(), list(known), n=1)
     listed = ", ".join(known)
     return f"did you mean {close[0]!r}? Known are {listed}" if close else f"known are {listed}"

@@ -110,7 +110,8 @@ async def read_on(ledger: Reader, run: int, cursor: Cursor) -> Batch | None:
         await _check_trail(ledger, cursor.back_to(newest.number).trail, newest)
         return None
     first, last = cursor.next_block, min(newest.number, cursor.next_block + _STEP_BLOCKS - 1)
-    marks = await ledger.block_marks(max(first, last - TRAIL_BLOCKS + 1), last)
+    is_next = first == newest.number
+    marks = [newest] if is_next else await ledger.block_marks(max(first, last - TRAIL_BLOCKS + 1), last)
     if not marks or not _is_chain(marks) or marks[-1].number != last:
         return None
     if marks[0].number > first:

@@ -33,6 +33,7 @@ from distrai.protocol.standing import Standing
 UPDATES_PER_AUTHOR = 2
 BODIES_PER_MEMBER = 12
 ATTEMPTS_AHEAD_MAX = 64
+LISTS_REMEMBERED = 64
 
 
 class RoundBook:
@@ -48,11 +49,14 @@ class RoundBook:
         self.first_held: dict[MemberId, Hash] = {}
         self.haves: dict[MemberId, Signed] = {}
         self.second_haves: dict[MemberId, Signed] = {}
+        self.more_haves: dict[Hash, Signed] = {}
+        self.naming: dict[Hash, set[MemberId]] = {}
         self.keys: dict[Hash, Signed] = {}
         self.opened: dict[Hash, str | None] = {}
         self.proposals: dict[tuple[MemberId, int], Signed] = {}
         self.received_at: dict[Hash, float] = {}
         self.signatures: dict[Hash, dict[MemberId, Signed]] = {}
+        self.lists: dict[tuple[Hash, ...], CertifiedList] = {}
 
     # What is known
 
@@ -63,6 +67,7 @@ class RoundBook:
         yield from self.second_haves.values()
         yield from self.keys.values()
         yield from self.proposals.values()
+        yield from self.more_haves.values()
         for by_member in self.signatures.values():
             yield from by_member.values()
 
@@ -71,12 +76,8 @@ class RoundBook:
         return identity in self.received_at
 
     def named_by(self, update: Hash, without: set[MemberId] | None = None) -> int:
-        """How many seats' Haves name ``update``."""
-        return sum(
-            update in have.message.updates  # type: ignore[attr-defined]
-            for member, have in self.haves.items()
-            if not without or member not in without
-        )
+        """How many seats have a Have that names ``update``: either one, of a seat that sent two."""
+        return len(self.naming.get(update, set()) - (without or set()))
 
     def updates_of(self, member: MemberId) -> list[Hash]:
         """The updates that ``member`` signed, in the order of their arrival."""
@@ -90,9 +91,13 @@ class RoundBook:
         """Whether an update's key is known and its payload passed the absolute checks."""
         return self.opened.get(update, "not opened") is None
 
+    def named_by_quorum(self) -> list[Hash]:
+        """What two thirds of the seats say they hold, whether it is known here or not."""
+        return [name for name, seats in self.naming.items() if len(seats) >= self.standing.quorum]
+
     def candidates(self) -> list[Hash]:
         """The updates that two thirds of the seats hold."""
-        return [name for name in self.updates if self.named_by(name) >= self.standing.quorum]
+        return [name for name in self.named_by_quorum() if name in self.updates]
 
     def allowed(self) -> list[Hash]:
         """What may be listed: held by two thirds and opened; in the order of their members."""
@@ -103,18 +108,31 @@ class RoundBook:
         liars = set(self.second_haves)
         return [name for name in self.allowed() if self.named_by(name, liars) >= self.standing.quorum]
 
+    def haves_naming(self, updates: list[Hash]) -> tuple[Hash, ...]:
+        """The Haves, sorted by hash, that name any of ``updates``."""
+        wanted = set(updates)
+        known = (*self.haves.values(), *self.second_haves.values(), *self.more_haves.values())
+        haves = ((signed.id, signed.message) for signed in known)
+        return tuple(sorted(name for name, have in haves if isinstance(have, Have) and wanted & {*have.updates}))
+
     def in_order(self, updates: list[Hash]) -> list[Hash]:
         """Sorted by member, as a certificate lists them."""
         return sorted(updates, key=lambda name: self.updates[name].message.member)
 
     def certified_list(self, updates: list[Hash]) -> CertifiedList:
-        """The list blob for ``updates``; their keys are known."""
-        entries = []
-        for name in self.in_order(updates):
-            key = self.keys[name].message
-            assert isinstance(key, Key)
-            entries.append(Entry(self.updates[name].raw, key.key))
-        return CertifiedList(self.next_cursor, self.standing.next_trainers, tuple(entries))
+        """The list blob for ``updates``; their keys are known. Made once: it is asked for after every event."""
+        names = tuple(self.in_order(updates))
+        if names not in self.lists:
+            if len(self.lists) >= LISTS_REMEMBERED:
+                self.lists.clear()
+            entries = tuple(self._entry(name) for name in names)
+            self.lists[names] = CertifiedList(self.next_cursor, self.standing.next_trainers, entries)
+        return self.lists[names]
+
+    def _entry(self, update: Hash) -> Entry:
+        key = self.keys[update].message
+        assert isinstance(key, Key)
+        return Entry(self.updates[update].raw, key.key)
 
     def author_of_blob(self, blob: Hash) -> list[Hash]:
         """The updates whose ciphertext is ``blob``: one, unless somebody announces another's."""
@@ -158,8 +176,20 @@ class RoundBook:
             self.haves[have.member] = signed
         elif have.member not in self.second_haves:
             self.second_haves[have.member] = signed
+        elif self._is_relied_on(signed.id, have.member):
+            self.more_haves[signed.id] = signed
         else:
             raise Equivocation("more than two different Haves of one seat")
+        for name in have.updates:
+            self.naming.setdefault(name, set()).add(have.member)
+
+    def _is_relied_on(self, have: Hash, member: MemberId) -> bool:
+        """Whether a proposal needs this Have of a liar: else a list that one seat may propose no other could sign."""
+        kept = sum(signed.message.member == member for signed in self.more_haves.values())
+        proposals = [signed.message for signed in self.proposals.values()]
+        return kept < len(proposals) and any(
+            isinstance(proposal, Proposal) and have in proposal.haves for proposal in proposals
+        )
 
     def _add_key(self, signed: Signed, key: Key) -> None:
         if key.update not in self.updates:

@@ -40,7 +40,7 @@ from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body
 from distrai.protocol.errors import BadSignature, ForeignRun, ProtocolError, WrongHead
 from distrai.protocol.ledger_events import Certified, Joined, KeyChanged, LedgerEvent, Left, Started
-from distrai.protocol.lists import CertifiedList, check_list
+from distrai.protocol.lists import CertifiedList, check_list, check_signatures
 from distrai.protocol.messages import (
     OBJECTS_PER_PACKET_MAX,
     SHORT_NAME_SIZE,
@@ -103,24 +103,22 @@ class Engine:
         self.landing: Landing | None = None
         self.lists: dict[Hash, CertifiedList] = {}
         self.held: dict[Hash, None] = {}
+        self.records: dict[Hash, list[Persist]] = {}
         self.early: deque[bytes] = deque(maxlen=EARLY_MESSAGES_MAX)
         self.effects: list[Effect] = []
 
     # Life
 
     def resume(self, records: Iterable[Persist], held: Iterable[Hash], now: float) -> list[Effect]:
-        """Go on after a restart: ``records`` are the own ones of the head of the checkpoint, ``held`` the blobs kept."""
+        """Go on after a restart: ``records`` are own ones of the newest heads, ``held`` the blobs that are kept."""
         for blob in held:
             self._hold(blob)
-        if self.standing is None:
-            return self._finish(now)
-        self._begin_round(self.standing, now)
-        assert self.round is not None
         for record in records:
+            self.records.setdefault(record.head, []).append(record)
             if record.listed is not None:
                 self._remember(record.listed)
-            if record.head == self.standing.head:
-                self._restore(self.round, record, now)
+        if self.standing is not None:
+            self._begin_round(self.standing, now)
         return self._finish(now)
 
     def _restore(self, round_: Round, record: Persist, now: float) -> None:
@@ -139,7 +137,8 @@ class Engine:
             case BodySignature(body_id=body_id):
                 assert record.body is not None and record.listed is not None
                 own.bodies[body_id] = (record.body, record.listed)
-        round_.book.add(signed, now, 0)
+        attempt = signed.message.attempt if isinstance(signed.message, Proposal) else 0
+        round_.book.add(signed, now, attempt)
         others = round_.everyone
         blob = (
             BlobRef(signed.message.blob_hash, signed.message.blob_size)
@@ -280,6 +279,8 @@ class Engine:
         self.standing = standing
         self.round = Round(self.identity, self.rules, standing, now)
         self.round.book.held.update(self.held)
+        for record in self.records.pop(standing.head, ()):
+            self._restore(self.round, record, now)
         early, self.early = list(self.early), deque(maxlen=EARLY_MESSAGES_MAX)
         for raw in early:
             self._receive(raw, now)
@@ -387,8 +388,13 @@ class Engine:
         names = {digest.known[at : at + SHORT_NAME_SIZE] for at in starts}
         objects = self.round.book.objects()
         lacking = [signed.raw for signed in objects if short_name(signed.id, digest.salt) not in names]
+        if len(lacking) > OBJECTS_PER_PACKET_MAX:
+            # Half of the answer starts anywhere: liars could fill the whole with what the asker will never keep.
+            half = OBJECTS_PER_PACKET_MAX // 2
+            start = half + int.from_bytes(digest.salt) % (len(lacking) - OBJECTS_PER_PACKET_MAX + 1)
+            lacking = lacking[:half] + lacking[start : start + half]
         if lacking:
-            self.effects.append(Send((digest.member,), tuple(lacking[:OBJECTS_PER_PACKET_MAX])))
+            self.effects.append(Send((digest.member,), tuple(lacking)))
 
     def _gossip(self, peers: tuple[MemberId, ...], salt: bytes) -> None:
         if self.round is None:
@@ -425,10 +431,14 @@ class Engine:
             return
         try:
             check_list(certified, self.landing.event.body)
+            assert self.standing is not None
+            keys = {trainer.member: trainer.key for trainer in self.standing.trainers}
+            check_signatures(certified, keys, self.identity.domain, self.identity.recover)
         except ProtocolError as error:
             self._refuse(error)
             return
         self.landing.certified = certified
+        self.landing.asked_at = float("-inf")  # now for the ciphertexts, at once
         self._remember(certified)
 
     def _remember(self, certified: CertifiedList) -> None:

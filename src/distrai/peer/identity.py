@@ -8,6 +8,10 @@ from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
 from distrai.protocol.typed_data import Domain
 
 
+ROUNDING_S = 1e-6
+"""Times of a local clock are added and subtracted: what should be equal may differ by far less than this."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """A member's name on one ledger, and the functions of its node key. Both must be pure: same input, same output."""
@@ -60,7 +64,7 @@ class Timing:
     def attempt_at(self, since_settled_s: float) -> tuple[int, float, float]:
         """The attempt that is on, when it started, and when it ends (seconds since settled; attempt 0 before)."""
         attempt, start = 0, 0.0
-        while since_settled_s >= start + self.attempt_s(attempt):
+        while since_settled_s + ROUNDING_S >= start + self.attempt_s(attempt):
             start += self.attempt_s(attempt)
             attempt += 1
         return attempt, start, start + self.attempt_s(attempt)

@@ -7,7 +7,7 @@ after a crash. What a step has decided is persisted before it is sent.
 from dataclasses import dataclass, field
 from typing import Any
 
-from distrai.peer.book import RoundBook
+from distrai.peer.book import BODIES_PER_MEMBER, RoundBook
 from distrai.peer.events import Effect, Evaluate, Fetch, Note, Open, Persist, Send, Submit, TrainingDone
 from distrai.peer.identity import Identity, Timing
 from distrai.protocol.assignment import proposer
@@ -16,7 +16,7 @@ from distrai.protocol.body import Body, check_body
 from distrai.protocol.canonical import decode_canonical, encode_canonical
 from distrai.protocol.checks import WorkRules
 from distrai.protocol.cipher import binding, key_hash
-from distrai.protocol.errors import ProtocolError
+from distrai.protocol.errors import ProtocolError, WrongStateRoot, WrongUpdatesRoot
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.messages import (
     UPDATE_VERSION,
@@ -72,6 +72,8 @@ class Round:
         self.opening: set[Hash] = set()
         self.fetching: set[Hash] = set()
         self.evaluating: set[Hash] = set()
+        self.bodies: dict[Hash, Body] = {}
+        self.judged: set[Hash] = set()
         self.states: dict[Hash, Hash] = {}
         self.submitted_at: dict[Hash, float] = {}
         self.complete_at: dict[Hash, float] = {}
@@ -287,11 +289,12 @@ class Round:
         return self.states.get(root)
 
     def _body(self, certified: CertifiedList) -> Body | None:
-        """The body that a list leads to, or None while its state is being computed."""
+        """The body that a list leads to, or None while its state is being computed. Made once, as the list."""
+        root = certified.updates_root
         state_root = self._state_of(certified)
-        if state_root is None:
-            return None
-        return Body(
+        if state_root is None or root in self.bodies:
+            return self.bodies.get(root)
+        self.bodies[root] = Body(
             run=self.standing.run,
             round=self.standing.round + 1,
             previous_head=self.standing.head,
@@ -300,22 +303,24 @@ class Round:
             trainers_root=certified.trainers_root,
             drops=drops(self.standing, self.rules.run),
         )
+        return self.bodies[root]
 
     def _sign(self, body: Body, certified: CertifiedList, now: float) -> None:
         """Attest a body; its whole list is persisted first, else it may land and be known to nobody."""
-        if body.id in self.own.bodies:
-            return
-        self.own.bodies[body.id] = (body, certified)
-        attestation = self.identity.sign(self.identity.domain.digest(body.id))
-        message = BodySignature(**self.header(), body_id=body.id, attestation=attestation)
+        signed = any(own == body for own, _ in self.own.bodies.values())
+        if signed or len(self.own.bodies) >= BODIES_PER_MEMBER:
+            return  # the others would not keep more
+        identity = body.id
+        self.own.bodies[identity] = (body, certified)
+        attestation = self.identity.sign(self.identity.domain.digest(identity))
+        message = BodySignature(**self.header(), body_id=identity, attestation=attestation)
         self._keep(self._say(message, self.everyone, body=body, listed=certified), now)
 
     def _agree_at_once(self, now: float) -> None:
         """Step 5, the fast path: everybody has spoken and everything named is open, so all compute the same list."""
         if len(self.book.haves) < len(self.standing.seats) or self.book.second_haves:
             return
-        candidates = self.book.candidates()
-        if any(name not in self.book.opened for name in candidates):
+        if any(name not in self.book.opened for name in self.book.named_by_quorum()):
             return
         allowed = self.book.allowed()
         if len(allowed) < max(1, self.rules.min_updates):
@@ -344,9 +349,8 @@ class Round:
         if body is None:
             return
         self.own.proposed.add(attempt)
-        haves = tuple(have.id for _, have in sorted(self.book.haves.items()))
         keys = tuple(self.book.keys[name].id for name in updates)
-        content = {"updates": tuple(updates), "haves": haves, "keys": keys}
+        content = {"updates": tuple(updates), "haves": self.book.haves_naming(updates), "keys": keys}
         raw_body = encode_canonical(body)
         proposal = Proposal(**self.header(), attempt=attempt, body=raw_body, **content)  # type: ignore[arg-type]
         self._keep(self._say(proposal, self.everyone), now)
@@ -359,7 +363,7 @@ class Round:
         for signed in list(self.book.proposals.values()):
             proposal = signed.message
             assert isinstance(proposal, Proposal)
-            if self._may_sign(proposal, self.book.received_at[signed.id], now):
+            if signed.id not in self.judged and self._may_sign(proposal, self.book.received_at[signed.id], now):
                 self._sign_proposal(signed, proposal, now)
 
     def _may_sign(self, proposal: Proposal, received_at: float, now: float) -> bool:
@@ -385,14 +389,18 @@ class Round:
             body = decode_canonical(proposal.body, Body)
             check_body(body)
             check_succession(self.standing, self.rules.run, body)
+            certified = self.book.certified_list(list(proposal.updates))
+            if body.updates_root != certified.updates_root:
+                raise WrongUpdatesRoot("the body of a proposal names another list than the proposal")
+            own_body = self._body(certified)
+            if own_body is None:
+                return  # asked for: its state is being computed
+            if own_body != body:
+                raise WrongStateRoot("the list of a proposal leads to another state than its body says")
+            self._sign(body, certified, now)
         except ProtocolError as error:
             self.refuse(signed, error)
-            del self.book.proposals[proposal.member, proposal.attempt]
-            return
-        certified = self.book.certified_list(list(proposal.updates))
-        own_body = self._body(certified)
-        if own_body is not None and own_body == body:
-            self._sign(body, certified, now)
+        self.judged.add(signed.id)
 
     def refuse(self, signed: Signed, error: ProtocolError) -> None:
         """Log which rule a message broke, and whose it is."""

@@ -46,13 +46,13 @@ from distrai.peer.events import (
     UpdateOpened,
     WakeAt,
 )
+from distrai.peer.feed import LedgerFeed
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
 from distrai.peer.worker import Worker
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.canonical import canonical_json
 from distrai.protocol.errors import ProtocolError
-from distrai.protocol.ledger_events import LedgerEvent
 from distrai.protocol.lists import decode_list
 from distrai.protocol.messages import (
     INLINE_BLOB_BYTES_MAX,
@@ -62,7 +62,7 @@ from distrai.protocol.messages import (
     decode_packet,
     encode_packet,
 )
-from distrai.protocol.primitives import MemberId
+from distrai.protocol.primitives import Hash, MemberId
 
 GOSSIP_PERIOD_S = 1.5
 GOSSIP_PEERS = 2
@@ -85,17 +85,18 @@ class Runtime:
         store: PeerStore,
         transport: Transport,
         ledger: Ledger,
+        feed: LedgerFeed,
         directory: Directory,
         telemetry: Telemetry,
     ) -> None:
         self.engine, self.worker, self.store = engine, worker, store
-        self.transport, self.ledger, self.directory, self.telemetry = transport, ledger, directory, telemetry
+        self.transport, self.directory, self.telemetry = transport, directory, telemetry
+        self.ledger, self.feed = ledger, feed
         self.events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
         self.compute = ThreadPoolExecutor(1, "compute")
         self.training = ThreadPoolExecutor(1, "training")
         self.stop_training = ThreadEvent()
         self.look = asyncio.Event()
-        self.seen_block = -1
         self.tasks: set[asyncio.Task[None]] = set()
         self.timer: asyncio.TimerHandle | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -103,12 +104,17 @@ class Runtime:
 
     # Life
 
-    async def run(self, first: list[Effect], ledger_events: list[LedgerEvent]) -> None:
-        """Carry out ``first`` (what resuming asked for), then live. Raises what made it impossible to go on."""
+    async def run(self, first: list[Effect], resumed: Hash | None) -> None:
+        """Carry out ``first`` (what resuming asked for), then live. Raises what made it impossible to go on.
+
+        ``resumed`` is the head whose state is loaded already.
+        """
         try:
             for effect in first:
                 self._carry_out(effect)
-            await self.events.put(LedgerChanged(tuple(ledger_events)))
+            if resumed is not None:
+                await self.events.put(StateApplied(resumed))
+            self.look.set()
             for life in (self._drive(), self._follow_ledger(), self._receive(), self._gossip()):
                 self._spawn(life)
             await self.failure
@@ -367,7 +373,7 @@ class Runtime:
             await self._unless_unreachable(self._look_at_ledger())
 
     async def _look_at_ledger(self) -> None:
-        events = await self.ledger_feed.next()
+        events = await self.feed.next()
         if events:
             await self.events.put(LedgerChanged(tuple(events)))
 

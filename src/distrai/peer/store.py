@@ -91,6 +91,10 @@ class PeerStore:
             decode_own(entry.data, Hash(entry.head), entry.round) for entry in self.log.entries(OWN, head)
         )
 
+    def first_records(self) -> list[Persist]:
+        """The own messages of round 1, for which there is no checkpoint yet."""
+        return [decode_own(entry.data, Hash(entry.head), entry.round) for entry in self.log.entries(OWN)]
+
     def checkpoint(self) -> tuple[Checkpoint, Position] | None:
         """The newest applied head, or None before the first."""
         entry = self.log.last(APPLIED)
@@ -121,10 +125,11 @@ class PeerStore:
         """The file of the state after a round."""
         return self.home / "states" / f"{round_number:08d}.bin"
 
-    def newest_state(self, root_round: int) -> Path | None:
-        """The newest state that is not after ``root_round`` (empty rounds leave the one before)."""
+    def state_after(self, round_number: int, initial: bytes) -> bytes:
+        """The state after a round (empty rounds leave the one before, at first the initial one)."""
         paths = sorted((self.home / "states").glob("*.bin"))
-        return next((path for path in reversed(paths) if int(path.stem) <= root_round), None)
+        kept = [path for path in paths if int(path.stem) <= round_number]
+        return kept[-1].read_bytes() if kept else initial
 
     def private_path(self, head: Hash) -> Path:
         """The file of the private state that goes with a head."""
@@ -145,7 +150,7 @@ class PeerStore:
             path.unlink()
         keep = {self.private_path(head), self.private_path(previous), self.trained_path(previous)}
         for path in (self.home / "private").iterdir():
-            if path not in keep:
+            if path not in keep and path.suffix == ".bin":  # not what is being written just now
                 path.unlink()
         if not self.archive:
             self._prune_round(round_number - ROUNDS_OF_BLOBS_KEPT)

@@ -71,25 +71,23 @@ class Worker:
         self.order: DataOrder = plan.data_order(corpus.train.samples_total)
         self.state: GlobalState | None = None
         self.private = PrivateState()
-        self.trained: tuple[Hash, TrainedState] | None = None
         self._computed: dict[tuple[Hash, Hash], tuple[GlobalState, bytes, Hash, frozenset[MemberId]]] = {}
         self._model_lock = threading.Lock()
 
     # State
 
-    def load(self, standing: Standing, data: bytes) -> None:
-        """Go on from the state at ``standing``. Raises WrongStateRoot if these are not its bytes."""
-        if state_root(data) != standing.state_root:
-            raise WrongStateRoot(
-                f"the state of round {standing.round} on disk is damaged: remove the peer's home"
-            )
+    def load(self, standing: Standing | None, data: bytes) -> None:
+        """Go on from the state at ``standing`` (None: before round 1).
+
+        Raises WrongStateRoot if these are not its bytes.
+        """
+        expected = self.plan.resolved.initial_root if standing is None else standing.state_root
+        if state_root(data) != expected:
+            raise WrongStateRoot("the state on disk is damaged: remove this peer's home, and it starts afresh")
         self.state = self.algorithm.state_from_bytes(data)
-        path = self.store.private_path(standing.head)
-        if path.exists():
-            self.private = PrivateState.from_bytes(path.read_bytes(), self.plan.layout)
-        path = self.store.trained_path(standing.head)
-        if path.exists():
-            self.trained = standing.head, TrainedState.from_bytes(path.read_bytes(), self.plan.layout)
+        if standing is not None and self.store.private_path(standing.head).exists():
+            private = self.store.private_path(standing.head).read_bytes()
+            self.private = PrivateState.from_bytes(private, self.plan.layout)
 
     def evaluate_list(self, effect: Evaluate) -> Hash:
         """The state root that a list leads to. Raises what opening its updates raises."""
@@ -126,9 +124,9 @@ class Worker:
                     "seats are not honest; stop here and open a new run from the last good state"
                 )
             self.state, counted = state, self.member in members
-        if self.trained is not None and self.trained[0] == effect.before.head:
-            self.private = self.trained[1].settle(counted)
-        self.trained = None
+        trained = self.store.trained_path(effect.before.head)
+        if trained.exists():
+            self.private = TrainedState.from_bytes(trained.read_bytes(), self.plan.layout).settle(counted)
         self._computed.clear()
         self.store.save_applied(effect, data, self.private.to_bytes())
 
@@ -164,7 +162,6 @@ class Worker:
         bound = binding(standing.run, number, standing.head, self.member)
         blob = self.store.blobs.put(seal(encoded.payload, key, bound))
         write_atomically(self.store.trained_path(standing.head), trained.to_bytes())
-        self.trained = standing.head, trained
         report = RoundReport(result.loss_mean, result.steps, result.tokens, result.seconds)
         return TrainingDone(standing.head, blob, key, result.steps, result.tokens), report
 

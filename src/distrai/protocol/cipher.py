@@ -61,8 +61,10 @@ def seal(payload: bytes | memoryview, key: bytes, bound: bytes) -> bytes:
 
 def unseal(sealed: bytes | memoryview, key: bytes, bound: bytes) -> bytes:
     """Decrypt. Raises CannotOpen if a byte was changed or the ciphertext was made for something else."""
-    cipher = ChaCha20Poly1305(key)
+    if len(sealed) == 0:
+        raise CannotOpen("an empty ciphertext: nobody seals nothing")
     try:
+        cipher = ChaCha20Poly1305(key)
         parts = _parts(sealed, CHUNK_SIZE)
         return b"".join(cipher.decrypt(nonce, part, bound + where) for nonce, where, part in parts)
     except (InvalidTag, ValueError) as error:

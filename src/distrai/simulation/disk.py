@@ -30,6 +30,6 @@ class Disk:
         self.position = apply.at
 
     def own_records(self) -> list[Persist]:
-        """What an engine is given back: the own messages of the head that it goes on from."""
+        """What an engine is given back: what it said since the checkpoint, in order."""
         standing = self.checkpoint.standing
-        return [record for record in self.records if standing is None or record.head == standing.head]
+        return [record for record in self.records if standing is None or record.round > standing.round]

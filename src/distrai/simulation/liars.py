@@ -17,6 +17,8 @@ from distrai.protocol.standing import Standing
 from distrai.simulation.peer import SimulatedPeer, Twist
 from distrai.simulation.toy import DOMAIN, NOT_FINITE, WORK, Sealed, seal_payload, signer
 
+HEADER = ("run", "round", "previous_head", "member")
+
 
 def own_message(peer: SimulatedPeer, effect: Effect) -> Signed | None:
     """The own message that a Send announces, or None if it relays."""
@@ -59,19 +61,24 @@ def silent(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect]:
         yield effect
 
 
+def without(peer: SimulatedPeer, effect: Effect, kind: type[Message]) -> Iterator[Effect]:
+    """The effect without the own messages of a kind, also where it answers a digest."""
+    if not isinstance(effect, Send):
+        yield effect
+        return
+    opened = [peer.world.opened(raw) for raw in effect.raws]
+    kept = [signed.raw for signed in opened if not _is_own(peer, signed, kind)]
+    if kept:
+        yield Send(effect.to, tuple(kept), effect.blob)
+
+
+def _is_own(peer: SimulatedPeer, signed: Signed, kind: type[Message]) -> bool:
+    return isinstance(signed.message, kind) and signed.message.member == peer.member
+
+
 def never_reveals(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect]:
     """Keeps its key to itself."""
-    if isinstance(effect, Send):
-        kept = [raw for raw in effect.raws if not _is_own_key(peer, raw)]
-        if kept:
-            yield Send(effect.to, tuple(kept), effect.blob)
-    else:
-        yield effect
-
-
-def _is_own_key(peer: SimulatedPeer, raw: bytes) -> bool:
-    message = peer.world.opened(raw).message
-    return isinstance(message, Key) and message.member == peer.member
+    return without(peer, effect, Key)
 
 
 def equivocates(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect]:
@@ -199,29 +206,34 @@ def garbage(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect]:
 
 
 def proposes_badly(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect]:
-    """Proposes out of turn, a false state, one update fewer, and nothing at all; signs all of it."""
+    """Keeps its Have, so that there are proposals; then proposes out of turn, and falsehoods; signs all of it."""
     signed = own_message(peer, effect)
-    if signed is None or not isinstance(effect, Send) or not isinstance(signed.message, Have | Proposal):
-        yield effect
+    if signed is not None and isinstance(effect, Send) and isinstance(signed.message, Proposal):
+        yield from _bad_proposal(peer, effect, signed.message)
         return
-    if isinstance(signed.message, Have):
-        yield effect
-        return
-    proposal = signed.message
+    yield from without(peer, effect, Have)
+    if signed is not None and isinstance(effect, Send) and isinstance(signed.message, Key):
+        attempt = peer.random.randint(0, 5)
+        header = {name: getattr(signed.message, name) for name in HEADER}
+        content: dict[str, Any] = {"body": b"nonsense", "updates": (), "haves": (), "keys": ()}
+        yield Send(effect.to, (peer.identity.seal(Proposal(**header, attempt=attempt, **content)).raw,))
+
+
+def _bad_proposal(peer: SimulatedPeer, effect: Send, proposal: Proposal) -> Iterator[Effect]:
     body = decode_canonical(proposal.body, Body)
-    fewer = proposal.updates[1:]
+    false_body = msgspec.structs.replace(body, state_root=keccak(b"false"))
     kinds: list[dict[str, Any]] = [
-        {"body": encode_canonical(msgspec.structs.replace(body, state_root=keccak(b"false")))},
-        {"updates": fewer, "keys": proposal.keys[1:]},
+        {"body": encode_canonical(false_body)},
+        {"updates": proposal.updates[1:], "keys": proposal.keys[1:]},
+        {"updates": proposal.updates[::-1]},
         {"updates": (), "keys": (), "body": encode_canonical(_emptied(peer, body))},
+        {"body": encode_canonical(msgspec.structs.replace(body, drops=(peer.member,)))},
         {"body": b"nonsense"},
         {"attempt": proposal.attempt + 1},
     ]
-    bad = forge(peer, proposal, **peer.random.choice(kinds))
-    yield Send(effect.to, (bad.raw,))
-    false_body = msgspec.structs.replace(body, state_root=keccak(b"false"))
-    header = {name: getattr(proposal, name) for name in ("run", "round", "previous_head", "member")}
+    yield Send(effect.to, (forge(peer, proposal, **peer.random.choice(kinds)).raw,))
     attestation = peer.identity.sign(DOMAIN.digest(false_body.id))
+    header = {name: getattr(proposal, name) for name in HEADER}
     signature = peer.identity.seal(BodySignature(**header, body_id=false_body.id, attestation=attestation))
     yield Send(effect.to, (signature.raw,))
     yield Submit(false_body, (attestation,))

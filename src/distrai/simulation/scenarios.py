@@ -8,10 +8,10 @@ _ALL = (
     Scenario("calm", faults_s=0, rounds=3),
     Scenario("lossy", peers=5, links=_LOSSY, blob_failures=0.2, inline_blobs=False),
     Scenario("slow", peers=5, slow_peers=1, links=Links(delay_s=(0.05, 0.3))),
-    Scenario("crashes", peers=5, crashes=Crashes(every_s=20, per_effect=0.002), min_seats=5),
+    Scenario("crashes", peers=5, crashes=Crashes(every_s=10, per_effect=0.005), min_seats=5),
     Scenario(
         "power-cuts",
-        crashes=Crashes(together_every_s=8, per_effect=0.002, down_s=(0.2, 3)),
+        crashes=Crashes(together_every_s=6, per_effect=0.004, down_s=(0.2, 3)),
         links=Links(lost=0.02),
         min_seats=4,
     ),
@@ -26,7 +26,7 @@ _ALL = (
     Scenario("not-finite", liars=("not-finite",), min_seats=4),
     Scenario("withholds", liars=("withholds",), min_seats=4, inline_blobs=True),
     Scenario("garbage", liars=("garbage",), min_seats=4, links=Links(lost=0.03)),
-    Scenario("bad-proposals", liars=("proposes-badly",), min_seats=4, slow_peers=1, links=Links(lost=0.05)),
+    Scenario("bad-proposals", liars=("proposes-badly",), min_seats=4, links=Links(lost=0.05)),
     Scenario(
         "everything",
         peers=7,

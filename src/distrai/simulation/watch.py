@@ -31,7 +31,7 @@ class Watch:
         self.world = world
         self.said: dict[tuple[MemberId, Hash, str, int], Hash] = {}
         self.bodies: dict[tuple[MemberId, Hash], set[Hash]] = {}
-        self.revealed: dict[Hash, bytes] = {}
+        self.revealed: set[tuple[Hash, bytes]] = set()
         self.standings: dict[Hash, Standing] = {}
         self.used_blobs: dict[Hash, int] = {}
         self.checked_lists: set[Hash] = set()
@@ -56,7 +56,7 @@ class Watch:
             except ProtocolError:
                 continue  # a liar's garbage
             if isinstance(signed.message, Key):
-                self.revealed[signed.message.update] = signed.message.key
+                self.revealed.add((signed.message.update, signed.message.key))
             own = signed.message.member == peer.member and signed.signer == peer.identity.address
             if own and peer.is_honest and signed.message.kind in OF_A_ROUND:
                 self._check_own(peer, signed)
@@ -118,7 +118,7 @@ class Watch:
                 self.broke(peer, "an update in the list is not signed by its trainer")
             if (update.round, update.previous_head) != (apply.body.round, apply.before.head):
                 self.broke(peer, "an update in the list is of another round")
-            if self.revealed.get(signed.id) != entry.key:
+            if (signed.id, entry.key) not in self.revealed:
                 self.broke(peer, "an update in the list was never revealed by its author")
             check_key(entry.key, self._bound(update), update.key_hash)
             if open_payload(update, peer.disk.blobs[update.blob_hash], entry.key) == NOT_FINITE:

@@ -142,11 +142,9 @@ def to_bytes(x: Tensor) -> bytes:
 
 def to_uint8(data: bytes | memoryview, device: torch.device) -> Tensor:
     """Bytes as a uint8 tensor of their own."""
-    return (
-        torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device)
-        if data
-        else torch.zeros(0, dtype=torch.uint8)
-    )
+    if not data:
+        return torch.zeros(0, dtype=torch.uint8, device=device)
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device)
 
 
 def as_bytes(x: Tensor) -> Tensor:

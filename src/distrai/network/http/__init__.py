@@ -1,0 +1,5 @@
+"""The default transport: HTTP between peers."""
+
+from distrai.network.http.transport import HttpTransport
+
+__all__ = ["HttpTransport"]

@@ -1,0 +1,24 @@
+"""``python -m distrai.peer --home DIR --link LINK``: one peer as a process; see ``process.py``."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from distrai.peer.link import parse_link
+from distrai.peer.process import PeerOptions, main
+
+
+def options(arguments: list[str]) -> PeerOptions:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m distrai.peer", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="the folder of this peer alone")
+    parser.add_argument("--link", type=parse_link, required=True, help="the run, as `distrai run` prints it")
+    parser.add_argument("--archive", action="store_true", help="keep everything and be a bootstrap address")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
+    return PeerOptions(**vars(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(options(sys.argv[1:]))))

@@ -1,0 +1,62 @@
+"""Where members can be reached: short-lived records, signed by node keys, that peers pass on with what they say anyway."""
+
+from collections.abc import Callable, Mapping
+
+from distrai.network.interface import Endpoint
+from distrai.network.records import EndpointRecord, open_record, seal_record
+from distrai.peer.identity import Identity
+from distrai.protocol.errors import ProtocolError
+from distrai.protocol.primitives import Address, MemberId
+
+RECORDS_TOLD_MAX = 16
+RECORDS_KEPT_MAX = 4096
+
+
+class Directory:
+    """The newest endpoint record of every member, the own one among them."""
+
+    def __init__(self, identity: Identity, run: int, keys: Callable[[], Mapping[MemberId, Address]]) -> None:
+        """``keys`` says who takes part now, with which key: only their records are kept."""
+        self.identity, self.run, self.keys = identity, run, keys
+        self._raw: dict[MemberId, bytes] = {}
+        self._records: dict[MemberId, tuple[EndpointRecord, Address]] = {}
+        self._bootstrap: dict[MemberId, Endpoint] = {}
+        self._turn = 0
+
+    def announce_self(self, sequence: int, urls: tuple[str, ...]) -> None:
+        """Say where this peer is; ``sequence`` must grow with every new record."""
+        record = EndpointRecord(self.run, self.identity.member, sequence, urls)
+        self._keep(seal_record(record, self.identity.sign), record, self.identity.address)
+
+    def introduce(self, endpoint: Endpoint) -> None:
+        """Take an address from the ledger, until the member's own record says more."""
+        self._bootstrap.setdefault(endpoint.member, endpoint)
+
+    def learn(self, raw: bytes) -> None:
+        """Take a record that somebody passed on; what is forged, foreign or old is ignored."""
+        try:
+            record, signer = open_record(raw, self.identity.recover)
+        except ProtocolError:
+            return
+        known = self._records.get(record.member)
+        is_newer = known is None or known[0].sequence < record.sequence
+        if record.run == self.run and self.keys().get(record.member) == signer and is_newer:
+            self._keep(raw, record, signer)
+
+    def _keep(self, raw: bytes, record: EndpointRecord, signer: Address) -> None:
+        if record.member in self._records or len(self._records) < RECORDS_KEPT_MAX:
+            self._raw[record.member] = raw
+            self._records[record.member] = (record, signer)
+
+    def endpoint(self, member: MemberId) -> Endpoint | None:
+        """Where a member can be reached, if that is known."""
+        known = self._records.get(member)
+        return self._bootstrap.get(member) if known is None else Endpoint(member, known[1], known[0].urls)
+
+    def records_to_tell(self) -> tuple[bytes, ...]:
+        """The own record and some others, in turn."""
+        others = [raw for member, raw in sorted(self._raw.items()) if member != self.identity.member]
+        own = self._raw.get(self.identity.member)
+        self._turn = (self._turn + RECORDS_TOLD_MAX) % max(1, len(others))
+        chosen = (others[self._turn :] + others[: self._turn])[: RECORDS_TOLD_MAX - 1]
+        return tuple(chosen) if own is None else (own, *chosen)

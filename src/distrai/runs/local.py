@@ -1,0 +1,225 @@
+"""A whole network on this machine: a ledger process and peers, each with a home of its own, until the run is done.
+
+This process opens the run, invites the peers that it started, says when to begin and then only watches: rounds are
+between the peers and the ledger. It starts again what died, and ends what it started.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from distrai.ledger.client import LedgerClient
+from distrai.ledger.errors import LedgerError
+from distrai.ledger.interface import Limits, Opening
+from distrai.ledger.keys import NodeKey, create_key, load_key
+from distrai.network.store import BlobStore
+from distrai.peer.link import Link
+from distrai.protocol.body import Genesis
+from distrai.protocol.primitives import MemberId
+from distrai.protocol.recipe import Recipe, ResolvedRecipe
+from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX
+from distrai.runs.children import Child, ChildFailed
+from distrai.runs.folder import RunFolder, RunInfo
+from distrai.runs.resolving import advice, resolve
+
+Report = Callable[[dict[str, Any]], None]
+"""Takes what happens, one event at a time; ``event`` says what it is."""
+
+RESTARTS_MAX = 20
+"""How often one process is started again before the run gives up on it."""
+RESTART_PAUSE_S = 0.5
+
+
+@dataclass
+class LocalRun:
+    """One local run, from opening or resuming it to its last round."""
+
+    folder: RunFolder
+    report: Report
+    device: str = "auto"
+    users: tuple[int, ...] = ()
+    """System users that the peers run as, in turn; empty: the own one."""
+    ledger: Child | None = None
+    peers: dict[int, Child] = field(default_factory=dict)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: set[int] = field(default_factory=set)
+    progress: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: BaseException | None = None
+
+    async def run(self, recipe: Recipe | None, base: Path) -> bool:
+        """Do the rounds of a run; True if all were done. ``recipe`` None resumes what is in the folder.
+
+        ``base`` is the folder that the recipe's paths start from. Raises RecipeError, NoRun, ChildFailed.
+        """
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._stop_children)
+            url, chain_id = await self._start_ledger()
+            owner = self._owner()
+            if self.folder.exists():
+                info = await self._resumed(url, chain_id)
+            else:
+                assert recipe is not None
+                info = await self._open(recipe, base, url, chain_id, owner)
+            client = await LedgerClient.connect(url, self.folder.link().registry, chain_id, owner)
+            stack.push_async_callback(client.close)
+            await self._start_peers(info, client, owner)
+            return await self._watch(info)
+
+    def stop(self) -> None:
+        """End the run in order, as Ctrl-C does."""
+        self.stopping.set()
+        self.progress.set()
+
+    # The ledger
+
+    async def _start_ledger(self) -> tuple[str, int]:
+        self.folder.ledger.mkdir(parents=True, exist_ok=True)
+        arguments = ["distrai.ledger.embedded", "--dir", str(self.folder.ledger), "--parent-pipe"]
+        self.ledger = await Child.start("ledger", arguments, self.folder.path / "ledger.log", self._on_event)
+        ready = await self.ledger.said("ready")
+        return str(ready["url"]), int(ready["chain_id"])
+
+    def _owner(self) -> NodeKey:
+        path = self.folder.owner_key
+        return load_key(path) if path.exists() else create_key(path)
+
+    async def _resumed(self, url: str, chain_id: int) -> RunInfo:
+        info = self.folder.read()
+        link = self.folder.link()
+        if link.chain_id != chain_id:
+            raise ChildFailed("the ledger in this folder is of another run: restore the folder, or start a new one")
+        info = replace(info, link=str(replace(link, rpc=url)))
+        self.folder.write(info)
+        self.report({"event": "resumed", **_told(info)})
+        return info
+
+    async def _open(self, recipe: Recipe, base: Path, url: str, chain_id: int, owner: NodeKey) -> RunInfo:
+        for text in advice(recipe):
+            self.report({"event": "advice", "why": text})
+        self.report({"event": "preparing", "what": "reading and cutting up the data, drawing the first parameters"})
+        blobs = BlobStore(self.folder.archive / "blobs")
+        resolved = await asyncio.to_thread(resolve, recipe, base, blobs)
+        registry = await LedgerClient.deploy_registry(url, chain_id, owner)
+        client = await LedgerClient.connect(url, registry, chain_id, owner)
+        try:
+            run = await client.open_run(_opening(resolved), _limits(recipe))
+        finally:
+            await client.close()
+        info = RunInfo(
+            link=str(Link(url, chain_id, registry, run)),
+            preset=recipe.algorithm.preset,
+            peers=recipe.membership.peers,
+            rounds=recipe.rounds.count,
+            recipe_hash="0x" + resolved.blob.hash.hex(),
+            name=recipe.name,
+        )
+        self.folder.write(info)
+        self.report({"event": "opened", **_told(info)})
+        return info
+
+    # The peers
+
+    async def _start_peers(self, info: RunInfo, client: LedgerClient, owner: NodeKey) -> None:
+        """Start the archive first: it is where the others ask for what the run starts from."""
+        state = await client.run_state(self.folder.link().run)
+        members: dict[int, MemberId] = {}
+        for number in range(info.peers):
+            await self._start_peer(number, info)
+            if number == 0:
+                members[0] = await self._admit(0, client, owner)
+        rest = [self._admit(number, client, owner) for number in range(1, info.peers)]
+        for number, member in enumerate(await asyncio.gather(*rest), start=1):
+            members[number] = member
+        if not state.started:
+            await client.start(self.folder.link().run, sorted(members.values()))
+        self.report({"event": "started", "members": {f"peer-{n}": m.hex() for n, m in members.items()}})
+
+    async def _start_peer(self, number: int, info: RunInfo) -> None:
+        arguments = ["distrai.peer", "--home", str(self.folder.peer(number)), "--link", info.link]
+        arguments += ["--device", self.device, *(["--archive"] if number == 0 else [])]
+        user = self.users[number % len(self.users)] if self.users else None
+        log = self.folder.path / f"peer-{number}.log"
+        self.peers[number] = await Child.start(f"peer-{number}", arguments, log, self._on_event, user)
+
+    async def _admit(self, number: int, client: LedgerClient, owner: NodeKey) -> MemberId:
+        """Invite a peer of this run, and wait until it takes part."""
+        child = self.peers[number]
+        member = MemberId(bytes.fromhex((await child.said("member"))["member"]))
+        run = self.folder.link().run
+        await child.tell({"invitation": client.invitation(owner, run, member).hex()})
+        await child.said("ready")
+        return member
+
+    # Watching
+
+    def _on_event(self, name: str, event: dict[str, Any]) -> None:
+        self.report({**event, "from": name})
+        if event["event"] == "applied":
+            if event["round"] >= self._rounds:
+                self.finished.add(int(name.removeprefix("peer-")))
+            self.progress.set()
+        if event["event"] == "exited":
+            self.progress.set()
+
+    @property
+    def _rounds(self) -> int:
+        return self.folder.read().rounds
+
+    async def _watch(self, info: RunInfo) -> bool:
+        """Wait for the last round; start again what ended before it."""
+        restarts = 0
+        while len(self.finished) < info.peers and not self.stopping.is_set():
+            self.progress.clear()
+            ended = [number for number, child in self.peers.items() if child.process.returncode is not None]
+            ledger_ended = self.ledger is not None and self.ledger.process.returncode is not None
+            if ended or ledger_ended:
+                restarts += 1
+                if restarts > RESTARTS_MAX:
+                    raise ChildFailed(f"processes of this run keep ending; see the logs in {self.folder.path}")
+                await asyncio.sleep(RESTART_PAUSE_S)
+                if ledger_ended:
+                    await self._start_ledger()
+                for number in ended:
+                    self.report({"event": "restarting", "from": f"peer-{number}"})
+                    await self._start_peer(number, info)
+                continue
+            await self.progress.wait()
+        return len(self.finished) == info.peers
+
+    async def _stop_children(self) -> None:
+        for child in self.peers.values():
+            if child.process.stdin is not None:
+                child.process.stdin.close()
+        await asyncio.gather(*(child.stop() for child in self.peers.values()))
+        if self.ledger is not None:
+            await self.ledger.stop()
+
+
+def _told(info: RunInfo) -> dict[str, Any]:
+    return {"link": info.link, "preset": info.preset, "peers": info.peers, "rounds": info.rounds, "name": info.name}
+
+
+def _opening(resolved: ResolvedRecipe) -> Opening:
+    return Opening(
+        recipe_hash=resolved.blob.hash,
+        state_root=resolved.initial_root,
+        data_hash=resolved.corpus.hash,
+        tokenizer_hash=resolved.tokenizer_hash,
+    )
+
+
+def _limits(recipe: Recipe) -> Limits:
+    members = recipe.membership
+    return Limits(
+        min_seats=members.min_seats,
+        max_seats=members.max_seats,
+        stall_seconds=recipe.rounds.stall_seconds,
+        round_seconds_min=recipe.rounds.round_seconds_min,
+        roll_call_min=members.roll_call_min,
+        open_admission=members.admission == "open",
+    )

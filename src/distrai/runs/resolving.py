@@ -1,0 +1,51 @@
+"""Resolving a recipe: building its corpus and initial state, and fixing the hashes of everything a run depends on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from distrai.algorithms.algorithm import Algorithm
+from distrai.algorithms.presets import warnings
+from distrai.network.store import BlobStore
+from distrai.protocol.merkle import state_root
+from distrai.protocol.recipe import Recipe, RecipeError, ResolvedRecipe
+from distrai.runs.recipes import algorithm_spec, resolve_algorithm
+from distrai.training.data.corpus import build_corpus
+from distrai.training.model import build_model, check_fits, read_trainable, trainable_layout
+from distrai.training.tokenizer import load_tokenizer
+
+
+def advice(recipe: Recipe) -> list[str]:
+    """What in a recipe is allowed, but likely to disappoint."""
+    return warnings(algorithm_spec(recipe.algorithm), recipe.rounds.count)
+
+
+def resolve(recipe: Recipe, base: Path, blobs: BlobStore) -> ResolvedRecipe:
+    """Build what the recipe names and store it in ``blobs``: shards, manifest, tokenizer, initial state, resolved recipe.
+
+    ``base`` is the folder that the recipe's paths start from. Raises RecipeError and what building raises.
+    """
+    spec = algorithm_spec(recipe.algorithm)
+    if not spec.network:
+        raise RecipeError(
+            "algorithm.preset",
+            f'"{spec.preset}" is a baseline inside one process, not a way to train over a network',
+            'use "diloco", "prime" or "sparseloco"',
+        )
+    tokenizer = load_tokenizer(recipe.data.tokenizer, base)
+    model = build_model(recipe.model, recipe.seed)
+    check_fits(model, tokenizer.vocabulary, recipe.data.context)
+    corpus = build_corpus(recipe.data, tokenizer, blobs.put, base)
+    blobs.put(tokenizer.canonical)
+    layout = trainable_layout(model)
+    algorithm = Algorithm(spec, layout)
+    state = algorithm.state_bytes(algorithm.initial_state(read_trainable(model)))
+    resolved = ResolvedRecipe(
+        recipe=replace(recipe, algorithm=resolve_algorithm(recipe.algorithm)),
+        corpus=corpus.blob,
+        tokenizer_hash=tokenizer.hash,
+        initial_state=blobs.put(state),
+        initial_root=state_root(state),
+        layout=tuple((spec.name, spec.shape) for spec in layout.tensors),
+    )
+    blobs.put(resolved.to_bytes())
+    return resolved
