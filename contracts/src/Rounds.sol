@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {Heads} from "./libraries/Heads.sol";
+import {Quorum} from "./libraries/Quorum.sol";
 import {IRounds} from "./interfaces/IRounds.sol";
 import {Members} from "./Members.sol";
 import {Runs} from "./Runs.sol";
@@ -10,14 +10,14 @@ import {Runs} from "./Runs.sol";
 /// @title Rounds: certificates.
 abstract contract Rounds is IRounds, Runs, Members {
     uint256 private constant _CHANGES_MAX = 32;
-    uint256 private constant _SIGNATURE_BYTES = 65;
 
     /// @inheritdoc IRounds
     function certify(Body calldata body, bytes calldata signatures) external {
         Run storage run = _runs[body.run];
         Progress memory progress = run.progress;
         _checkSuccession(run, progress, body);
-        _checkSignatures(body.run, _hashTypedDataV4(Heads.bodyHash(body)), signatures, progress.seats);
+        bytes32 digest = _hashTypedDataV4(Heads.bodyHash(body));
+        Quorum.check(_seatOfKey[body.run], progress.seats, digest, signatures);
         if (body.promotions.length != 0 || body.drops.length != 0) {
             progress.seats = _changeSeats(run.limits, progress.seats, body);
         }
@@ -36,21 +36,6 @@ abstract contract Rounds is IRounds, Runs, Members {
         if (body.previousHead != run.head) revert WrongPreviousHead(body.previousHead, run.head);
         if (body.updatesRoot == 0 && body.stateRoot != run.stateRoot) {
             revert EmptyRoundChangesState(body.stateRoot, run.stateRoot);
-        }
-    }
-
-    /// @dev The quorum first: it costs nothing. Ascending signers make repetition impossible without a set of those seen.
-    function _checkSignatures(uint64 run, bytes32 digest, bytes calldata signatures, uint256 seats) private view {
-        uint256 count = signatures.length / _SIGNATURE_BYTES;
-        if (count * _SIGNATURE_BYTES != signatures.length) revert BadSignaturesLength(signatures.length);
-        if (!(seats >= 1 && 3 * count >= 2 * seats)) revert NotEnoughSignatures(count, seats);
-        mapping(address => bytes32) storage seatOfKey = _seatOfKey[run];
-        address previous = address(0);
-        for (uint256 i = 0; i < signatures.length; i += _SIGNATURE_BYTES) {
-            address signer = ECDSA.recoverCalldata(digest, signatures[i:i + _SIGNATURE_BYTES]);
-            if (signer <= previous) revert UnsortedSigners(previous, signer);
-            if (seatOfKey[signer] == 0) revert NotASeatKey(run, signer);
-            previous = signer;
         }
     }
 

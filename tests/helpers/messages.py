@@ -62,7 +62,9 @@ members = hashes.map(MemberId)
 addresses = st.binary(min_size=20, max_size=20).map(Address)
 u16, u32, u64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
 hash_lists = st.lists(hashes, max_size=5).map(tuple)
-_place = {"run": u64, "round": u64, "previous_head": hashes, "member": members}
+rounds = st.integers(1, (1 << 64) - 1)
+contents = st.none() | st.tuples(hashes, rounds)
+_place = {"run": u64, "round": rounds, "previous_head": hashes, "member": members}
 
 updates = st.builds(
     Update,
@@ -82,7 +84,7 @@ updates = st.builds(
 )
 MESSAGES: dict[str, st.SearchStrategy[Message]] = {
     "update": updates,
-    "have": st.builds(Have, **_place, updates=hash_lists),
+    "have": st.builds(Have, **_place, updates=hash_lists, content=contents),
     "key": st.builds(Key, **_place, update=hashes, key=hashes),
     "proposal": st.builds(
         Proposal,
@@ -92,10 +94,17 @@ MESSAGES: dict[str, st.SearchStrategy[Message]] = {
         updates=hash_lists,
         haves=hash_lists,
         keys=hash_lists,
-        content=st.none() | st.tuples(hashes, u64),
+        content=contents,
     ),
-    "signature": st.builds(BodySignature, **_place, body_id=hashes),
-    "digest": st.builds(Digest, **_place, known=st.integers(0, 9).map(lambda n: bytes(range(8)) * n)),
+    "signature": st.builds(
+        BodySignature, **_place, body_id=hashes, attestation=st.binary(min_size=65, max_size=65)
+    ),
+    "digest": st.builds(
+        Digest,
+        **_place,
+        salt=st.binary(min_size=16, max_size=16),
+        known=st.integers(0, 9).map(lambda n: bytes(range(8)) * n),
+    ),
     "list-request": st.builds(ListRequest, **_place, updates_root=hashes),
     "list-offer": st.builds(ListOffer, **_place, updates_root=hashes, blob_hash=hashes, blob_size=u64),
 }
@@ -103,7 +112,7 @@ messages = st.one_of(*MESSAGES.values())
 bodies = st.builds(
     Body,
     run=u64,
-    round=st.integers(1, (1 << 64) - 1),
+    round=rounds,
     previous_head=hashes,
     updates_root=hashes | st.just(ZERO_HASH),
     state_root=hashes,

@@ -1,5 +1,6 @@
 """The embedded chain in its own process: mining, reading, refusing, and coming back."""
 
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -192,6 +193,8 @@ def test_calls_say_what_the_contract_said(chain: Any, tiny: bytes) -> None:
         chain.call(CallRequest(tiny, word(8), gas=100))
     with pytest.raises(CallFailed, match="execution failed"):
         chain.call(CallRequest(tiny, word(8), gas=22_000))
+    with pytest.raises(CallFailed):
+        chain.call(CallRequest(tiny, word(8), value=1))
     with pytest.raises(UnknownBlock):
         chain.call(CallRequest(tiny, word(8)), block=99)
     assert chain.storage(tiny, 0) == 0
@@ -200,6 +203,28 @@ def test_calls_say_what_the_contract_said(chain: Any, tiny: bytes) -> None:
 def test_an_estimate_is_enough(chain: Any, sender: Any, tiny: bytes) -> None:
     gas = chain.estimate_gas(CallRequest(tiny, word(9), sender.address))
     assert chain.transaction(chain.send_raw_transaction(sender.sign(tiny, word(9), gas=gas))).succeeded
+
+
+def test_a_full_disk_leaves_no_half_block(chain: Any, sender: Any, tiny: bytes) -> None:
+    database = chain._store._db
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    (unlimited,) = database.execute("PRAGMA max_page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    mined = []
+
+    def fill() -> None:
+        for value in range(1, 200):
+            mined.append(chain.send_raw_transaction(sender.sign(tiny, word(value))))  # noqa: PERF401
+
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        fill()
+    assert chain.block_number == 1 + len(mined)
+    assert chain.nonce(sender.address) == 1 + len(mined)
+    assert all(chain._store.node(key) == value for key, value in chain._nodes._cache.items())
+    database.execute(f"PRAGMA max_page_count = {unlimited}")
+    again = chain.send_raw_transaction(sender.sign(tiny, word(500), nonce=1 + len(mined)))
+    assert chain.transaction(again).block_number == 2 + len(mined)
+    assert chain.storage(tiny, 0) == 500
 
 
 def test_logs_are_found_by_address_and_topic(chain: Any, sender: Any, tiny: bytes) -> None:

@@ -13,7 +13,7 @@ from distrai.ledger.embedded.server import serve as serve_chain
 from distrai.ledger.errors import BadAnswer, LedgerRefused, LedgerUnreachable, WrongChain
 from distrai.ledger.events import parse_logs
 from distrai.ledger.follower import Batch, Cursor, follow, read_on
-from distrai.ledger.interface import Ledger, Limits, Opening
+from distrai.ledger.interface import Ledger, Limits, Membership, Opening
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.reader import registry_artifact
 from distrai.ledger.rpc import Patience
@@ -146,17 +146,42 @@ async def test_a_run_from_its_opening_to_its_second_round(network: Network, chai
 
     state = await ledger.run_state(network.run)
     assert (state.started, state.round, state.seats, state.owner) == (True, 2, 4, network.owner.address)
-    assert (state.head, state.state_root, state.last_at) == (
+    assert (state.head, state.state_root, state.head_at) == (
         second.head,
         first.state_root,
         int(chain._clock()),
     )
-    assert await network.ledger.limits(network.run) == LIMITS
-    assert await network.ledger.seat_key(network.run, seats[1]) == trainers[1].key
+    assert (state.limits, state.recipe_hash) == (LIMITS, OPENING.recipe_hash)
+    assert await network.ledger.membership(network.run, seats[1]) == Membership(trainers[1].key, True, 0)
     assert await ledger.member_of_key(trainers[1].key) == seats[1]
     assert await ledger.member_of_key(network.owner.address) is None
     member = await network.ledger.member(seats[2])
     assert (member.key, member.controller, member.payout) == (trainers[2].key,) * 3
+
+
+async def test_the_signatures_of_a_certificate_can_be_read_back(network: Network, chain: Any) -> None:
+    seats = await network.start(4)
+    first, second = await network.certify(seats[:3]), await network.certify(seats)
+    *_, one, two = await network.ledger.events(network.run, 0, chain.block_number)
+    assert await network.ledger.attestations(first, one.at) == tuple(network.sign(first, seats[:3]))
+    assert await network.ledger.attestations(second, two.at) == tuple(network.sign(second, seats))
+    with pytest.raises(BadAnswer, match="something else"):
+        await network.ledger.attestations(second, one.at)
+    with pytest.raises(BadAnswer, match="no certificate at log 7"):
+        await network.ledger.attestations(first, replace(one.at, log_index=7))
+
+
+def test_refusals_keep_the_contract_s_words() -> None:
+    abi = registry_artifact().abi
+    text = bytes.fromhex("08c379a0") + b"".join(
+        [(32).to_bytes(32, "big"), (3).to_bytes(32, "big"), b"why".ljust(32, b"\0")]
+    )
+    assert (abi.refusal(text).name, abi.refusal(text).arguments) == ("Error", ("why",))
+    assert abi.refusal(bytes.fromhex("4e487b71") + (17).to_bytes(32, "big")).arguments == (17,)
+    assert abi.refusal(bytes.fromhex("4e487b71")).name == "0x4e487b71"
+    assert abi.refusal(b"").name == "reverted"
+    unknown = keccak(b"UnknownRun(uint64)")[:4] + (9).to_bytes(32, "big")
+    assert str(abi.refusal(unknown)) == "the ledger refuses: UnknownRun(9)"
 
 
 async def test_members_change_by_certificates(network: Network, chain: Any) -> None:
@@ -181,7 +206,7 @@ async def test_members_change_by_certificates(network: Network, chain: Any) -> N
     stale = await network.body()
     assert await refused(
         network.ledger.certify(stale, network.sign(stale, [seats[0], seats[1], seats[2]]))
-    ) == ("SignerNotASeat")
+    ) == ("NotASeatKey")
     await network.certify([newcomer, *seats[1:]])
 
 
@@ -198,26 +223,26 @@ async def test_certificates_that_are_refused_by_name(network: Network) -> None:
         other = Body(**{name: changes.get(name, getattr(body, name)) for name in Body.__struct_fields__})
         return other, network.sign(other, seats)
 
-    assert await reason(body, []) == "NoQuorum"
-    assert await reason(body, signed[:2]) == "NoQuorum"
-    assert await reason(body, [signed[0]] * 4) == "SignersNotSorted"
-    assert await reason(body, signed[::-1]) == "SignersNotSorted"
+    assert await reason(body, []) == "NotEnoughSignatures"
+    assert await reason(body, signed[:2]) == "NotEnoughSignatures"
+    assert await reason(body, [signed[0]] * 4) == "UnsortedSigners"
+    assert await reason(body, signed[::-1]) == "UnsortedSigners"
     assert await reason(body, network.sign(body, [outsider, *seats[:3]])) in (
-        "SignerNotASeat",
-        "SignersNotSorted",
+        "NotASeatKey",
+        "UnsortedSigners",
     )
-    assert await reason(body, network.sign(body, [outsider] * 3)) == "SignerNotASeat"
-    assert await reason(body, [*signed[:3], signed[3][:64]]) == "SignaturesMalformed"
+    assert await reason(body, network.sign(body, [outsider] * 3)) == "NotASeatKey"
+    assert await reason(body, [*signed[:3], signed[3][:64]]) == "BadSignaturesLength"
     assert await reason(*changed(round=2)) == "WrongRound"
-    assert await reason(*changed(previous_head=keccak(b"other"))) == "WrongHead"
-    assert await reason(*changed(run=network.run + 1)) == "UnknownRun"
+    assert await reason(*changed(previous_head=keccak(b"other"))) == "WrongPreviousHead"
+    assert await reason(*changed(run=network.run + 1)) == "RunNotStarted"
     assert await reason(*changed(updates_root=ZERO_HASH)) == "EmptyRoundChangesState"
-    assert await reason(changed(state_root=ZERO_HASH)[0], signed) in ("SignerNotASeat", "SignersNotSorted")
+    assert await reason(changed(state_root=ZERO_HASH)[0], signed) in ("NotASeatKey", "UnsortedSigners")
     foreign = replace(ledger.domain, chain_id=1)
     keys = sorted(network.keys[seat].address for seat in seats)
     by_address = {key.address: key for key in network.keys.values()}
     elsewhere = [by_address[address].sign(foreign.digest(body.id)) for address in keys]
-    assert await reason(body, elsewhere) in ("SignerNotASeat", "SignersNotSorted")
+    assert await reason(body, elsewhere) in ("NotASeatKey", "UnsortedSigners")
     assert await ledger.certify(body, signed) == body.head
     assert await reason(body, signed) == "WrongRound"
 
@@ -228,20 +253,22 @@ async def test_who_may_join_and_what_it_says_if_not(network: Network) -> None:
     member = await network.add(joins=False)
     key, client = network.keys[member], network.clients[member]
     invitation = client.invitation(network.owner, network.run, member)
-    assert await refused(client.join(network.run, member, key)) == "NotInvited"
-    assert await refused(client.join(network.run, member, NodeKey.generate(), invitation)) == "NotSignedByKey"
+    assert await refused(client.join(network.run, member, key)) == "ECDSAInvalidSignatureLength"
+    assert await refused(ledger.join(network.run, member, NodeKey.generate(), invitation)) == "WrongSigner"
     by_another = client.invitation(key, network.run, member)
-    assert await refused(client.join(network.run, member, key, by_another)) == "NotSignedByKey"
-    await client.join(network.run, member, key, invitation)
+    assert await refused(client.join(network.run, member, key, by_another)) == "WrongSigner"
+    await ledger.join(network.run, member, key, invitation)
     assert await refused(client.join(network.run, member, key, invitation)) == "AlreadyJoined"
-    assert await refused(client.register(key, key.address, key.address)) == "KeyTaken"
+    assert await refused(client.register(key, key.address, key.address)) == "MemberExists"
+    assert await refused(ledger.register(key, key.address, key.address)) == "KeyTaken"
     assert await refused(client.start(network.run, [member])) == "NotOwner"
-    assert await refused(ledger.start(network.run, [])) == "TooFewSeats"
-    assert await refused(ledger.announce(network.run, member, "x")) == "NotEntitled"
+    assert await refused(ledger.start(network.run, [])) == "SeatsDiffer"
+    assert await refused(ledger.announce(network.run, member, "x")) == "NotMember"
     assert await refused(client.announce(network.run, member, "x" * 257)) == "EndpointTooLong"
     assert await refused(ledger.run_state(99)) == "UnknownRun"
     assert await refused(ledger.member(MemberId(bytes(32)))) == "UnknownMember"
     await client.leave(network.run, member)
+    assert await refused(ledger.join(network.run, member, key, invitation)) == "RejoinOnlyByKey"
     await client.join(network.run, member, key, invitation)
     assert (await ledger.run_state(network.run)).seats == 1
 
@@ -258,19 +285,20 @@ async def test_a_roll_call_goes_on_without_those_who_are_silent(
 ) -> None:
     seats = await network.start(4)
     run, ledger = network.run, network.ledger
-    assert await refused(ledger.check_in(run, seats[0], network.keys[seats[0]])) == "NotStalled"
+    assert await refused(ledger.check_in(run, network.keys[seats[0]])) == "NotStalled"
     clock.now += LIMITS.stall_seconds
     for member in seats[:2]:
-        await ledger.check_in(run, member, network.keys[member])
+        await ledger.check_in(run, network.keys[member])
     call = await ledger.roll_call(run)
-    assert (call.closes_at, call.present) == (int(clock.now) + 100, 2)
+    assert (call.closes_at, call.closable_at) == (int(clock.now) + 100, int(clock.now) + 125)
+    assert (call.number, call.round, call.checked_in, call.needed) == (1, 1, 2, 2)
     before = await ledger.run_state(run)
-    assert await refused(ledger.close_call(run, seats[2:])) == "CallStillOpen"
+    assert await refused(ledger.close_roll_call(run, seats[2:])) == "NotClosable"
     clock.now += 150
-    assert await refused(ledger.close_call(run, seats[:2])) == "WrongDrops"
-    await ledger.close_call(run, seats[2:])
+    assert await refused(ledger.close_roll_call(run, seats[:2])) == "SeatCheckedIn"
+    await ledger.close_roll_call(run, seats[2:])
     *_, first, second, closed = await ledger.events(run, 0, chain.block_number)
-    assert (first, second) == (CheckedIn(first.at, 0, seats[0]), CheckedIn(second.at, 0, seats[1]))
+    assert (first, second) == (CheckedIn(first.at, 1, seats[0]), CheckedIn(second.at, 1, seats[1]))
     head = roll_call_head(before.head, 1, before.state_root, seats[2:])
     assert closed == RollCalled(closed.at, 1, head, before.head, before.state_root, seats[2:])
     await network.certify(seats[:2])
@@ -330,17 +358,20 @@ async def test_another_chain_or_an_empty_address_is_said_to_be_so(
 
 
 async def test_what_a_broken_node_says_is_not_believed(network: Network, chain: Any) -> None:
-    await network.start(2)
+    seats = await network.start(2)
+    await network.certify(seats)
     abi, domain = registry_artifact().abi, network.ledger.domain
     query = {"address": "0x" + domain.registry.hex(), "fromBlock": "0x0", "topics": []}
     logs = await network.ledger._rpc.call("eth_getLogs", query)
-    assert len(parse_logs(abi, domain, logs)) == 4
+    assert len(parse_logs(abi, domain, logs)) == 5
     opened = next(log for log in logs if log["topics"][0] == "0x" + abi.topic("RunOpened").hex())
     forged = opened | {"data": opened["data"].replace(OPENING.recipe_hash.hex(), keccak(b"other").hex())}
+    landed = next(log for log in logs if log["topics"][0] == "0x" + abi.topic("Certified").hex())
+    changed = landed | {"data": landed["data"].replace(keccak(b"updates").hex(), keccak(b"other").hex())}
     cut = opened | {"data": opened["data"][:-64]}
     foreign = opened | {"address": "0x" + "00" * 20}
     shapeless = opened | {"topics": None}
-    for broken in (forged, cut, foreign, shapeless, None, []):
+    for broken in (forged, changed, cut, foreign, shapeless, None, []):
         with pytest.raises(BadAnswer):
             parse_logs(abi, domain, [broken])
 

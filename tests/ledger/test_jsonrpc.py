@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from eth_bloom import BloomFilter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +51,8 @@ def test_a_transaction_and_all_that_can_be_read_about_it(chain: Any, sender: Any
     assert receipt["to"] == hexed(tiny)
     assert transaction["input"] == hexed(word(6))
     assert receipt["logs"] == result(chain, "eth_getLogs", {"fromBlock": "0x0", "address": hexed(tiny)})
-    assert receipt["logsBloom"] == block["logsBloom"]
+    bloom = int(BloomFilter.from_iterable([tiny, word(6)])).to_bytes(256, "big")
+    assert receipt["logsBloom"] == block["logsBloom"] == hexed(bloom)
     assert receipt["gasUsed"] == block["gasUsed"]
     assert result(chain, "eth_blockNumber") == "0x2"
     assert result(chain, "eth_getTransactionCount", hexed(sender.address), "pending") == "0x2"

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from distrai.ledger.abi import Abi
+from distrai.ledger.embedded.evm import decode_transaction
 from distrai.ledger.embedded.jsonrpc import answer
 from distrai.ledger.errors import BadAnswer, LedgerRefused, LedgerUnreachable, NodeError, NotMined, WrongChain
 from distrai.ledger.keys import NodeKey
@@ -196,6 +197,29 @@ async def test_a_refusal_that_shows_only_when_mined_is_told_as_well(
         await send(connect(node.url), key := NodeKey.generate(), tiny, word(0))
     assert refused.value.name == "0x00000000"
     assert node.chain.nonce(key.address) == 1
+
+
+async def test_where_gas_costs_something_fees_and_a_margin_are_added(
+    node: Node, connect: Callable[..., Rpc], tiny: Any
+) -> None:
+    raw: list[bytes] = []
+
+    async def keep(method: str, request: web.Request) -> None:
+        raw.append(bytes.fromhex(json.loads(await request.read())["params"][0][2:]))
+
+    node.faults = [
+        works,
+        says(b'{"id": 1, "result": "0x10000"}'),  # the estimate
+        says(b'{"id": 1, "result": "0x5"}'),  # the gas price
+        says(b'{"id": 1, "result": {"baseFeePerGas": "0x64"}}'),
+        says(b'{"id": 1, "result": "0x7"}'),  # the tip
+        works,
+        keep,
+    ]
+    with pytest.raises(NodeError, match="insufficient"):
+        await send(connect(node.url), NodeKey.generate(), tiny, word(1))
+    sent = decode_transaction(raw[0], node.chain.chain_id)
+    assert (sent.gas, sent.max_fee_per_gas, sent.max_priority_fee_per_gas) == (0x10000 * 9 // 8, 207, 7)
 
 
 async def test_many_at_once_have_nonces_without_gaps(

@@ -25,14 +25,6 @@ interface IRounds is IRuns {
     error WrongPreviousHead(bytes32 given, bytes32 head);
     /// @notice An empty round leaves the state as it was.
     error EmptyRoundChangesState(bytes32 given, bytes32 stateRoot);
-    /// @notice Signatures are 65 bytes each (r, s, v), one after the other.
-    error BadSignaturesLength(uint256 length);
-    /// @notice Fewer than two thirds of the seats signed.
-    error NotEnoughSignatures(uint256 signatures, uint256 seats);
-    /// @notice Signatures are sorted by the address of their signer, each once.
-    error UnsortedSigners(address previous, address signer);
-    /// @notice This address attests for no seat of the run: a foreign or an old key, or another body was signed.
-    error NotASeatKey(uint64 run, address signer);
     /// @notice A certificate promotes at most 32 members, and drops at most 32.
     error TooManyChanges(uint256 promotions, uint256 drops);
     /// @notice This key was never this member's.

@@ -56,7 +56,6 @@ class Abi:
         self.functions = {entry.name: entry for kind, entry in parsed if kind == "function"}
         self.events = {entry.id: entry for kind, entry in parsed if kind == "event"}
         self._errors = {entry.id[:_SELECTOR_SIZE]: entry for kind, entry in parsed if kind == "error"}
-        self._constructor = next((entry for kind, entry in parsed if kind == "constructor"), None)
 
     def topic(self, event: str) -> bytes:
         """The first topic of an event's logs."""
@@ -67,11 +66,12 @@ class Abi:
         entry = self.functions[function]
         return entry.id[:_SELECTOR_SIZE] + _CODEC.encode(entry.inputs, arguments)
 
-    def constructor_data(self, arguments: Sequence[object]) -> bytes:
-        """What follows the bytecode in a deployment."""
-        types = self._constructor.inputs if self._constructor is not None else ()
-        assert len(types) == len(arguments), "the constructor has other parameters"
-        return _CODEC.encode(types, arguments)
+    def decode_call(self, function: str, data: bytes) -> tuple[Any, ...] | None:
+        """The arguments of a call's input; None if it calls something else. Raises BadAnswer."""
+        entry = self.functions[function]
+        if data[:_SELECTOR_SIZE] != entry.id[:_SELECTOR_SIZE]:
+            return None
+        return _decoded(entry.inputs, data[_SELECTOR_SIZE:])
 
     def decode_result(self, function: str, data: bytes) -> tuple[Any, ...]:
         """What a call returned. Raises BadAnswer."""

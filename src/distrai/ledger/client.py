@@ -1,7 +1,7 @@
 """The ledger as peers use it: one ``RunRegistry`` on one chain, read and written through JSON-RPC.
 
 One client serves the embedded chain, anvil and production alike. What it sends is signed by one key; what members sign
-for themselves (registration, join, check-in) is signed by theirs, and may be carried here by anybody.
+for themselves (registration, rotation, join) is signed by theirs, and may be carried here by anybody.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from distrai.ledger.errors import BadAnswer, WrongChain
 from distrai.ledger.events import argument_of
 from distrai.ledger.interface import Limits, Opening
 from distrai.ledger.keys import NodeKey
-from distrai.ledger.reader import LedgerReader, registry_artifact
+from distrai.ledger.reader import LedgerReader, body_values, registry_artifact
 from distrai.ledger.rpc import Patience, Rpc, read_bytes
 from distrai.ledger.sender import Receipt, Sender
-from distrai.ledger.statements import check_in_statement, invitation, join_statement, registration, rotation
+from distrai.ledger.statements import invitation, join_statement, registration, rotation
 from distrai.protocol.body import Body
 from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
 from distrai.protocol.typed_data import Domain
@@ -72,10 +72,13 @@ class LedgerClient(LedgerReader):
     # Members
 
     async def register(self, key: NodeKey, controller: Address, payout: Address) -> MemberId:
-        """Become a member whose node key is ``key``; the client's key is its creator."""
-        (nonce,) = await self._view("registrations", self._key.address)
+        """Become a member whose node key is ``key``; the client's key is its creator. ``payout`` zero: the controller.
+
+        A key belongs to one member for ever, so its address serves as the creator's nonce: asking twice makes one.
+        """
+        nonce = int.from_bytes(key.address, "big")
         signature = key.sign(registration(self.domain, self._key.address, nonce, controller, payout))
-        receipt = await self._send("register", key.address, controller, payout, signature)
+        receipt = await self._send("register", nonce, controller, key.address, payout, signature)
         return MemberId(self._said(receipt, "MemberRegistered", "member"))
 
     async def rotate_key(self, member: MemberId, new_key: NodeKey) -> None:
@@ -92,29 +95,17 @@ class LedgerClient(LedgerReader):
 
     async def open_run(self, opening: Opening, limits: Limits) -> int:
         """Open a run and give its number; whoever joins before the start is a seat."""
-        numerator, denominator = limits.roll_call_min
-        receipt = await self._send(
-            "open",
-            (
-                opening.recipe_hash,
-                opening.state_root,
-                opening.data_hash,
-                opening.tokenizer_hash,
-                opening.parent_run,
-                opening.parent_round,
-                opening.parent_head,
-            ),
-            (
-                limits.min_seats,
-                limits.max_seats,
-                limits.stall_seconds,
-                limits.round_seconds_min,
-                limits.epoch_rounds,
-                numerator,
-                denominator,
-                limits.open_admission,
-            ),
+        parent = (opening.parent_run, opening.parent_round, opening.parent_head)
+        origin = (opening.recipe_hash, opening.state_root, opening.data_hash, opening.tokenizer_hash, parent)
+        seats = (limits.min_seats, limits.max_seats)
+        rules = (
+            *seats,
+            limits.stall_seconds,
+            *limits.roll_call_min,
+            limits.epoch_rounds,
+            limits.open_admission,
         )
+        receipt = await self._send("open", origin, rules)
         return int(self._said(receipt, "RunOpened", "run"))
 
     def invitation(self, owner: NodeKey, run: int, member: MemberId) -> SignatureBytes:
@@ -122,12 +113,15 @@ class LedgerClient(LedgerReader):
         return owner.sign(invitation(self.domain, run, member))
 
     async def join(self, run: int, member: MemberId, key: NodeKey, invitation: bytes = b"") -> None:
-        """Take part in a run; ``key`` is the member's node key, ``invitation`` empty where the run is open to all."""
+        """Take part in a run; ``key`` is the member's node key, ``invitation`` empty where the run is open to all.
+
+        A member that left comes back only if the client's key is its node key.
+        """
         await self._send("join", run, member, key.sign(join_statement(self.domain, run, member)), invitation)
 
     async def leave(self, run: int, member: MemberId) -> None:
         """Take part no longer; a seat attests until a certificate drops it."""
-        await self._send("depart", run, member)
+        await self._send("leaveRun", run, member)
 
     async def announce(self, run: int, member: MemberId, endpoint: str) -> None:
         """Give newcomers an address to ask first."""
@@ -141,27 +135,19 @@ class LedgerClient(LedgerReader):
 
     async def certify(self, body: Body, signatures: Sequence[SignatureBytes]) -> Hash:
         """End a round; ``signatures`` are sorted by signer. Gives the new head."""
-        promotions = [(item.member, item.key) for item in body.promotions]
-        values = (
-            body.run,
-            body.round,
-            body.previous_head,
-            body.updates_root,
-            body.state_root,
-            body.trainers_root,
-        )
-        receipt = await self._send("certify", (*values, promotions, list(body.drops)), b"".join(signatures))
+        receipt = await self._send("certify", body_values(body), b"".join(signatures))
         return Hash(self._said(receipt, "Certified", "head"))
 
-    async def check_in(self, run: int, member: MemberId, key: NodeKey) -> None:
-        """Say that a seat is alive, opening a roll call if the run is stalled; ``key`` is the seat's."""
-        state = await self.run_state(run)
-        signature = key.sign(check_in_statement(self.domain, run, state.round, state.head, member))
-        await self._send("checkIn", run, member, signature)
+    async def check_in(self, run: int, key: NodeKey) -> None:
+        """Say that the seat with this key is alive, opening a roll call if the run is stalled.
 
-    async def close_call(self, run: int, drops: Sequence[MemberId]) -> None:
+        The seat's key sends it itself, so it needs what gas costs; it is fresh and cannot be kept for later.
+        """
+        await self._sender.send(key, self.domain.registry, self._abi.call_data("checkIn", (run,)))
+
+    async def close_roll_call(self, run: int, drops: Sequence[MemberId]) -> None:
         """End a roll call; ``drops`` are the seats that did not check in, sorted."""
-        await self._send("closeCall", run, list(drops))
+        await self._send("closeRollCall", run, list(drops))
 
     async def _send(self, function: str, *arguments: object) -> Receipt:
         return await self._sender.send(

@@ -107,9 +107,7 @@ def parse_logs(abi: Abi, domain: Domain, logs: Sequence[Any]) -> list[LedgerEven
 def _event(abi: Abi, domain: Domain, log: Any) -> LedgerEvent | None:
     if not isinstance(log, Mapping) or read_bytes(log.get("address")) != domain.registry:
         raise BadAnswer("the node gives logs of another contract than was asked for")
-    decoded = abi.decode_log(
-        [read_bytes(topic) for topic in log.get("topics", ())], read_bytes(log.get("data"))
-    )
+    decoded = _decode(abi, log)
     build = None if decoded is None else _BUILDERS.get(decoded.name)
     if decoded is None or build is None or log.get("removed"):
         return None

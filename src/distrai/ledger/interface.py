@@ -7,9 +7,20 @@ from typing import Protocol
 from distrai.ledger.follower import BlockMark, Reader
 from distrai.ledger.keys import NodeKey
 from distrai.protocol.body import Body
+from distrai.protocol.ledger_events import Position
 from distrai.protocol.primitives import ZERO_HASH, Address, Hash, MemberId, SignatureBytes
 
-__all__ = ["BlockMark", "Ledger", "Limits", "MemberState", "Opening", "Reader", "RollCallState", "RunState"]
+__all__ = [
+    "BlockMark",
+    "Ledger",
+    "Limits",
+    "MemberState",
+    "Membership",
+    "Opening",
+    "Reader",
+    "RollCallState",
+    "RunState",
+]
 
 
 @dataclass(frozen=True)
@@ -27,12 +38,11 @@ class Opening:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a run, from its recipe. Seconds are ledger time; ``roll_call_min`` is a share of the seats."""
+    """What the ledger holds of a recipe. ``stall_seconds`` is ledger time, ``roll_call_min`` a share of the seats."""
 
     min_seats: int
     max_seats: int
     stall_seconds: int
-    round_seconds_min: int = 0
     roll_call_min: tuple[int, int] = (1, 2)
     epoch_rounds: int = 64
     """Non-empty rounds between two looks at how many seats a roll call is measured against."""
@@ -41,38 +51,57 @@ class Limits:
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands. ``round`` counts the rounds that are over; ``last_at`` is ledger time."""
+    """Where a run stands. ``round`` counts the rounds that are over; ``head_at`` is ledger time.
+
+    Until it is started ``head`` is the genesis head and ``beacon`` is zero.
+    """
 
     owner: Address
+    recipe_hash: Hash
     started: bool
     round: int
     seats: int
     head: Hash
+    head_at: int
     state_root: Hash
     beacon: Hash
-    last_at: int
-    epoch_count: int
     epoch_seats: int
+    epoch_rounds_left: int
+    limits: Limits
 
 
 @dataclass(frozen=True)
 class RollCallState:
-    """A run's roll call; ``closes_at`` is zero if none is open."""
+    """A run's newest roll call, void once ``round`` is over; ``needed`` must check in. Times are ledger time."""
 
-    closes_at: int
     number: int
-    present: int
+    round: int
+    closes_at: int
+    closable_at: int
     failures: int
+    checked_in: int
+    needed: int
 
 
 @dataclass(frozen=True)
 class MemberState:
-    """The attributes of a member."""
+    """The attributes of a member. ``payout`` zero means the controller; ``key_since`` is a block number."""
 
     controller: Address
-    key: Address
-    payout: Address
     rotations: int
+    key: Address
+    key_since: int
+    payout: Address
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A member's part in a run: the key with which it attests (None without a seat), and whether it trains."""
+
+    seat_key: Address | None
+    joined: bool
+    checked_in: int
+    """The number of the roll call that it checked in to last."""
 
 
 class Ledger(Reader, Protocol):
@@ -84,6 +113,10 @@ class Ledger(Reader, Protocol):
 
     async def run_state(self, run: int) -> RunState:
         """Where a run stands."""
+        ...
+
+    async def attestations(self, body: Body, at: Position) -> tuple[SignatureBytes, ...]:
+        """The signatures with which the certificate at this position was accepted."""
         ...
 
     async def member_of_key(self, key: Address) -> MemberId | None:
@@ -118,10 +151,10 @@ class Ledger(Reader, Protocol):
         """End a round; ``signatures`` are sorted by signer. Gives the new head."""
         ...
 
-    async def check_in(self, run: int, member: MemberId, key: NodeKey) -> None:
-        """Say that a seat is alive, opening a roll call if the run is stalled."""
+    async def check_in(self, run: int, key: NodeKey) -> None:
+        """Say that the seat with this key is alive, opening a roll call if the run is stalled."""
         ...
 
-    async def close_call(self, run: int, drops: Sequence[MemberId]) -> None:
+    async def close_roll_call(self, run: int, drops: Sequence[MemberId]) -> None:
         """End a roll call; ``drops`` are the seats that did not check in, sorted."""
         ...

@@ -7,11 +7,12 @@ from typing import Any
 from distrai.ledger.abi import Artifact, load_artifact
 from distrai.ledger.errors import BadAnswer, LedgerRefused, NodeError
 from distrai.ledger.events import parse_logs, topics
-from distrai.ledger.interface import BlockMark, Limits, MemberState, RollCallState, RunState
+from distrai.ledger.interface import BlockMark, Limits, Membership, MemberState, RollCallState, RunState
 from distrai.ledger.rpc import Patience, Rpc, read_bytes, read_quantity
 from distrai.ledger.sender import Sender
-from distrai.protocol.ledger_events import LedgerEvent
-from distrai.protocol.primitives import ZERO_HASH, Address, Hash, MemberId
+from distrai.protocol.body import Body
+from distrai.protocol.ledger_events import LedgerEvent, Position
+from distrai.protocol.primitives import SIGNATURE_SIZE, ZERO_HASH, Address, Hash, MemberId, SignatureBytes
 from distrai.protocol.typed_data import Domain
 
 LOG_BLOCKS_MAX = 2_000
@@ -19,6 +20,8 @@ LOG_BLOCKS_MAX = 2_000
 _AT_ONCE = 16
 """Blocks asked for at one time."""
 _NOBODY = bytes(20)
+_STARTED, _JOINED = 2, 1
+"""Numbers of ``RunState.Started`` and ``Part.Joined`` in the contract."""
 
 
 @cache
@@ -75,38 +78,61 @@ class LedgerReader:
 
     async def run_state(self, run: int) -> RunState:
         """Where a run stands. Raises LedgerRefused for one that was never opened."""
-        (said,) = await self._view("runOf", run)
-        if said[0] == _NOBODY:
-            raise LedgerRefused("UnknownRun", (run,))
-        return RunState(*said)
-
-    async def limits(self, run: int) -> Limits:
-        """The limits of a run."""
-        (said,) = await self._view("limitsOf", run)
-        min_seats, max_seats, stall, round_min, epoch, numerator, denominator, is_open = said
-        return Limits(min_seats, max_seats, stall, round_min, (numerator, denominator), epoch, is_open)
+        (said,) = await self._view("getRun", run)
+        head, state_root, beacon, progress, limits, owner, recipe_hash, _parent = said
+        number, head_at, seats, epoch_seats, epoch_rounds_left, state = progress
+        return RunState(
+            owner=owner,
+            recipe_hash=recipe_hash,
+            started=state == _STARTED,
+            round=number,
+            seats=seats,
+            head=head,
+            head_at=head_at,
+            state_root=state_root,
+            beacon=beacon,
+            epoch_seats=epoch_seats,
+            epoch_rounds_left=epoch_rounds_left,
+            limits=_limits(*limits),
+        )
 
     async def roll_call(self, run: int) -> RollCallState:
-        """The roll call of a run."""
-        (said,) = await self._view("rollCallOf", run)
-        return RollCallState(*said)
+        """The newest roll call of a run."""
+        call, needed, closable_at = await self._view("rollCall", run)
+        number, round_number, closes_at, failures, checked_in = call
+        return RollCallState(number, round_number, closes_at, closable_at, failures, checked_in, needed)
 
     async def member(self, member: MemberId) -> MemberState:
         """The attributes of a member. Raises LedgerRefused for one that does not exist."""
-        (said,) = await self._view("memberOf", member)
-        if said[1] == _NOBODY:
+        (said,) = await self._view("getMember", member)
+        state = MemberState(*said)
+        if state.controller == _NOBODY:
             raise LedgerRefused("UnknownMember", (member,))
-        return MemberState(*said)
+        return state
+
+    async def membership(self, run: int, member: MemberId) -> Membership:
+        """A member's part in a run; neither joined nor seated if it has none."""
+        ((seat_key, part, checked_in),) = await self._view("membership", run, member)
+        return Membership(None if seat_key == _NOBODY else Address(seat_key), part == _JOINED, checked_in)
 
     async def member_of_key(self, key: Address) -> MemberId | None:
         """Whose key this is or was; None for one that was never registered."""
-        (member,) = await self._view("memberOfKey", key)
+        member, _since, _until = await self._view("keyRecord", key)
         return None if member == ZERO_HASH else MemberId(member)
 
-    async def seat_key(self, run: int, member: MemberId) -> Address | None:
-        """The key with which a member attests; None if it holds no seat."""
-        (key,) = await self._view("seatKey", run, member)
-        return None if key == _NOBODY else Address(key)
+    async def attestations(self, body: Body, at: Position) -> tuple[SignatureBytes, ...]:
+        """The signatures with which a certificate landed: they ride in its transaction and are part of no hash.
+
+        ``at`` is where its event stands. Raises BadAnswer if the node does not have that transaction.
+        """
+        topic = _hex(self._abi.topic("Certified"))
+        query = {"address": _hex(self.domain.registry), "blockHash": _hex(at.block_hash), "topics": [topic]}
+        logs = await self._rpc.call("eth_getLogs", query)
+        for log in logs if isinstance(logs, list) else ():
+            if read_quantity(log.get("logIndex")) == at.log_index:
+                found = await self._rpc.call("eth_getTransactionByHash", log.get("transactionHash"))
+                return self._attestations(found.get("input") if isinstance(found, dict) else None, body)
+        raise BadAnswer(f"the node has no certificate at log {at.log_index} of block {at.block_number}")
 
     # Below
 
@@ -124,6 +150,14 @@ class LedgerReader:
         return BlockMark(
             number, Hash(read_bytes(block.get("hash"))), Hash(read_bytes(block.get("parentHash")))
         )
+
+    def _attestations(self, data: Any, body: Body) -> tuple[SignatureBytes, ...]:
+        arguments = self._abi.decode_call("certify", read_bytes(data))
+        if arguments is None or arguments[0] != body_values(body):
+            raise BadAnswer(f"the transaction of round {body.round}'s certificate certifies something else")
+        packed = arguments[1]
+        cuts = range(0, len(packed), SIGNATURE_SIZE)
+        return tuple(SignatureBytes(packed[cut : cut + SIGNATURE_SIZE]) for cut in cuts)
 
     async def _logs(self, first: int, last: int, wanted: list[Any]) -> list[Any]:
         """Logs of a range, in halves where the node finds it too much for one answer."""
@@ -147,3 +181,16 @@ class LedgerReader:
 
 def _hex(data: bytes) -> str:
     return "0x" + data.hex()
+
+
+def _limits(
+    least: int, most: int, stall: int, numerator: int, denominator: int, epoch_rounds: int, is_open: bool
+) -> Limits:
+    return Limits(least, most, stall, (numerator, denominator), epoch_rounds, is_open)
+
+
+def body_values(body: Body) -> tuple[object, ...]:
+    """A body as the contract's ABI writes it."""
+    promotions = tuple((item.member, item.key) for item in body.promotions)
+    roots = (body.updates_root, body.state_root, body.trainers_root)
+    return (body.run, body.round, body.previous_head, *roots, promotions, body.drops)

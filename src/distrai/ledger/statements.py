@@ -1,7 +1,7 @@
 """What members sign for the registry: EIP-712 digests, hashed as ``contracts/src`` hashes them.
 
-Each binds chain and registry (the domain) and what it is for, so that none can be used for anything else; a counter or
-a head makes those that must not be used twice valid once.
+Each binds chain and registry (the domain) and what it is for, so that none can be used for anything else; a counter
+makes those that must not be used twice valid once.
 """
 
 from distrai.protocol.primitives import Address, Hash, MemberId
@@ -11,7 +11,6 @@ _REGISTRATION = type_hash("Registration(address creator,uint256 nonce,address co
 _ROTATION = type_hash("Rotation(bytes32 member,address newKey,uint256 nonce)")
 _JOIN = type_hash("Join(uint64 run,bytes32 member)")
 _INVITATION = type_hash("Invitation(uint64 run,bytes32 member)")
-_CHECK_IN = type_hash("CheckIn(uint64 run,uint64 round,bytes32 head,bytes32 member)")
 
 
 def registration(domain: Domain, creator: Address, nonce: int, controller: Address, payout: Address) -> Hash:
@@ -35,9 +34,3 @@ def join_statement(domain: Domain, run: int, member: MemberId) -> Hash:
 def invitation(domain: Domain, run: int, member: MemberId) -> Hash:
     """The owner of a run lets a member in."""
     return domain.digest(struct_hash(_INVITATION, ["uint64", "bytes32"], [run, member]))
-
-
-def check_in_statement(domain: Domain, run: int, round_number: int, head: Hash, member: MemberId) -> Hash:
-    """A seat is alive while the run stands at ``head``, with ``round_number`` rounds over."""
-    types = ["uint64", "uint64", "bytes32", "bytes32"]
-    return domain.digest(struct_hash(_CHECK_IN, types, [run, round_number, head, member]))

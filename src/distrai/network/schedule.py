@@ -44,10 +44,11 @@ class Schedule(Generic[H]):
             self._asked.setdefault(index, {})[holder] = now
         return index
 
-    def stored(self, index: int) -> list[H]:
-        """A chunk arrived and verified; the holders that are still busy with it, and need not go on."""
+    def stored(self, holder: H, index: int) -> list[H]:
+        """``holder``'s chunk was verified and kept; the others that are still busy with it, and need not go on."""
+        self._failures.pop(holder, None)
         self.missing.discard(index)
-        return list(self._asked.pop(index, {}))
+        return [other for other in self._asked.pop(index, {}) if other != holder]
 
     def release(self, holder: H, index: int) -> None:
         """A request ended without the chunk and without blame."""

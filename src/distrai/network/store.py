@@ -145,7 +145,9 @@ class BlobStore:
             self._write_manifest(blob, hashes)
             partial = self._partial_path(blob.hash)
             with partial.open("ab") as file:
-                file.truncate(blob.size)  # sparse: what has not arrived reads as zeros, and zeros do not verify
+                file.truncate(
+                    blob.size
+                )  # sparse: what has not arrived reads as zeros, and zeros do not verify
             held = self._held_of(blob.hash)
             if len(held) == blob.chunk_count:
                 self._finish(blob.hash)

@@ -76,7 +76,7 @@ class RoundBook:
         return identity in self.received_at
 
     def named_by(self, update: Hash, without: set[MemberId] | None = None) -> int:
-        """How many seats have a Have that names ``update``: either one, of a seat that sent two."""
+        """How many seats have a Have that names ``update``: any one, of a seat that sent several."""
         return len(self.naming.get(update, set()) - (without or set()))
 
     def updates_of(self, member: MemberId) -> list[Hash]:
@@ -113,7 +113,9 @@ class RoundBook:
         wanted = set(updates)
         known = (*self.haves.values(), *self.second_haves.values(), *self.more_haves.values())
         haves = ((signed.id, signed.message) for signed in known)
-        return tuple(sorted(name for name, have in haves if isinstance(have, Have) and wanted & {*have.updates}))
+        return tuple(
+            sorted(name for name, have in haves if isinstance(have, Have) and wanted & {*have.updates})
+        )
 
     def in_order(self, updates: list[Hash]) -> list[Hash]:
         """Sorted by member, as a certificate lists them."""

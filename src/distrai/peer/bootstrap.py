@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distrai.network.interface import Endpoint, Transport
-from distrai.network.store import BlobStore
+from distrai.network.store import BlobStore, MissingBlob
 from distrai.peer.plan import Plan
 from distrai.peer.worker import Corpus
 from distrai.protocol.blobs import BlobRef
@@ -47,12 +47,19 @@ class Bootstrap:
 
     async def get_by_hash(self, name: Hash, size_max: int, purpose: str) -> bytes:
         """The bytes of a blob whose size is not known. Raises FetchFailed."""
-        blob = self.blobs.find(name)
+        blob = self._held(name)
         if blob is None:
             if self.transport is None:
                 raise WrongBlob(f"blob {name.hex()[:16]} ({purpose}) is missing")
             blob = await self.transport.resolve(name, self.holders, size_max, DEADLINE_S)
         return await self.get(blob, purpose)
+
+    def _held(self, name: Hash) -> BlobRef | None:
+        try:
+            blob = BlobRef(name, self.blobs.manifest(name)[0])
+        except MissingBlob:
+            return None
+        return blob if self.blobs.has(blob) else None
 
     async def plan(self, genesis: Genesis) -> Plan:
         """The run's recipe, checked against the genesis that the ledger holds. Raises ProtocolError."""

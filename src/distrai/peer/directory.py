@@ -25,7 +25,7 @@ class Directory:
 
     def announce_self(self, sequence: int, urls: tuple[str, ...]) -> None:
         """Say where this peer is; ``sequence`` must grow with every new record."""
-        record = EndpointRecord(self.run, self.identity.member, sequence, urls)
+        record = EndpointRecord(run=self.run, member=self.identity.member, sequence=sequence, urls=urls)
         self._keep(seal_record(record, self.identity.sign), record, self.identity.address)
 
     def introduce(self, endpoint: Endpoint) -> None:

@@ -10,8 +10,11 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distrai.ledger.client import LedgerClient
 from distrai.ledger.keys import NodeKey, create_key, key_lock, load_key
@@ -63,7 +66,9 @@ class PeerProcess:
         with FileLock(options.home / "peer.lock", "this peer's home"), key_lock(options.home / "node.json"):
             store = PeerStore(options.home, archive=options.archive)
             key = _node_key(options.home / "node.json")
-            ledger = await LedgerClient.connect(options.link.rpc, options.link.registry, options.link.chain_id, key)
+            ledger = await LedgerClient.connect(
+                options.link.rpc, options.link.registry, options.link.chain_id, key
+            )
             transport = HttpTransport(
                 store.blobs,
                 host=options.host,
@@ -109,11 +114,22 @@ class PeerProcess:
         first = self._resume(engine, store, worker, checkpoint.standing, initial)
         for endpoint in bootstrap.holders:
             directory.introduce(endpoint)
-        self.telemetry.emit("ready", member=member.hex(), url=url, device=str(worker.device), params=plan.layout.numel)
-        runtime = Runtime(
-            engine, worker, store, transport, ledger, LedgerFeed(ledger, run, after), directory, self.telemetry
+        self.telemetry.emit(
+            "ready", member=member.hex(), url=url, device=str(worker.device), params=plan.layout.numel
         )
-        await _until(self.stopping, runtime.run(first, checkpoint.standing.head if checkpoint.standing else None))
+        runtime = Runtime(
+            engine,
+            worker,
+            store,
+            transport,
+            ledger,
+            LedgerFeed(ledger, run, after),
+            directory,
+            self.telemetry,
+        )
+        await _until(
+            self.stopping, runtime.run(first, checkpoint.standing.head if checkpoint.standing else None)
+        )
 
     def _resume(
         self, engine: Engine, store: PeerStore, worker: Worker, standing: Standing | None, initial: bytes
@@ -166,17 +182,15 @@ def _bootstrap_endpoints(history: list[LedgerEvent]) -> list[Endpoint]:
     return [Endpoint(member, keys[member], (url,)) for member, url in urls.items()]
 
 
-async def _until(stopping: asyncio.Event, work: "asyncio.Future[None] | object") -> None:
-    """Run ``work`` until it fails or stopping is set."""
-    task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+async def _until(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` until it ends or stopping is set. Raises what it raises."""
+    task = asyncio.create_task(work)
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
     task.cancel()
-    try:
+    with suppress(asyncio.CancelledError):
         await task
-    except asyncio.CancelledError:
-        pass
 
 
 async def _read_commands(process: PeerProcess) -> None:

@@ -4,7 +4,7 @@ import msgspec
 
 from distrai.peer.engine import Checkpoint
 from distrai.peer.events import Apply, Persist
-from distrai.protocol.body import Body
+from distrai.protocol.body import Body, Genesis
 from distrai.protocol.ledger_events import Position
 from distrai.protocol.lists import CertifiedList, Trainer
 from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
@@ -42,6 +42,13 @@ class CertificateRecord(msgspec.Struct, frozen=True, array_like=True):
 
     body: Body
     signatures: tuple[SignatureBytes, ...]
+
+
+class GenesisRecord(msgspec.Struct, frozen=True, array_like=True):
+    """How a run began: what its genesis head commits to, and the seats of its first head."""
+
+    genesis: Genesis
+    seats: tuple[Trainer, ...]
 
 
 def encode_own(record: Persist) -> bytes:

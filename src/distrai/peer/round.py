@@ -119,10 +119,17 @@ class Round:
 
     # Doing things
 
-    def _say(self, message: Message, to: tuple[MemberId, ...], **persisted: object) -> Signed:
+    def _say(
+        self,
+        message: Message,
+        to: tuple[MemberId, ...],
+        secret: bytes = b"",
+        body: Body | None = None,
+        listed: CertifiedList | None = None,
+    ) -> Signed:
         """Sign, keep, persist and send an own message."""
         signed = self.identity.seal(message)
-        self.effects.append(Persist(self.standing.head, message.round, signed.raw, **persisted))  # type: ignore[arg-type]
+        self.effects.append(Persist(self.standing.head, message.round, signed.raw, secret, body, listed))
         blob = None
         if isinstance(message, Update):
             blob = BlobRef(message.blob_hash, message.blob_size)
@@ -182,7 +189,7 @@ class Round:
         head = self.header()
         bound = binding(self.standing.run, self.standing.round + 1, self.standing.head, self.member)
         update = Update(
-            **head,  # type: ignore[arg-type]
+            **head,
             version=UPDATE_VERSION,
             base_round=self.standing.round,
             base_state_root=self.standing.state_root,
@@ -205,6 +212,13 @@ class Round:
 
     def progress(self, now: float) -> list[Effect]:
         """Do whatever it is time for; returns the effects since the last call."""
+        if self.standing.round < self.rules.rounds:
+            self._take_steps(now)
+        effects, self.effects = self.effects, []
+        return effects
+
+    def _take_steps(self, now: float) -> None:
+        """Steps 2 to 8; none once the run has all its rounds, else it would go on with empty ones."""
         self._watch(now)
         if self.is_seat:
             self._cut(now)
@@ -215,8 +229,6 @@ class Round:
             self._propose(now)
             self._consider_proposals(now)
             self._submit(now)
-        effects, self.effects = self.effects, []
-        return effects
 
     def _watch(self, now: float) -> None:
         """Remember when things became so: the rules count from there."""
@@ -248,7 +260,7 @@ class Round:
         cut_at = self.cut_at()
         if self.own.have is not None or cut_at is None or now < cut_at:
             return
-        have = Have(**self.header(), updates=tuple(sorted(self.book.first_held.values())))  # type: ignore[arg-type]
+        have = Have(**self.header(), updates=tuple(sorted(self.book.first_held.values())))
         self.own.have = self._say(have, self.everyone)
         self._keep(self.own.have, now)
         self._watch(now)
@@ -257,7 +269,7 @@ class Round:
         """Step 3: once two thirds have spoken nobody can get in any more, so nobody can copy."""
         if self.quorum_at is None or self.own.update is None or self.own.key is not None:
             return
-        key = Key(**self.header(), update=self.own.update.id, key=self.own.secret)  # type: ignore[arg-type]
+        key = Key(**self.header(), update=self.own.update.id, key=self.own.secret)
         self.own.key = self._say(key, self.everyone)
         self._keep(self.own.key, now)
 
@@ -350,9 +362,14 @@ class Round:
             return
         self.own.proposed.add(attempt)
         keys = tuple(self.book.keys[name].id for name in updates)
-        content = {"updates": tuple(updates), "haves": self.book.haves_naming(updates), "keys": keys}
-        raw_body = encode_canonical(body)
-        proposal = Proposal(**self.header(), attempt=attempt, body=raw_body, **content)  # type: ignore[arg-type]
+        proposal = Proposal(
+            **self.header(),
+            attempt=attempt,
+            body=encode_canonical(body),
+            updates=tuple(updates),
+            haves=self.book.haves_naming(updates),
+            keys=keys,
+        )
         self._keep(self._say(proposal, self.everyone), now)
 
     def _consider_proposals(self, now: float) -> None:
@@ -363,7 +380,9 @@ class Round:
         for signed in list(self.book.proposals.values()):
             proposal = signed.message
             assert isinstance(proposal, Proposal)
-            if signed.id not in self.judged and self._may_sign(proposal, self.book.received_at[signed.id], now):
+            if signed.id not in self.judged and self._may_sign(
+                proposal, self.book.received_at[signed.id], now
+            ):
                 self._sign_proposal(signed, proposal, now)
 
     def _may_sign(self, proposal: Proposal, received_at: float, now: float) -> bool:

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event as ThreadEvent
 from typing import Any
 
+import msgspec
+
 from distrai.ledger.errors import LedgerError
 from distrai.ledger.interface import Ledger
 from distrai.network.interface import NetworkError, Transport
@@ -47,12 +49,15 @@ from distrai.peer.events import (
     WakeAt,
 )
 from distrai.peer.feed import LedgerFeed
+from distrai.peer.journal import Evaluated, Journal, Trained
+from distrai.peer.records import CertificateRecord, GenesisRecord
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
 from distrai.peer.worker import Worker
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.canonical import canonical_json
 from distrai.protocol.errors import ProtocolError
+from distrai.protocol.ledger_events import Certified, LedgerEvent, RunOpened, Started
 from distrai.protocol.lists import decode_list
 from distrai.protocol.messages import (
     INLINE_BLOB_BYTES_MAX,
@@ -62,7 +67,7 @@ from distrai.protocol.messages import (
     decode_packet,
     encode_packet,
 )
-from distrai.protocol.primitives import Hash, MemberId
+from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
 
 GOSSIP_PERIOD_S = 1.5
 GOSSIP_PEERS = 2
@@ -92,6 +97,7 @@ class Runtime:
         self.engine, self.worker, self.store = engine, worker, store
         self.transport, self.directory, self.telemetry = transport, directory, telemetry
         self.ledger, self.feed = ledger, feed
+        self.journal = Journal(store.log, transport.counters)
         self.events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
         self.compute = ThreadPoolExecutor(1, "compute")
         self.training = ThreadPoolExecutor(1, "training")
@@ -110,6 +116,7 @@ class Runtime:
         ``resumed`` is the head whose state is loaded already.
         """
         try:
+            self.journal.running(self.worker.member)
             for effect in first:
                 self._carry_out(effect)
             if resumed is not None:
@@ -188,11 +195,9 @@ class Runtime:
             case LookAtLedger():
                 self.look.set()
             case Note(what, facts):
-                data = canonical_json(facts)
-                standing = self.engine.standing
-                self.store.log.append(
-                    what, standing.round if standing else 0, standing.head if standing else b"", data
-                )
+                now = self.engine.standing
+                place = (0, ZERO_HASH) if now is None else (now.round, now.head)
+                self.store.log.append(what, *place, canonical_json(facts))
                 self.telemetry.emit(what, **facts)
             case _:
                 raise AssertionError(f"no way to carry out {type(effect).__name__}")
@@ -227,21 +232,21 @@ class Runtime:
             else [],
             drops=[member.hex() for member in body.drops],
             own=effect.own,
-            bytes=self.transport.counters.snapshot(),
+            bytes=self.journal.traffic(standing.round, standing.head),
         )
 
     async def _train(self, effect: Train) -> None:
         number = effect.standing.round + 1
-        last = 0.0
+        last, ended = 0.0, 0.0
 
         def on_step(step: int, loss: float) -> None:
-            nonlocal last
+            nonlocal last, ended
+            ended = time.time()
             if time.monotonic() - last >= STEP_REPORT_S:
                 last = time.monotonic()
                 self.telemetry.emit("step", round=number, step=step, loss=loss)
 
         loop = asyncio.get_running_loop()
-        began = time.monotonic()
         stop = self.stop_training
         outcome = await loop.run_in_executor(
             self.training, lambda: self.worker.train(effect, stop.is_set, on_step)
@@ -250,16 +255,11 @@ class Runtime:
             return
         done, report = outcome
         await self.events.put(done)
-        self.telemetry.emit(
-            "trained",
-            round=number,
-            loss=report.loss,
-            steps=report.steps,
-            tokens=report.tokens,
-            seconds=report.seconds,
-            started=began,
-            ended=began + report.seconds,
+        trained = Trained(
+            report.loss, report.steps, report.tokens, report.seconds, ended - report.seconds, ended
         )
+        self.journal.trained(number, effect.standing.head, trained)
+        self.telemetry.emit("trained", round=number, **msgspec.structs.asdict(trained))
         await self._look_at_model(effect)
 
     async def _look_at_model(self, effect: Train) -> None:
@@ -271,8 +271,11 @@ class Runtime:
         samples = self.worker.plan.resolved.recipe.evaluation.samples_round
         loop = asyncio.get_running_loop()
         seen = await loop.run_in_executor(self.training, lambda: self.worker.held_out(samples))
-        if seen is not None:
-            self.telemetry.emit("evaluated", round=number, loss=seen.loss, bits_per_byte=seen.bits_per_byte)
+        if seen is None:
+            return
+        evaluated = Evaluated(seen.loss, seen.bits_per_byte, seen.samples)
+        self.journal.evaluated(number, effect.standing.head, evaluated)
+        self.telemetry.emit("evaluated", round=number, **msgspec.structs.asdict(evaluated))
 
     # The network
 
@@ -374,8 +377,23 @@ class Runtime:
 
     async def _look_at_ledger(self) -> None:
         events = await self.feed.next()
+        if self.store.archive:
+            for event in events:
+                await self._publish(event)
         if events:
             await self.events.put(LedgerChanged(tuple(events)))
+
+    async def _publish(self, event: LedgerEvent) -> None:
+        """An archive writes down what a replay reads: how the run began, and every certificate."""
+        match event:
+            case RunOpened(genesis=genesis):
+                self.store.save_genesis(GenesisRecord(genesis, ()))
+            case Started(seats=seats):
+                record = self.store.genesis()
+                self.store.save_genesis(GenesisRecord(record.genesis, seats))
+            case Certified(body=body, at=at):
+                signatures = await self.ledger.attestations(body, at)
+                self.store.save_certificate(CertificateRecord(body, signatures))
 
     async def _submit(self, effect: Submit) -> None:
         await self._unless_unreachable(self.ledger.certify(effect.body, effect.signatures))

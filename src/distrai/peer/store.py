@@ -20,13 +20,13 @@ from distrai.peer.records import (
     APPLIED,
     OWN,
     CertificateRecord,
+    GenesisRecord,
     decode_checkpoint,
     decode_own,
     encode_checkpoint,
     encode_own,
 )
 from distrai.protocol.blobs import BlobRef
-from distrai.protocol.body import Body
 from distrai.protocol.ledger_events import Position
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import Hash
@@ -53,6 +53,11 @@ class PublicFolder:
     """Certificates and lists by round: with the blobs, all that a replay reads."""
 
     path: Path
+
+    @property
+    def genesis_path(self) -> Path:
+        """Where genesis and first seats are."""
+        return self.path / "genesis.msgpack"
 
     def certificate_path(self, round_number: int) -> Path:
         """Where the certificate of a round is."""
@@ -117,9 +122,17 @@ class PeerStore:
         self.log.append(APPLIED, standing.round, standing.head, encode_checkpoint(apply))
         self._prune(standing.round, standing.head, apply.before.head)
 
-    def save_certificate(self, body: Body, record: CertificateRecord) -> None:
+    def save_certificate(self, record: CertificateRecord) -> None:
         """Publish a certificate (an archive does)."""
-        write_atomically(self.public.certificate_path(body.round), msgspec.msgpack.encode(record))
+        write_atomically(self.public.certificate_path(record.body.round), msgspec.msgpack.encode(record))
+
+    def save_genesis(self, record: GenesisRecord) -> None:
+        """Publish how the run began."""
+        write_atomically(self.public.genesis_path, msgspec.msgpack.encode(record))
+
+    def genesis(self) -> GenesisRecord:
+        """What was published of how the run began."""
+        return msgspec.msgpack.decode(self.public.genesis_path.read_bytes(), type=GenesisRecord)
 
     def state_path(self, round_number: int) -> Path:
         """The file of the state after a round."""

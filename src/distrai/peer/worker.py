@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 
 from distrai.algorithms.algorithm import Algorithm
-from distrai.algorithms.moments import Moments
 from distrai.algorithms.selftest import consensus_device
 from distrai.algorithms.state import GlobalState
 from distrai.peer.aggregation import Aggregation, members_of
@@ -83,7 +82,9 @@ class Worker:
         """
         expected = self.plan.resolved.initial_root if standing is None else standing.state_root
         if state_root(data) != expected:
-            raise WrongStateRoot("the state on disk is damaged: remove this peer's home, and it starts afresh")
+            raise WrongStateRoot(
+                "the state on disk is damaged: remove this peer's home, and it starts afresh"
+            )
         self.state = self.algorithm.state_from_bytes(data)
         if standing is not None and self.store.private_path(standing.head).exists():
             private = self.store.private_path(standing.head).read_bytes()
@@ -139,8 +140,7 @@ class Worker:
         start, private = self.state, self.private
         assert start is not None
         standing, number = effect.standing, effect.standing.round + 1
-        averaged = None if start.moments is None else (start.moments.m, start.moments.v)
-        inner = state_at_round_start(self.plan.inner, self.plan.layout, number, private.inner, averaged)
+        inner = state_at_round_start(self.plan.inner, self.plan.layout, number, private.inner, start.moments)
         with self._model_lock:
             result = self.loop.run(
                 start.params,
@@ -153,9 +153,8 @@ class Worker:
             )
         if should_stop():
             return None
-        moments = Moments(result.state.m, result.state.v)
         delta = self.algorithm.delta(start.params, result.local)
-        encoded = self.algorithm.encode(delta, moments, private.feedback)
+        encoded = self.algorithm.encode(delta, result.state.moments, private.feedback)
         kept = result.state if self.plan.spec.inner_state == "kept" else None
         trained = TrainedState(encoded.pending_feedback, encoded.carried_feedback, kept)
         key = os.urandom(KEY_SIZE)

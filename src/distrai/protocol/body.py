@@ -33,14 +33,14 @@ _HEAD_TYPES = [
 ]
 
 
-class Promotion(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Promotion(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, order=True):
     """A trainer that gets a seat, or a seat that gets a new key."""
 
     member: MemberId
     key: Address
 
 
-class Body(msgspec.Struct, frozen=True, array_like=True):
+class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What the seats sign about a round: which updates, which state they lead to, who is in and out from now on.
 
     ``updates_root`` zero means an empty round, whose ``state_root`` is the one before.
@@ -90,7 +90,7 @@ def roll_call_head(previous: Hash, round_number: int, state_root: Hash, drops: S
     return keccak(encode(_HEAD_TYPES, values))
 
 
-class Genesis(msgspec.Struct, frozen=True, array_like=True):
+class Genesis(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Everything that the first link of a run's chain commits to; ``parent_*`` are zero for a run of its own."""
 
     chain_id: int

@@ -6,6 +6,7 @@ non-minimal integers and duplicate keys). Messages are msgpack, recipes are JSON
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -14,6 +15,9 @@ import msgspec
 from distrai.protocol.errors import MalformedMessage, NotCanonical
 
 T = TypeVar("T")
+JSON_DEPTH_MAX = 64
+"""Lists and tables within each other that are read."""
+_JSON_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def encode_canonical(value: object) -> bytes:
@@ -25,7 +29,7 @@ def decode_canonical(data: bytes, kind: type[T]) -> T:
     """Decode msgpack as ``kind``.
 
     Raises MalformedMessage where it is no such thing, NotCanonical where it is another spelling. The caller
-    has bounded the size of ``data`` already.
+    has bounded the size of ``data`` already; ``kind`` forbids unknown fields, whose depth nothing would bound.
     """
     try:
         value = msgspec.msgpack.decode(data, type=kind)
@@ -53,6 +57,7 @@ def decode_canonical_json(data: bytes) -> Any:
 
     Raises MalformedMessage for what is no JSON, NotCanonical for another spelling than the canonical one.
     """
+    _check_depth(data)
     try:
         value = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
@@ -66,6 +71,20 @@ def decode_canonical_json(data: bytes) -> Any:
             "this JSON is not in canonical form (sorted keys, no spaces, shortest numbers, no key twice)"
         )
     return value
+
+
+def _check_depth(data: bytes) -> None:
+    """Refuse deep nesting before a parser meets it.
+
+    Libraries for the ledger raise Python's recursion limit so far that the C parsers overflow their stack instead of
+    raising RecursionError: 100 kB of "[" would end the process.
+    """
+    depth = 0
+    for token in _JSON_TOKEN.finditer(data):
+        first = data[token.start()]
+        depth += 1 if first in b"[{" else -1 if first in b"]}" else 0
+        if depth > JSON_DEPTH_MAX:
+            raise MalformedMessage(f"this JSON is nested more than {JSON_DEPTH_MAX} deep")
 
 
 def _plain(value: object) -> object:

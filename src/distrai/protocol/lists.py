@@ -26,21 +26,21 @@ from distrai.protocol.typed_data import Domain
 Recover = Callable[[Hash, bytes], Address]
 
 
-class Trainer(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Trainer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, order=True):
     """Whose updates may count in a round, and the key that signs them."""
 
     member: MemberId
     key: Address
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One update of a certificate: its envelope as signed, and its key."""
 
     update: bytes
     key: bytes
 
 
-class CertifiedList(msgspec.Struct, frozen=True, array_like=True, dict=True):
+class CertifiedList(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
     """The entries, in the order of their members, and what the head fixes for the round that follows it.
 
     ``trainers`` (sorted) train in that round, from position ``cursor`` of the data on.

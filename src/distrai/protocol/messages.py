@@ -7,7 +7,6 @@ can check too). All messages of a round name run, round and the head they follow
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import ClassVar
 
 import msgspec
@@ -48,7 +47,7 @@ _WIDTHS = {"version": 16, "fragment": 32, "tau": 32, "inner_steps": 32}
 """Bits of the integers of the messages that are not of 64 bits."""
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
     """What every message begins with."""
 
     kind: ClassVar[str]
@@ -121,9 +120,9 @@ class Key(Message, frozen=True, array_like=True, kw_only=True):
 class Proposal(Message, frozen=True, array_like=True, kw_only=True):
     """The list of a rotating proposer, for when the seats do not all agree by themselves.
 
-    ``body_id`` names the Body that the list leads to; ``updates`` are in certificate order; ``haves`` and ``keys`` are
-    the messages it relies on. Where these lists outgrow a message, they are a blob instead: ``content`` is its hash and
-    size, and the three are empty.
+    ``body`` is the canonical Body that the list leads to; ``updates`` are in certificate order; ``haves`` and ``keys``
+    are the messages it relies on. Where these lists outgrow a message, they are a blob instead: ``content`` is its hash
+    and size, and the three are empty.
     """
 
     kind: ClassVar[str] = "proposal"
@@ -179,7 +178,7 @@ KINDS: dict[str, type[Message]] = {
 }
 
 
-class Envelope(msgspec.Struct, frozen=True, array_like=True):
+class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A message as it travels."""
 
     kind: str
@@ -196,11 +195,6 @@ class Signed:
     raw: bytes
     id: Hash
     signer: Address = field(compare=False)
-
-    @cached_property
-    def raw_digest(self) -> Hash:
-        """Keccak of the envelope's bytes: what an updates root commits to, signature included."""
-        return keccak(self.raw)
 
 
 def _check_sizes(message: Message) -> None:
@@ -272,7 +266,7 @@ def seal_envelope(
     return Signed(message, envelope, encode_canonical(envelope), message.identity(body), signer)
 
 
-class Packet(msgspec.Struct, frozen=True, array_like=True):
+class Packet(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What one transport message carries: envelopes, small blobs that they name, and records of where members are."""
 
     envelopes: tuple[bytes, ...]

@@ -33,7 +33,11 @@ class Child:
         cls, name: str, arguments: list[str], log: Path, on_event: OnEvent, user: int | None = None
     ) -> "Child":
         """Start ``python -m arguments``; its standard error goes to ``log``."""
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -89,7 +89,9 @@ class RunFolder:
         except (ValueError, TypeError) as error:
             raise NoRun(f"{self.path / 'run.json'} is damaged: {error}") from None
         if info.format != FORMAT:
-            raise NoRun(f"{self.path} was made by another version of distrai (format {info.format}, not {FORMAT})")
+            raise NoRun(
+                f"{self.path} was made by another version of distrai (format {info.format}, not {FORMAT})"
+            )
         return info
 
     def link(self) -> Link:

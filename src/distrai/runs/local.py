@@ -92,7 +92,9 @@ class LocalRun:
         info = self.folder.read()
         link = self.folder.link()
         if link.chain_id != chain_id:
-            raise ChildFailed("the ledger in this folder is of another run: restore the folder, or start a new one")
+            raise ChildFailed(
+                "the ledger in this folder is of another run: restore the folder, or start a new one"
+            )
         info = replace(info, link=str(replace(link, rpc=url)))
         self.folder.write(info)
         self.report({"event": "resumed", **_told(info)})
@@ -101,7 +103,9 @@ class LocalRun:
     async def _open(self, recipe: Recipe, base: Path, url: str, chain_id: int, owner: NodeKey) -> RunInfo:
         for text in advice(recipe):
             self.report({"event": "advice", "why": text})
-        self.report({"event": "preparing", "what": "reading and cutting up the data, drawing the first parameters"})
+        self.report(
+            {"event": "preparing", "what": "reading and cutting up the data, drawing the first parameters"}
+        )
         blobs = BlobStore(self.folder.archive / "blobs")
         resolved = await asyncio.to_thread(resolve, recipe, base, blobs)
         registry = await LedgerClient.deploy_registry(url, chain_id, owner)
@@ -180,7 +184,9 @@ class LocalRun:
             if ended or ledger_ended:
                 restarts += 1
                 if restarts > RESTARTS_MAX:
-                    raise ChildFailed(f"processes of this run keep ending; see the logs in {self.folder.path}")
+                    raise ChildFailed(
+                        f"processes of this run keep ending; see the logs in {self.folder.path}"
+                    )
                 await asyncio.sleep(RESTART_PAUSE_S)
                 if ledger_ended:
                     await self._start_ledger()
@@ -201,7 +207,13 @@ class LocalRun:
 
 
 def _told(info: RunInfo) -> dict[str, Any]:
-    return {"link": info.link, "preset": info.preset, "peers": info.peers, "rounds": info.rounds, "name": info.name}
+    return {
+        "link": info.link,
+        "preset": info.preset,
+        "peers": info.peers,
+        "rounds": info.rounds,
+        "name": info.name,
+    }
 
 
 def _opening(resolved: ResolvedRecipe) -> Opening:
@@ -219,7 +231,6 @@ def _limits(recipe: Recipe) -> Limits:
         min_seats=members.min_seats,
         max_seats=members.max_seats,
         stall_seconds=recipe.rounds.stall_seconds,
-        round_seconds_min=recipe.rounds.round_seconds_min,
         roll_call_min=members.roll_call_min,
         open_admission=members.admission == "open",
     )

@@ -115,10 +115,15 @@ class Machine:
         """
         state = self.state(header, previous_hashes)
         check_nonce(transaction.nonce, state.get_nonce(transaction.sender))
+        cost = transaction.gas * transaction.max_fee_per_gas + transaction.value
+        if cost > state.get_balance(transaction.sender):
+            raise TransactionRefused(
+                "insufficient funds for gas * price + value: gas is free here, send with a gas price of 0"
+            )
         try:
             computation = state.apply_transaction(transaction)
         except ValidationError as error:
-            raise TransactionRefused(f"{error}; gas is free here: send with a gas price of 0") from error
+            raise TransactionRefused(str(error)) from error
         receipt = CancunVM.make_receipt(header, transaction, computation, state)
         state.persist()
         transactions_root, _ = make_trie_root_and_nodes((transaction,))

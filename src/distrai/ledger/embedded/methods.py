@@ -53,7 +53,7 @@ def _get_receipt(chain: EmbeddedChain, params: list[Any]) -> Any:
     if record is None:
         return None
     logs = chain.logs(LogFilter(record.block_number, record.block_number))
-    return receipt_json(record, logs, chain.chain_id)
+    return receipt_json(record, chain.header(record.block_number), logs, chain.chain_id)
 
 
 def _get_logs(chain: EmbeddedChain, params: list[Any]) -> Any:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 from eth.abc import AtomicWriteBatchAPI
 from eth.db.backends.base import BaseAtomicDB
-from lru import LRU
 
 from distrai.ledger.embedded.store import ChainStore
 
@@ -20,7 +19,7 @@ class NodeDatabase(BaseAtomicDB):
 
     def __init__(self, store: ChainStore) -> None:
         self._store = store
-        self._cache: LRU[bytes, bytes] = LRU(_CACHED_NODES)
+        self._cache: dict[bytes, bytes] = {}
 
     def forget(self) -> None:
         """Empty the cache: what it read during a commit that failed is not on disk."""
@@ -32,15 +31,20 @@ class NodeDatabase(BaseAtomicDB):
             found = self._store.node(key)
             if found is None:
                 raise KeyError(key)
-            self._cache[key] = found
+            self._remember(key, found)
         return found
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
         self._store.put_node(key, value)
-        self._cache[key] = value
+        self._remember(key, value)
 
     def __delitem__(self, key: bytes) -> None:
         """Leave the node where it is: another state may refer to it."""
+
+    def _remember(self, key: bytes, value: bytes) -> None:
+        if len(self._cache) >= _CACHED_NODES:
+            self._cache.clear()  # what is in use is back at once, and SQLite has a cache of its own
+        self._cache[key] = value
 
     def _exists(self, key: bytes) -> bool:
         try:

@@ -4,7 +4,6 @@ from typing import Any
 
 import rlp  # type: ignore[import-untyped]
 from eth.vm.forks.cancun.blocks import CancunBlockHeader
-from eth_bloom.bloom import BloomFilter
 
 from distrai.ledger.embedded.evm import decode_transaction
 from distrai.ledger.embedded.records import LogRecord, TransactionRecord
@@ -102,10 +101,11 @@ def log_json(log: LogRecord) -> dict[str, Any]:
     }
 
 
-def receipt_json(record: TransactionRecord, logs: list[LogRecord], chain_id: int) -> dict[str, Any]:
-    """What became of a mined transaction."""
+def receipt_json(
+    record: TransactionRecord, header: CancunBlockHeader, logs: list[LogRecord], chain_id: int
+) -> dict[str, Any]:
+    """What became of a mined transaction, the only one under ``header``."""
     transaction = decode_transaction(record.raw, chain_id)
-    bloom = BloomFilter.from_iterable(item for log in logs for item in (log.address, *log.topics))
     return {
         "type": hex(getattr(transaction, "type_id", None) or 0),
         "transactionHash": to_hex(record.hash),
@@ -120,5 +120,5 @@ def receipt_json(record: TransactionRecord, logs: list[LogRecord], chain_id: int
         "cumulativeGasUsed": hex(record.gas_used),
         "effectiveGasPrice": "0x0",
         "logs": [log_json(log) for log in logs],
-        "logsBloom": to_hex(int(bloom).to_bytes(_BLOOM_SIZE, "big")),
+        "logsBloom": to_hex(header.bloom.to_bytes(_BLOOM_SIZE, "big")),
     }

@@ -24,7 +24,7 @@ class RpcHandler:
         self._chain = chain
         self._waiting = 0
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
         """Check who asks and how much, then answer."""
         if not is_local_or_literal(request.host):
             raise web.HTTPForbidden(text="this server answers to IP addresses and localhost only")
@@ -58,7 +58,7 @@ def is_local_or_literal(host: str) -> bool:
 async def serve(chain: EmbeddedChain, address: str, port: int) -> AsyncIterator[str]:
     """Serve ``chain`` while inside; yields the URL. ``port`` 0 takes any. Raises OSError if the port is taken."""
     application = web.Application(client_max_size=BODY_BYTES_MAX)
-    application.router.add_post("/", RpcHandler(chain))
+    application.router.add_post("/", RpcHandler(chain).handle)
     runner = web.AppRunner(
         application, access_log=None, keepalive_timeout=_KEEPALIVE_SECONDS, shutdown_timeout=1.0
     )

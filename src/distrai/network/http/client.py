@@ -12,17 +12,11 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from distrai.network.counters import PURPOSES, Counters
 from distrai.network.http.counting import counting_connector
 from distrai.network.http.server import NONCE_SIZE, PURPOSE_HEADER, challenge_digest
-from distrai.network.interface import (
-    MESSAGE_BYTES_MAX,
-    Endpoint,
-    MessageTooLong,
-    NetworkError,
-    SendFailed,
-    UnprovenEndpoint,
-)
-from distrai.protocol.blobs import CHUNK_SIZE, BlobRef
+from distrai.network.holders import HolderError, Lied, Manifest
+from distrai.network.interface import MESSAGE_BYTES_MAX, Endpoint, SendFailed
+from distrai.network.store import decode_manifest, manifest_size
 from distrai.protocol.errors import BadSignature
-from distrai.protocol.primitives import HASH_SIZE, SIGNATURE_SIZE, Address, Hash, MemberId
+from distrai.protocol.primitives import SIGNATURE_SIZE, Address, Hash, MemberId
 
 CONNECTIONS_PER_HOST = 4
 
@@ -37,15 +31,24 @@ class Patience:
     chunk_s: float = 60.0
 
 
-class NoAnswer(NetworkError):
+class NoAnswer(HolderError):
     """A peer did not answer as asked: gone, too slow, too long, or with an error."""
+
+
+class UnprovenEndpoint(NoAnswer):
+    """Who answers at an address does not hold the node key that it should hold."""
 
 
 class HttpClient:
     """Requests to other peers, counted by purpose."""
 
     def __init__(
-        self, recover: Callable[[Hash, bytes], Address], counters: Counters, *, local: bool, patience: Patience
+        self,
+        recover: Callable[[Hash, bytes], Address],
+        counters: Counters,
+        *,
+        local: bool,
+        patience: Patience,
     ) -> None:
         self.recover, self.counters, self.local, self.patience = recover, counters, local, patience
         self._sessions: dict[str, ClientSession] = {}
@@ -70,14 +73,19 @@ class HttpClient:
             )
         return self._sessions[purpose]
 
-    async def get(self, endpoint: Endpoint, path: str, size_max: int, purpose: str, deadline_s: float) -> bytes:
+    async def get(
+        self, endpoint: Endpoint, path: str, size_max: int, purpose: str, deadline_s: float
+    ) -> bytes:
         """The body of an answer of at most ``size_max`` bytes. Raises NoAnswer or UnprovenEndpoint."""
         url = await self.proven_url(endpoint)
         return await self._get(url + path, size_max, purpose, deadline_s)
 
     async def _get(self, url: str, size_max: int, purpose: str, deadline_s: float) -> bytes:
         try:
-            async with asyncio.timeout(deadline_s), self._session(purpose).get(url, allow_redirects=False) as answer:
+            async with (
+                asyncio.timeout(deadline_s),
+                self._session(purpose).get(url, allow_redirects=False) as answer,
+            ):
                 if answer.status != 200:
                     raise NoAnswer(f"answered {answer.status}")
                 if answer.content_length is None or answer.content_length > size_max:
@@ -89,14 +97,16 @@ class HttpClient:
             raise NoAnswer(f"{type(error).__name__}: {error}") from None
 
     async def send(self, endpoint: Endpoint, message: bytes) -> None:
-        """Post a message. Raises SendFailed, MessageTooLong or UnprovenEndpoint."""
+        """Post a message. Raises SendFailed."""
         if len(message) > MESSAGE_BYTES_MAX:
-            raise MessageTooLong(f"a message has at most {MESSAGE_BYTES_MAX} bytes, not {len(message)}")
+            raise SendFailed(f"a message has at most {MESSAGE_BYTES_MAX} bytes, not {len(message)}")
         try:
             url = await self.proven_url(endpoint)
             async with (
                 asyncio.timeout(self.patience.message_s),
-                self._session("control").post(url + "/message", data=message, allow_redirects=False) as answer,
+                self._session("control").post(
+                    url + "/message", data=message, allow_redirects=False
+                ) as answer,
             ):
                 status = answer.status
         except (NoAnswer, ClientError, OSError, TimeoutError) as error:
@@ -106,13 +116,13 @@ class HttpClient:
 
     async def proven_url(self, endpoint: Endpoint) -> str:
         """An address of ``endpoint`` behind which its node key answered. Raises NoAnswer or UnprovenEndpoint."""
-        failure: NetworkError = NoAnswer("no address is known")
+        failure: HolderError = NoAnswer("no address is known")
         for url in endpoint.urls:
             if (url, endpoint.address) in self._proven:
                 return url
             try:
                 await self._prove(url, endpoint.address)
-            except NetworkError as error:
+            except HolderError as error:
                 failure = error
             else:
                 return url
@@ -145,8 +155,8 @@ def _is_private(url: str) -> bool:
 
 
 @dataclass
-class HttpSource:
-    """An endpoint as a source of one fetch."""
+class HttpHolder:
+    """An endpoint as a holder, for one fetch."""
 
     client: HttpClient
     endpoint: Endpoint
@@ -157,28 +167,22 @@ class HttpSource:
         """Who this is."""
         return self.endpoint.member
 
-    async def manifest(self, blob: BlobRef) -> tuple[Hash, ...]:
-        """See ``Source``."""
-        size, hashes = await self.sized_manifest(blob.hash, 8 + HASH_SIZE * blob.chunk_count)
-        if size != blob.size:
-            raise NoAnswer(f"says the blob has {size} bytes")
-        return hashes
+    async def manifest(self, hash_: Hash, size_max: int) -> Manifest:
+        """See ``Holder``."""
+        data = await self._get(hash_, "manifest", manifest_size(size_max), self.client.patience.message_s)
+        try:
+            return decode_manifest(data)
+        except ValueError as error:
+            raise Lied(f"sent no manifest: {error}") from None
 
-    async def sized_manifest(self, name: Hash, size_max: int) -> tuple[int, tuple[Hash, ...]]:
-        """Size and chunk hashes, as this source says."""
-        data = await self._get(name, "manifest", size_max, self.client.patience.message_s)
-        if len(data) < 8 or (len(data) - 8) % HASH_SIZE:
-            raise NoAnswer("sent no manifest")
-        hashes = [Hash(data[at : at + HASH_SIZE]) for at in range(8, len(data), HASH_SIZE)]
-        return int.from_bytes(data[:8], "little"), tuple(hashes)
+    async def have(self, hash_: Hash, chunk_count: int) -> frozenset[int]:
+        """See ``Holder``."""
+        data = await self._get(hash_, "have", chunk_count, self.client.patience.message_s)
+        return frozenset(index for index, held in enumerate(data[:chunk_count]) if held)
 
-    async def held_chunks(self, blob: BlobRef) -> bytes:
-        """See ``Source``."""
-        return await self._get(blob.hash, "have", blob.chunk_count, self.client.patience.message_s)
-
-    async def chunk(self, blob: BlobRef, index: int) -> bytes:
-        """See ``Source``."""
-        return await self._get(blob.hash, f"chunk/{index}", CHUNK_SIZE, self.client.patience.chunk_s)
+    async def chunk(self, hash_: Hash, index: int, size: int) -> bytes:
+        """See ``Holder``."""
+        return await self._get(hash_, f"chunk/{index}", size, self.client.patience.chunk_s)
 
     async def _get(self, name: Hash, what: str, size_max: int, deadline_s: float) -> bytes:
         path = f"/blob/{name.hex()}/{what}"

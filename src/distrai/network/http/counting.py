@@ -23,13 +23,13 @@ class CountingTransport:
 
     def write(self, data: Any) -> None:
         """Count, then write."""
-        self._counters.count("up", self.purpose or "control", len(data))
+        self._counters.add("up", self.purpose or "control", len(data))
         self._wrapped.write(data)
 
     def writelines(self, parts: Iterable[Any]) -> None:
         """Count, then write."""
         kept = list(parts)
-        self._counters.count("up", self.purpose or "control", sum(len(part) for part in kept))
+        self._counters.add("up", self.purpose or "control", sum(len(part) for part in kept))
         self._wrapped.writelines(kept)
 
     def received(self, size: int) -> None:
@@ -37,12 +37,12 @@ class CountingTransport:
         if self.purpose is None:
             self._unexplained += size
         else:
-            self._counters.count("down", self.purpose, size)
+            self._counters.add("down", self.purpose, size)
 
     def explain(self, purpose: str) -> None:
         """From here on the bytes of this connection are for ``purpose``, and so were those put aside."""
         self.purpose = purpose
-        self._counters.count("down", purpose, self._unexplained)
+        self._counters.add("down", purpose, self._unexplained)
         self._unexplained = 0
 
 
@@ -94,7 +94,7 @@ class _CountingResponseHandler(ResponseHandler):
         super().connection_made(CountingTransport(transport, self._counters, self._purpose))  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
-        self._counters.count("down", self._purpose, len(data))
+        self._counters.add("down", self._purpose, len(data))
         super().data_received(data)
 
 

@@ -8,13 +8,12 @@ from aiohttp import web
 from distrai.network.counters import Counters
 from distrai.network.http.counting import CountingProtocol, CountingTransport
 from distrai.network.interface import MESSAGE_BYTES_MAX
-from distrai.network.store import BlobStore, MissingBlob
+from distrai.network.inbox import Inbox
+from distrai.network.store import BlobStore, MissingBlob, encode_manifest
 from distrai.protocol.keccak import tagged_hash
-from distrai.protocol.primitives import HASH_SIZE, Address, Hash, SignatureBytes
+from distrai.protocol.primitives import HASH_SIZE, Hash, SignatureBytes
 
 PURPOSE_HEADER = "X-Distrai-Purpose"
-RECEIVED_MAX = 4096
-"""Messages that wait to be looked at; more are refused until there is room."""
 CONNECTIONS_MAX = 1024
 NONCE_SIZE = 32
 
@@ -31,8 +30,7 @@ class HttpServer:
 
     def __init__(self, store: BlobStore, sign: Callable[[Hash], SignatureBytes], counters: Counters) -> None:
         self.store, self.sign, self.counters = store, sign, counters
-        self.received: asyncio.Queue[tuple[Address | None, bytes]] = asyncio.Queue(RECEIVED_MAX)
-        self.refused = 0
+        self.inbox = Inbox()
         self.url = ""
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
@@ -61,6 +59,7 @@ class HttpServer:
 
     async def close(self) -> None:
         """Stop listening and end all connections."""
+        self.inbox.close()
         if self._server is not None:
             self._server.close()
         if self._runner is not None:
@@ -84,10 +83,13 @@ class HttpServer:
 
     async def _manifest(self, request: web.Request) -> web.Response:
         size, hashes = self.store.manifest(_name(request))
-        return _binary(size.to_bytes(8, "little") + b"".join(hashes))
+        return _binary(encode_manifest(size, hashes))
 
     async def _have(self, request: web.Request) -> web.Response:
-        return _binary(self.store.held_chunks(_name(request)))
+        name = _name(request)
+        count = len(self.store.manifest(name)[1])
+        held = self.store.held(name)
+        return _binary(bytes(index in held for index in range(count)))
 
     async def _chunk(self, request: web.Request) -> web.Response:
         index = int(request.match_info["index"])
@@ -95,11 +97,8 @@ class HttpServer:
 
     async def _message(self, request: web.Request) -> web.Response:
         message = await request.read()
-        try:
-            self.received.put_nowait((None, message))
-        except asyncio.QueueFull:
-            self.refused += 1
-            raise web.HTTPServiceUnavailable(text="too many messages are waiting here: try again") from None
+        if not self.inbox.put(None, message):
+            raise web.HTTPServiceUnavailable(text="too many messages are waiting here: try again")
         return web.Response(status=204)
 
     async def _challenge(self, request: web.Request) -> web.Response:

@@ -1,18 +1,21 @@
 """The HTTP transport of one peer: a server, a client and a store between them."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from distrai.network.counters import Counters
-from distrai.network.fetcher import Fetcher
-from distrai.network.http.client import HttpClient, HttpSource, Patience
+from distrai.network.fetcher import Fetch
+from distrai.network.fetcher import Patience as FetchPatience
+from distrai.network.holders import Holder, HolderError, find_manifest
+from distrai.network.http.client import HttpClient, HttpHolder, Patience
 from distrai.network.http.server import HttpServer
-from distrai.network.interface import Endpoint, Fetched, FetchFailed, NetworkError
+from distrai.network.interface import Endpoint, Fetched, FetchFailed, SendFailed
 from distrai.network.store import BlobStore
-from distrai.protocol.blobs import CHUNK_SIZE, BlobRef, manifest_hash
+from distrai.protocol.blobs import BlobRef
 from distrai.protocol.errors import WrongBlob
-from distrai.protocol.primitives import HASH_SIZE, Address, Hash, MemberId, SignatureBytes
+from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
 
 
 class HttpTransport:
@@ -62,40 +65,49 @@ class HttpTransport:
         if self.store.has(blob):
             return Fetched(blob)
         ordered = sorted(holders, key=lambda endpoint: endpoint.member in self.liars)
-        sources = [HttpSource(self.client, endpoint, purpose) for endpoint in ordered]
         try:
-            fetched = await Fetcher(self.store, blob, sources, self.rng).run(deadline_s)
+            fetched = await self._fetch(blob, ordered, deadline_s, purpose)
         except FetchFailed:
             for endpoint in holders:
                 self.client.forget(endpoint)
             raise
-        self.liars |= fetched.liars
+        self.liars |= set(fetched.liars)
         return fetched
 
-    async def resolve(self, name: Hash, holders: Sequence[Endpoint], size_max: int, deadline_s: float) -> BlobRef:
+    async def _fetch(
+        self, blob: BlobRef, holders: Sequence[Endpoint], deadline_s: float, purpose: str
+    ) -> Fetched:
+        sources = [HttpHolder(self.client, endpoint, purpose) for endpoint in holders]
+        return await Fetch(blob, sources, self.store, self.rng, FetchPatience()).run(deadline_s)
+
+    async def resolve(
+        self, hash_: Hash, holders: Sequence[Endpoint], size_max: int, deadline_s: float
+    ) -> BlobRef:
         """See ``Transport``."""
-        manifest_max = 8 + HASH_SIZE * -(-size_max // CHUNK_SIZE)
-        reasons = {}
-        for endpoint in holders:
-            try:
-                size, hashes = await HttpSource(self.client, endpoint, "control").sized_manifest(name, manifest_max)
-            except NetworkError as error:
-                reasons[endpoint.member.hex()[:12]] = str(error)
-                continue
-            if manifest_hash(size, hashes) == name and size <= size_max:
-                return BlobRef(name, size)
-            reasons[endpoint.member.hex()[:12]] = "sent the manifest of something else"
-        raise FetchFailed(name.hex(), reasons)
+        reasons: dict[MemberId, str] = {}
+        sources = [HttpHolder(self.client, endpoint, "control") for endpoint in holders]
+
+        def note(holder: Holder, error: HolderError) -> None:
+            reasons[holder.member] = str(error)
+
+        try:
+            async with asyncio.timeout(deadline_s):
+                found = await find_manifest(hash_, size_max, sources, self.rng, 0.5, note)
+        except TimeoutError:
+            found = None
+        if found is None:
+            raise FetchFailed(hash_, "nobody could say how large it is", reasons)
+        return BlobRef(hash_, found[0])
 
     async def send(self, peer: Endpoint, message: bytes) -> None:
         """See ``Transport``."""
         try:
             await self.client.send(peer, message)
-        except NetworkError:
+        except SendFailed:
             self.client.forget(peer)
             raise
 
     async def received(self) -> AsyncIterator[tuple[Address | None, bytes]]:
         """See ``Transport``."""
-        while True:
-            yield await self.server.received.get()
+        async for message in self.server.inbox.messages():
+            yield message

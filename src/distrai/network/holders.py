@@ -1,0 +1,120 @@
+"""Who may have a blob, as a fetch sees it, and how the list of a blob's chunks is found among them."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Protocol
+
+from distrai.protocol.blobs import BlobRef, check_manifest, manifest_hash
+from distrai.protocol.errors import WrongManifest
+from distrai.protocol.primitives import Hash, MemberId
+
+Manifest = tuple[int, tuple[Hash, ...]]
+"""Size in bytes and chunk hashes."""
+_EMPTY_BLOB = manifest_hash(0, ())
+
+
+class HolderError(Exception):
+    """A holder did not give what it was asked for, and need not be to blame: gone, silent, overloaded."""
+
+
+class Lied(HolderError):
+    """The holder sent what cannot belong to the blob."""
+
+
+class Holder(Protocol):
+    """Someone who may have a blob. Every method raises HolderError, and ends within a deadline of its own."""
+
+    @property
+    def member(self) -> MemberId:
+        """Who it is."""
+        ...
+
+    async def manifest(self, hash_: Hash, size_max: int) -> Manifest:
+        """Size (at most ``size_max``) and chunk hashes, not yet checked against the name."""
+        ...
+
+    async def have(self, hash_: Hash, chunk_count: int) -> frozenset[int]:
+        """The chunks that it has now."""
+        ...
+
+    async def chunk(self, hash_: Hash, index: int, size: int) -> bytes:
+        """``size`` bytes that claim to be a chunk."""
+        ...
+
+
+async def find_manifest(
+    hash_: Hash,
+    size_max: int,
+    holders: Sequence[Holder],
+    rng: random.Random,
+    hedge_s: float,
+    note: Callable[[Holder, HolderError], None],
+) -> Manifest | None:
+    """The first manifest that proves itself against the name, or None; ``note`` is told who failed, and how.
+
+    The holders are asked in random order: the next one as soon as the one before has failed or ``hedge_s`` have passed.
+    """
+    if hash_ == _EMPTY_BLOB:
+        return 0, ()
+    order = rng.sample(list(holders), len(holders))
+    over = [asyncio.Event() for _ in order]
+    found: asyncio.Future[Manifest] = asyncio.get_running_loop().create_future()
+
+    async def ask(place: int, holder: Holder) -> None:
+        for earlier in over[:place]:
+            await wait_at_most(earlier, hedge_s)
+        try:
+            manifest = await holder.manifest(hash_, size_max)
+            _check(hash_, manifest)
+        except HolderError as error:
+            note(holder, error)
+            over[place].set()
+        else:
+            if not found.done():
+                found.set_result(manifest)
+
+    async def ask_all() -> None:
+        await run_all(ask(place, holder) for place, holder in enumerate(order))
+
+    asking = asyncio.ensure_future(ask_all())
+    try:
+        await asyncio.wait((asking, found), return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            asking.result()
+        return found.result() if found.done() else None
+    finally:
+        await stop(asking)
+
+
+def _check(hash_: Hash, manifest: Manifest) -> None:
+    size, hashes = manifest
+    try:
+        check_manifest(BlobRef(hash_, size), hashes)
+    except WrongManifest:
+        raise Lied("sent a list of chunks that does not belong to the blob") from None
+
+
+async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not for long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+async def run_all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all to the end, or until one raises: then the others are stopped first."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await stop(*tasks)
+
+
+async def stop(*tasks: "asyncio.Future[Any]") -> None:
+    """Cancel what still runs and wait until it has ended; whatever it raised has been dealt with elsewhere."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

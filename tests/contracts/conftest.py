@@ -1,0 +1,24 @@
+"""One deployed registry for all tests of a module; every test gets it as it was just after deployment."""
+
+from collections.abc import Iterator
+
+import pytest
+from contracts.support.evm import Contract, Evm
+from contracts.support.players import World
+
+from distrai.ledger.abi import load_artifact
+
+
+@pytest.fixture(scope="session")
+def deployed() -> tuple[Evm, Contract]:
+    evm = Evm()
+    artifact = load_artifact("RunRegistry")
+    return evm, Contract(evm, artifact.abi, artifact.bytecode, b"\xdd" * 20)
+
+
+@pytest.fixture
+def world(deployed: tuple[Evm, Contract]) -> Iterator[World]:
+    evm, registry = deployed
+    point = evm.snapshot()
+    yield World(evm, registry)
+    evm.revert(point)
