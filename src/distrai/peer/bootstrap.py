@@ -63,7 +63,7 @@ class Bootstrap:
 
     async def plan(self, genesis: Genesis) -> Plan:
         """The run's recipe, checked against the genesis that the ledger holds. Raises ProtocolError."""
-        data = await self.get_by_hash(genesis.recipe_hash, RESOLVED_BYTES_MAX, "recipe")
+        data = await self.get_by_hash(genesis.recipe_hash, RESOLVED_BYTES_MAX, "data")
         resolved = ResolvedRecipe.from_bytes(data)
         agreed = (resolved.corpus.hash, resolved.tokenizer_hash, resolved.initial_root)
         if agreed != (genesis.data_hash, genesis.tokenizer_hash, genesis.state_root):

@@ -38,7 +38,7 @@ from distrai.peer.round import Round, Rules
 from distrai.protocol.assignment import assigned_block
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body
-from distrai.protocol.errors import BadSignature, ForeignRun, ProtocolError, WrongHead
+from distrai.protocol.errors import BadSignature, ForeignRun, ProtocolError, UnknownUpdate, WrongHead
 from distrai.protocol.ledger_events import Certified, Joined, KeyChanged, LedgerEvent, Left, Started
 from distrai.protocol.lists import CertifiedList, check_list, check_signatures
 from distrai.protocol.messages import (
@@ -325,6 +325,8 @@ class Engine:
                 self._service(signed)
             elif self.round is not None and not self.round.book.knows(signed.id):
                 self._take(signed, raw, now)
+        except UnknownUpdate:
+            pass  # a key that came before its update: the digests bring both in order
         except ProtocolError as error:
             self._refuse(error, signed)
 

@@ -7,7 +7,6 @@ from distrai.protocol.messages import Message, Signed, seal_envelope
 from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
 from distrai.protocol.typed_data import Domain
 
-
 ROUNDING_S = 1e-6
 """Times of a local clock are added and subtracted: what should be equal may differ by far less than this."""
 

@@ -34,7 +34,7 @@ from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
 from distrai.peer.worker import Worker
 from distrai.protocol.ledger_events import Announced, Joined, KeyChanged, LedgerEvent, RunOpened
-from distrai.protocol.primitives import Address, Hash, MemberId
+from distrai.protocol.primitives import Address, MemberId
 from distrai.protocol.signatures import recover
 from distrai.protocol.standing import Standing
 from distrai.protocol.typed_data import Domain

@@ -10,12 +10,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event as ThreadEvent
 from typing import Any
 
 import msgspec
 
-from distrai.ledger.errors import LedgerError
+from distrai.ledger.errors import LedgerError, LedgerRefused
 from distrai.ledger.interface import Ledger
 from distrai.network.interface import NetworkError, Transport
 from distrai.peer.directory import Directory
@@ -396,11 +397,15 @@ class Runtime:
                 self.store.save_certificate(CertificateRecord(body, signatures))
 
     async def _submit(self, effect: Submit) -> None:
-        await self._unless_unreachable(self.ledger.certify(effect.body, effect.signatures))
+        """Certify. A refusal is no harm: most often another seat was first, and the next look at the ledger shows it."""
+        with suppress(LedgerRefused):
+            await self._unless_unreachable(self.ledger.certify(effect.body, effect.signatures))
         self.look.set()
 
     async def _unless_unreachable(self, work: Awaitable[Any]) -> None:
         try:
             await work
+        except LedgerRefused:
+            raise
         except LedgerError as error:
             self.telemetry.emit("ledger", why=str(error))

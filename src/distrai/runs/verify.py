@@ -1,0 +1,126 @@
+"""Verifying a run's folder: a replay from genesis to the head on the ledger, or to one that the caller trusts."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from distrai.ledger.errors import LedgerError
+from distrai.protocol.primitives import Hash
+from distrai.protocol.recipe import ResolvedRecipe
+from distrai.runs.anchor import NoLedger, ledger_state
+from distrai.runs.archive import Archive
+from distrai.runs.folder import NoRun, RunFolder
+from distrai.runs.replay import Anchor, Replay, Replayed, ReplayFailed
+from distrai.training.data.manifest import parse_manifest
+
+OnRound = Callable[[int, int], None]
+"""Takes a round that was replayed, and how many updates it had."""
+
+
+class BadHead(ValueError):
+    """What was given as a head is none."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a replay: where it arrived, or what is wrong."""
+
+    replayed: Replayed | None = None
+    failure: ReplayFailed | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the published bytes are the run."""
+        return self.failure is None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        if self.replayed is None:
+            assert self.failure is not None
+            failure = self.failure
+            told = {"culprit": failure.culprit, "rule": failure.rule, "why": failure.why}
+            return {"ok": False, **told, "round": failure.round}
+        done = self.replayed
+        return {
+            "ok": True,
+            "state_root": "0x" + done.state_root.hex(),
+            "head": "0x" + done.head.hex(),
+            "rounds": done.rounds,
+            "updates": done.updates,
+        }
+
+
+def verify(folder: RunFolder, head: str | None, on_round: OnRound) -> Verdict:
+    """Replay the run in ``folder`` to ``head`` (0x and 64 digits), or to the head on the folder's ledger.
+
+    Raises NoRun if there is no run at all, and BadHead; everything else that is wrong is the verdict.
+    """
+    if not folder.archive.is_dir():
+        raise NoRun(f"{folder.path} holds no run: give the folder that `distrai run` printed")
+    trusted = None if head is None else parse_head(head)
+    try:
+        anchor = Anchor(trusted) if trusted is not None else _anchor(folder)
+        archive = Archive(folder.archive)
+        replayed = Replay(archive.public, archive.blobs, on_round).run(anchor)
+        _check_data(archive)
+    except ReplayFailed as failure:
+        return Verdict(failure=failure)
+    return Verdict(replayed)
+
+
+def parse_head(text: str) -> Hash:
+    """A head as people write it. Raises BadHead."""
+    digits = re.fullmatch(r"(?:0x)?([0-9a-fA-F]{64})", text.strip())
+    if digits is None:
+        raise BadHead(
+            f"{text[:80]!r} is no head: give 0x and 64 hexadecimal digits, as in summary.json or on the ledger"
+        )
+    return Hash(bytes.fromhex(digits[1]))
+
+
+@contextmanager
+def _blaming(culprit: str) -> Iterator[None]:
+    try:
+        yield
+    except ReplayFailed:
+        raise
+    except (ValueError, LedgerError) as error:
+        raise ReplayFailed(culprit, type(error).__name__, str(error), 0) from error
+
+
+def _anchor(folder: RunFolder) -> Anchor:
+    """The head on the ledger, and how many rounds lead to it. Raises ReplayFailed."""
+    with _blaming("run.json"):
+        folder.link()
+    with _blaming("ledger"):
+        try:
+            state = asyncio.run(ledger_state(folder))
+        except (NoLedger, LedgerError):
+            raise
+        except Exception as error:  # whatever the chain's code trips over in a damaged file
+            raise NoLedger(f"{folder.ledger} cannot be read: {error!r}; restore the folder") from error
+        if not state.started:
+            raise NoLedger("the run was opened, but never started: there is nothing to replay")
+    return Anchor(state.head, state.round)
+
+
+def _check_data(archive: Archive) -> None:
+    """That what was trained on is there too: whoever wants to repeat the training needs it. Raises ReplayFailed."""
+    resolved = _recipe(archive)
+    with _blaming("tokenizer"):
+        archive.blob(resolved.tokenizer_hash, "the tokenizer")
+    with _blaming("corpus manifest"):
+        manifest = parse_manifest(archive.blob(resolved.corpus.hash, "the corpus manifest"))
+    for split, shards in manifest.splits.items():
+        for number, shard in enumerate(shards):
+            with _blaming(f"data shard {number} of {split}"):
+                archive.blobs.read(shard.blob)
+
+
+def _recipe(archive: Archive) -> ResolvedRecipe:
+    with _blaming("recipe"):
+        return archive.recipe(archive.genesis().genesis.recipe_hash)
+
