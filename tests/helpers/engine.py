@@ -28,10 +28,28 @@ from distrai.protocol.keccak import keccak
 from distrai.protocol.ledger_events import Certified, Joined, Position, Started
 from distrai.protocol.lists import CertifiedList, Entry, Trainer
 from distrai.protocol.merkle import trainers_root
-from distrai.protocol.messages import BodySignature, Have, Key, Message, Proposal, Signed, Update
+from distrai.protocol.messages import (
+    BodySignature,
+    Have,
+    Key,
+    Message,
+    Proposal,
+    Signed,
+    Update,
+    open_envelope,
+)
 from distrai.protocol.primitives import ZERO_HASH, Hash
 from distrai.protocol.standing import RunRules, Standing, drops, following_cursor, start
-from distrai.simulation.toy import BLOCK_SAMPLES, DOMAIN, INNER_STEPS, WORK, Sealed, make_identity, recover, seal_payload
+from distrai.simulation.toy import (
+    BLOCK_SAMPLES,
+    DOMAIN,
+    INNER_STEPS,
+    WORK,
+    Sealed,
+    make_identity,
+    recover,
+    seal_payload,
+)
 
 RUN = 7
 GENESIS_HEAD = keccak(b"genesis")
@@ -122,7 +140,9 @@ class Table:
         return self.sign(who, Have(**self.header(who), updates=tuple(sorted(item.id for item in updates))))
 
     def key(self, who: int, made: Made, **changes) -> Signed:
-        return self.sign(who, Key(**{**self.header(who), "update": made.id, "key": made.sealed.key, **changes}))
+        return self.sign(
+            who, Key(**{**self.header(who), "update": made.id, "key": made.sealed.key, **changes})
+        )
 
     def listed(self, updates) -> CertifiedList:
         ordered = sorted(updates, key=lambda made: made.signed.message.member)
@@ -186,12 +206,15 @@ class Table:
 class Driven:
     """An engine, everything that it said so far, and its local time."""
 
-    def __init__(self, table: Table, who: int = 0, engine: Engine | None = None, records=()) -> None:
+    def __init__(
+        self, table: Table, who: int = 0, checkpoint: Checkpoint | None = None, records=(), held=()
+    ) -> None:
+        """``checkpoint`` is by default the first head; ``records`` and ``held`` are what a life before left on disk."""
         self.table, self.who = table, who
         self.now = BEGAN
-        self.engine = engine or table.engine(who=who)
+        self.engine = table.engine(checkpoint, who)
         self.all: list[Effect] = []
-        self.last = self._carry_out(self.engine.resume(records, [], self.now))
+        self.last = self._carry_out(self.engine.resume(records, held, self.now))
 
     def _carry_out(self, effects: list[Effect]) -> list[Effect]:
         self.all += effects
@@ -241,8 +264,6 @@ class Driven:
         ]
 
     def opened(self, raw: bytes) -> Signed:
-        from distrai.protocol.messages import open_envelope
-
         return open_envelope(raw, DOMAIN, recover)
 
     def of(self, kind: type[Effect]) -> list:

@@ -1,7 +1,5 @@
 """Steps 1 to 5 and 8 of a round: train, cut, reveal, agree at once, submit."""
 
-from helpers.engine import BEGAN, NEXT_STATE, TIMING, Driven, Table, everyone_spoke, reveal
-
 from distrai.peer.events import (
     BlobFailed,
     BlobStored,
@@ -21,6 +19,7 @@ from distrai.peer.events import (
 from distrai.protocol.assignment import assigned_block
 from distrai.protocol.body import Body
 from distrai.simulation.toy import BLOCK_SAMPLES, DOMAIN, recover
+from helpers.engine import BEGAN, NEXT_STATE, TIMING, Driven, Table, everyone_spoke, reveal
 
 
 def ready(table: Table, who: int = 0):

@@ -140,7 +140,7 @@ class Fetch:
         size, hashes = found
         if (
             size != self.blob.size
-        ):  # the manifest proves itself, so the announcement was wrong, and nobody here lied
+        ):  # the manifest proves itself: who announced the blob was wrong, nobody here lied
             raise self._failed(f"it has {size} bytes, and was announced with {self.blob.size}")
         return hashes
 

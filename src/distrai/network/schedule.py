@@ -2,7 +2,7 @@
 
 Chunks are taken in random order, so that peers who fetch the same blob soon have different parts to give to each other.
 A chunk that one holder has had for too long may be taken by another as well; the first that verifies counts. A holder
-that lied is out at once, one that failed too often as well (its *failure budget*).
+that lied is out at once, one that failed too often in a row as well (its *failure budget*).
 """
 
 import random
@@ -45,9 +45,9 @@ class Schedule(Generic[H]):
         return index
 
     def stored(self, holder: H, index: int) -> list[H]:
-        """``holder``'s chunk was verified and kept; the others that are still busy with it, and need not go on."""
-        self._failures.pop(holder, None)
+        """A good chunk arrived from ``holder``; the others that are still busy with it, and need not go on."""
         self.missing.discard(index)
+        self._failures[holder] = 0
         return [other for other in self._asked.pop(index, {}) if other != holder]
 
     def release(self, holder: H, index: int) -> None:
@@ -60,7 +60,7 @@ class Schedule(Generic[H]):
                 self._order.append(index)
 
     def failed(self, holder: H, index: int) -> bool:
-        """A request ended badly; whether that used up the holder's budget."""
+        """A request ended badly; whether that used up the holder's budget of failures in a row."""
         self.release(holder, index)
         self._failures[holder] += 1
         if self._failures[holder] >= self._failures_max:

@@ -9,7 +9,7 @@ bad disk did is never served to anyone. Memory is O(chunk) but for ``put`` and `
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +27,10 @@ from distrai.protocol.errors import WrongBlob, WrongManifest
 from distrai.protocol.primitives import HASH_SIZE, Hash
 
 _SIZE_BYTES = 8
+_MANIFESTS_CACHED = 64
+
+Manifest = tuple[int, tuple[Hash, ...]]
+"""Size in bytes, and the chunk hashes in order."""
 
 
 class MissingBlob(ValueError):
@@ -43,6 +47,7 @@ class BlobStore:
             left_over.unlink()
         self._lock = threading.RLock()
         self._held: dict[Hash, set[int]] = {}
+        self._manifests: dict[Hash, Manifest] = {}
         self._serial = itertools.count()
 
     # Whole blobs
@@ -76,7 +81,7 @@ class BlobStore:
             whole = self._data_path(blob.hash).stat().st_size == blob.size
         except FileNotFoundError:
             return False
-        return whole and self._manifest_path(blob.hash).exists()
+        return whole
 
     def read(self, blob: BlobRef) -> bytes:
         """The bytes of a blob. Raises MissingBlob, or WrongBlob if the disk has damaged it."""
@@ -94,6 +99,7 @@ class BlobStore:
         """Forget a blob, or as much of it as there is."""
         with self._lock:
             self._held.pop(blob.hash, None)
+            self._manifests.pop(blob.hash, None)
             for path in (self._data_path(blob.hash), self._partial_path(blob.hash)):
                 path.unlink(missing_ok=True)
             self._manifest_path(blob.hash).unlink(missing_ok=True)
@@ -107,32 +113,28 @@ class BlobStore:
 
     # Chunks
 
-    def manifest(self, hash_: Hash) -> tuple[int, tuple[Hash, ...]]:
-        """Size and chunk hashes of a blob that is here at least in part. Raises MissingBlob."""
-        try:
-            raw = self._manifest_path(hash_).read_bytes()
-        except FileNotFoundError:
-            raise MissingBlob(f"nothing is known of blob {hash_.hex()[:12]}") from None
-        size, hashes = decode_manifest(raw)
-        try:
-            check_manifest(BlobRef(hash_, size), hashes)
-        except WrongManifest:
-            raise MissingBlob(f"the disk has damaged the manifest of blob {hash_.hex()[:12]}") from None
-        return size, hashes
+    def manifest(self, hash_: Hash) -> Manifest:
+        """Size and chunk hashes of a blob that is here at least in part. Raises MissingBlob, also if damaged."""
+        with self._lock:
+            if (known := self._manifests.get(hash_)) is not None:
+                return known
+        found = self._read_manifest(hash_)
+        with self._lock:
+            self._manifests[hash_] = found
+            while len(self._manifests) > _MANIFESTS_CACHED:
+                del self._manifests[next(iter(self._manifests))]
+        return found
 
     def read_chunk(self, hash_: Hash, index: int) -> bytes:
         """One chunk of a whole or partial blob, checked. Raises MissingBlob, also where the disk damaged it."""
+        _, hashes = self.manifest(hash_)
         try:
-            with self._manifest_path(hash_).open("rb") as file:
-                size = int.from_bytes(file.read(_SIZE_BYTES), "little")
-                file.seek(_SIZE_BYTES + HASH_SIZE * index)
-                expected = file.read(HASH_SIZE)
             with self._open_data(hash_) as file:
                 file.seek(index * CHUNK_SIZE)
                 data = file.read(CHUNK_SIZE)
         except FileNotFoundError:
             raise MissingBlob(f"blob {hash_.hex()[:12]} is not here") from None
-        if index * CHUNK_SIZE >= size or chunk_hash(data) != expected:
+        if index >= len(hashes) or chunk_hash(data) != hashes[index]:
             raise MissingBlob(f"chunk {index} of blob {hash_.hex()[:12]} is not here")
         return data
 
@@ -191,6 +193,25 @@ class BlobStore:
     def _partial_path(self, hash_: Hash) -> Path:
         return self._data_path(hash_).with_suffix(".partial")
 
+    def _read_manifest(self, hash_: Hash) -> Manifest:
+        try:
+            size, hashes = decode_manifest(self._manifest_path(hash_).read_bytes())
+            check_manifest(BlobRef(hash_, size), hashes)
+        except (
+            FileNotFoundError,
+            WrongManifest,
+        ):  # a blob of one chunk needs none, and one that is whole could do without
+            try:
+                hashes = tuple(chunk_hash(chunk) for chunk in _read_chunks(self._data_path(hash_)))
+                size = self._data_path(hash_).stat().st_size
+            except FileNotFoundError:
+                raise MissingBlob(f"nothing is known of blob {hash_.hex()[:12]}") from None
+            if manifest_hash(size, hashes) != hash_:
+                raise MissingBlob(
+                    f"the disk has damaged blob {hash_.hex()[:12]}: delete it and fetch it again"
+                ) from None
+        return size, hashes
+
     def _open_data(self, hash_: Hash) -> BinaryIO:
         try:
             return self._data_path(hash_).open("rb")
@@ -223,13 +244,13 @@ class BlobStore:
 
     def _write_manifest(self, blob: BlobRef, hashes: Sequence[Hash]) -> None:
         path = self._manifest_path(blob.hash)
+        path.parent.mkdir(exist_ok=True)
         raw = encode_manifest(blob.size, hashes)
-        if not path.exists() or path.read_bytes() != raw:
+        if len(hashes) > 1 and not (path.exists() and path.read_bytes() == raw):
             self._write(path, [raw])
 
     def _write(self, path: Path, parts: Iterable[bytes | memoryview]) -> None:
         """Write a file so that it is whole or not there, whatever happens, and whoever else writes the same."""
-        path.parent.mkdir(exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}-{next(self._serial)}.tmp")
         try:
             with temporary.open("wb") as file:
@@ -257,6 +278,21 @@ def decode_manifest(raw: bytes) -> tuple[int, tuple[Hash, ...]]:
 def manifest_size(size: int) -> int:
     """Bytes of the manifest of a blob of ``size`` bytes."""
     return _SIZE_BYTES + HASH_SIZE * -(-size // CHUNK_SIZE)
+
+
+def bitmap_size(count: int) -> int:
+    """Bytes of a bitmap of ``count`` chunks."""
+    return -(-count // 8)
+
+
+def encode_bitmap(held: Collection[int], count: int) -> bytes:
+    """One bit a chunk, the first in the lowest bit of the first byte."""
+    return sum(1 << index for index in held).to_bytes(bitmap_size(count), "little")
+
+
+def decode_bitmap(raw: bytes, count: int) -> frozenset[int]:
+    """The chunks of a bitmap of ``bitmap_size(count)`` bytes; bits above ``count`` mean nothing."""
+    return frozenset(index for index in range(count) if raw[index >> 3] >> (index & 7) & 1)
 
 
 def _read_chunks(path: Path) -> Iterator[bytes]:

@@ -8,33 +8,27 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from threading import Event as ThreadEvent
 from typing import Any
 
 import msgspec
 
-from distrai.ledger.errors import LedgerError, LedgerRefused
 from distrai.ledger.interface import Ledger
-from distrai.network.interface import NetworkError, Transport
+from distrai.network.interface import Transport
+from distrai.peer.courier import Courier
 from distrai.peer.directory import Directory
 from distrai.peer.engine import Engine
 from distrai.peer.events import (
     Apply,
-    BlobFailed,
-    BlobStored,
     Effect,
     Evaluate,
     Event,
     Fetch,
     FetchList,
     GossipDue,
-    LedgerChanged,
-    ListArrived,
     LookAtLedger,
-    MessageReceived,
     Note,
     OfferList,
     Open,
@@ -51,24 +45,15 @@ from distrai.peer.events import (
 )
 from distrai.peer.feed import LedgerFeed
 from distrai.peer.journal import Evaluated, Journal, Trained
-from distrai.peer.records import CertificateRecord, GenesisRecord
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
+from distrai.peer.watcher import LedgerWatcher
 from distrai.peer.worker import Worker
-from distrai.protocol.blobs import BlobRef
 from distrai.protocol.canonical import canonical_json
-from distrai.protocol.errors import ProtocolError
-from distrai.protocol.ledger_events import Certified, LedgerEvent, RunOpened, Started
-from distrai.protocol.lists import decode_list
 from distrai.protocol.messages import (
-    INLINE_BLOB_BYTES_MAX,
     SALT_SIZE,
-    ListOffer,
-    Packet,
-    decode_packet,
-    encode_packet,
 )
-from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
+from distrai.protocol.primitives import ZERO_HASH, Hash
 
 GOSSIP_PERIOD_S = 1.5
 GOSSIP_PEERS = 2
@@ -96,14 +81,16 @@ class Runtime:
         telemetry: Telemetry,
     ) -> None:
         self.engine, self.worker, self.store = engine, worker, store
-        self.transport, self.directory, self.telemetry = transport, directory, telemetry
-        self.ledger, self.feed = ledger, feed
+        self.telemetry = telemetry
+        self.courier = Courier(
+            engine.identity, transport, directory, store, self._post, self._note, self._spawn
+        )
+        self.watcher = LedgerWatcher(ledger, feed, store, telemetry, self._post, self._is_certificate_due)
         self.journal = Journal(store.log, transport.counters)
         self.events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
         self.compute = ThreadPoolExecutor(1, "compute")
         self.training = ThreadPoolExecutor(1, "training")
         self.stop_training = ThreadEvent()
-        self.look = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
         self.timer: asyncio.TimerHandle | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -122,8 +109,8 @@ class Runtime:
                 self._carry_out(effect)
             if resumed is not None:
                 await self.events.put(StateApplied(resumed))
-            self.look.set()
-            for life in (self._drive(), self._follow_ledger(), self._receive(), self._gossip()):
+            self.watcher.look.set()
+            for life in (self._drive(), self.watcher.follow(), self.courier.receive(), self._gossip()):
                 self._spawn(life)
             await self.failure
         finally:
@@ -152,6 +139,12 @@ class Runtime:
         if not task.cancelled() and task.exception() is not None and not self.failure.done():
             self.failure.set_exception(task.exception() or RuntimeError("unreachable"))
 
+    async def _post(self, event: Event) -> None:
+        await self.events.put(event)
+
+    def _is_certificate_due(self) -> bool:
+        return self.engine.round is not None and bool(self.engine.round.own.bodies)
+
     async def _drive(self) -> None:
         while True:
             event = await self.events.get()
@@ -161,47 +154,48 @@ class Runtime:
     # Effects
 
     def _carry_out(self, effect: Effect) -> None:
+        """Start what an effect asks for; what has to be done before the next effect is done when this returns."""
         match effect:
             case Persist():
                 self.store.persist(effect)
-            case Send():
-                self._send(effect)
-            case Fetch(blob, holders):
-                self._spawn(self._fetch(blob, holders))
-            case FetchList(blob, holder):
-                self._spawn(self._fetch_list(blob, holder))
-            case OfferList():
-                self._offer_list(effect)
-            case Open(name, update, key):
-                self._compute(
-                    lambda: self.worker.aggregation.verdict(update, key),
-                    lambda error: UpdateOpened(name, error),
-                )
-            case Evaluate(standing, certified):
-                self._compute(
-                    lambda: self.worker.evaluate_list(effect),
-                    lambda root: StateComputed(standing.head, certified.updates_root, root),
-                )
-            case Apply():
-                self._compute(lambda: self._apply(effect), lambda _: StateApplied(effect.standing.head))
+            case Open() | Evaluate() | Apply():
+                self._compute(effect)
             case Train():
                 self.stop_training.clear()
                 self._spawn(self._train(effect))
             case StopTraining():
                 self.stop_training.set()
-            case Submit():
-                self._spawn(self._submit(effect))
             case WakeAt(at):
                 self._wake_at(at)
+            case Note():
+                self._note(effect)
+            case _:
+                self._carry_outside(effect)
+
+    def _carry_outside(self, effect: Effect) -> None:
+        """The effects that reach other machines."""
+        match effect:
+            case Send():
+                self.courier.send(effect)
+            case Fetch():
+                self._spawn(self.courier.fetch(effect))
+            case FetchList():
+                self._spawn(self.courier.fetch_list(effect))
+            case OfferList():
+                assert self.engine.standing is not None
+                self.courier.offer_list(effect, self.engine.run, self.engine.standing.head)
+            case Submit():
+                self._spawn(self.watcher.submit(effect))
             case LookAtLedger():
-                self.look.set()
-            case Note(what, facts):
-                now = self.engine.standing
-                place = (0, ZERO_HASH) if now is None else (now.round, now.head)
-                self.store.log.append(what, *place, canonical_json(facts))
-                self.telemetry.emit(what, **facts)
+                self.watcher.look.set()
             case _:
                 raise AssertionError(f"no way to carry out {type(effect).__name__}")
+
+    def _note(self, note: Note) -> None:
+        now = self.engine.standing
+        place = (0, ZERO_HASH) if now is None else (now.round, now.head)
+        self.store.log.append(note.what, *place, canonical_json(note.facts))
+        self.telemetry.emit(note.what, **note.facts)
 
     def _wake_at(self, at: float) -> None:
         if self.timer is not None:
@@ -210,14 +204,23 @@ class Runtime:
         delay = max(0.0, at - time.monotonic())
         self.timer = loop.call_later(delay, lambda: self._spawn(self.events.put(Tick())))
 
-    def _compute(self, work: Callable[[], Any], event: Callable[[Any], Event]) -> None:
-        self._spawn(self._in_thread(self.compute, work, event))
+    def _compute(self, effect: Open | Evaluate | Apply) -> None:
+        """Give the thread that computes something to do; effects are computed in order."""
+        self._spawn(self._computed(effect))
 
-    async def _in_thread(
-        self, pool: ThreadPoolExecutor, work: Callable[[], Any], event: Callable[[Any], Event]
-    ) -> None:
-        result = await asyncio.get_running_loop().run_in_executor(pool, work)
-        await self.events.put(event(result))
+    async def _computed(self, effect: Open | Evaluate | Apply) -> None:
+        event = await asyncio.get_running_loop().run_in_executor(self.compute, self._result, effect)
+        await self.events.put(event)
+
+    def _result(self, effect: Open | Evaluate | Apply) -> Event:
+        match effect:
+            case Open(name, update, key):
+                return UpdateOpened(name, self.worker.aggregation.verdict(update, key))
+            case Evaluate(standing, certified):
+                return StateComputed(standing.head, certified.updates_root, self.worker.evaluate_list(effect))
+            case Apply():
+                self._apply(effect)
+                return StateApplied(effect.standing.head)
 
     def _apply(self, effect: Apply) -> None:
         self.worker.apply(effect)
@@ -278,81 +281,6 @@ class Runtime:
         self.journal.evaluated(number, effect.standing.head, evaluated)
         self.telemetry.emit("evaluated", round=number, **msgspec.structs.asdict(evaluated))
 
-    # The network
-
-    def _send(self, effect: Send) -> None:
-        blobs: tuple[bytes, ...] = ()
-        if effect.blob is not None and effect.blob.size < INLINE_BLOB_BYTES_MAX:
-            blobs = (self.store.blobs.read(effect.blob),)
-        packet = encode_packet(Packet(effect.raws, blobs, self.directory.records_to_tell()))
-        for member in effect.to:
-            self._spawn(self._send_to(member, packet))
-
-    async def _send_to(self, member: MemberId, packet: bytes) -> None:
-        endpoint = self.directory.endpoint(member)
-        if endpoint is None:
-            return
-        try:
-            async with asyncio.timeout(SEND_DEADLINE_S):
-                await self.transport.send(endpoint, packet)
-        except (NetworkError, TimeoutError):
-            pass  # normal life: the next digest brings it
-
-    async def _receive(self) -> None:
-        async for sender, raw in self.transport.received():
-            try:
-                packet = decode_packet(raw)
-            except ProtocolError as error:
-                facts = {"rule": type(error).__name__, "why": str(error), "sender": (sender or b"").hex()}
-                self._carry_out(Note("refused", dict(facts)))
-                continue
-            for record in packet.endpoints:
-                self.directory.learn(record)
-            for envelope in packet.envelopes:
-                await self.events.put(MessageReceived(envelope))
-            for blob in packet.blobs:
-                await self.events.put(BlobStored(self.store.blobs.put(blob).hash))
-
-    async def _fetch(self, blob: BlobRef, holders: tuple[MemberId, ...]) -> None:
-        endpoints = [endpoint for member in holders if (endpoint := self.directory.endpoint(member))]
-        try:
-            if not self.store.blobs.has(blob):
-                await self.transport.fetch(blob, endpoints, FETCH_DEADLINE_S)
-        except NetworkError as error:
-            self._carry_out(Note("fetch-failed", {"blob": blob.hash.hex(), "why": str(error)}))
-            await self.events.put(BlobFailed(blob.hash))
-        else:
-            await self.events.put(BlobStored(blob.hash))
-
-    async def _fetch_list(self, blob: BlobRef, holder: MemberId) -> None:
-        await self._fetch(blob, (holder,))
-        if not self.store.blobs.has(blob):
-            return
-        try:
-            certified = decode_list(self.store.blobs.read(blob))
-        except ProtocolError as error:
-            self._carry_out(Note("refused", {"rule": type(error).__name__, "member": holder.hex()}))
-            return
-        await self.events.put(ListArrived(certified))
-
-    def _offer_list(self, effect: OfferList) -> None:
-        data = self.store.list_bytes(effect.round)
-        if data is None:
-            return
-        blob = self.store.blobs.put(data)
-        standing = self.engine.standing
-        assert standing is not None
-        offer = ListOffer(
-            run=standing.run,
-            round=effect.round,
-            previous_head=standing.head,
-            member=self.engine.identity.member,
-            updates_root=effect.updates_root,
-            blob_hash=blob.hash,
-            blob_size=blob.size,
-        )
-        self._send(Send((effect.to,), (self.engine.identity.seal(offer).raw,), blob))
-
     async def _gossip(self) -> None:
         while True:
             await asyncio.sleep(GOSSIP_PERIOD_S * self.random.uniform(0.75, 1.25))
@@ -360,52 +288,3 @@ class Runtime:
             others = list(round_.everyone) if round_ is not None else []
             chosen = self.random.sample(others, min(GOSSIP_PEERS, len(others)))
             await self.events.put(GossipDue(tuple(chosen), os.urandom(SALT_SIZE)))
-
-    # The ledger
-
-    async def _follow_ledger(self) -> None:
-        """Look for new events: often while a certificate is due, seldom else. An unreachable ledger only delays."""
-        while True:
-            round_ = self.engine.round
-            due = round_ is not None and bool(round_.own.bodies)
-            try:
-                async with asyncio.timeout(BUSY_POLL_S if due else QUIET_POLL_S):
-                    await self.look.wait()
-            except TimeoutError:
-                pass
-            self.look.clear()
-            await self._unless_unreachable(self._look_at_ledger())
-
-    async def _look_at_ledger(self) -> None:
-        events = await self.feed.next()
-        if self.store.archive:
-            for event in events:
-                await self._publish(event)
-        if events:
-            await self.events.put(LedgerChanged(tuple(events)))
-
-    async def _publish(self, event: LedgerEvent) -> None:
-        """An archive writes down what a replay reads: how the run began, and every certificate."""
-        match event:
-            case RunOpened(genesis=genesis):
-                self.store.save_genesis(GenesisRecord(genesis, ()))
-            case Started(seats=seats):
-                record = self.store.genesis()
-                self.store.save_genesis(GenesisRecord(record.genesis, seats))
-            case Certified(body=body, at=at):
-                signatures = await self.ledger.attestations(body, at)
-                self.store.save_certificate(CertificateRecord(body, signatures))
-
-    async def _submit(self, effect: Submit) -> None:
-        """Certify. A refusal is no harm: most often another seat was first, and the next look at the ledger shows it."""
-        with suppress(LedgerRefused):
-            await self._unless_unreachable(self.ledger.certify(effect.body, effect.signatures))
-        self.look.set()
-
-    async def _unless_unreachable(self, work: Awaitable[Any]) -> None:
-        try:
-            await work
-        except LedgerRefused:
-            raise
-        except LedgerError as error:
-            self.telemetry.emit("ledger", why=str(error))

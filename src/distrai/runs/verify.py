@@ -14,6 +14,7 @@ from distrai.runs.anchor import NoLedger, ledger_state
 from distrai.runs.archive import Archive
 from distrai.runs.folder import NoRun, RunFolder
 from distrai.runs.replay import Anchor, Replay, Replayed, ReplayFailed
+from distrai.training.data.documents import SPLITS
 from distrai.training.data.manifest import parse_manifest
 
 OnRound = Callable[[int, int], None]
@@ -114,8 +115,8 @@ def _check_data(archive: Archive) -> None:
         archive.blob(resolved.tokenizer_hash, "the tokenizer")
     with _blaming("corpus manifest"):
         manifest = parse_manifest(archive.blob(resolved.corpus.hash, "the corpus manifest"))
-    for split, shards in manifest.splits.items():
-        for number, shard in enumerate(shards):
+    for split in SPLITS:
+        for number, shard in enumerate(manifest.shards(split)):
             with _blaming(f"data shard {number} of {split}"):
                 archive.blobs.read(shard.blob)
 

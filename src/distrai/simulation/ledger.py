@@ -1,6 +1,7 @@
 """A model of the registry contract: the first valid certificate of a round wins, and is never taken back."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from random import Random
 
 from distrai.peer.identity import Identity
@@ -91,6 +92,6 @@ class LedgerModel:
             signers = [recover(digest, signature) for signature in signatures]
         except BadSignature:
             return False
-        ascending = all(first < second for first, second in zip(signers, signers[1:], strict=False))
+        ascending = all(first < second for first, second in pairwise(signers))
         known = set(signers) <= set(self.seats.values())
         return ascending and known and has_quorum(len(signers), len(self.seats))

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from distrai.peer.identity import Timing
 
+TIMING = Timing(d0_s=1.0, cut_s=4.0, hard_s=8.0)
+
 
 @dataclass(frozen=True)
 class Links:
@@ -51,7 +53,7 @@ class Scenario:
     """The behaviour of each Byzantine member, by its name in ``liars.LIARS``."""
     min_seats: int = 1
     min_updates: int = 1
-    timing: Timing = Timing(1.0, 4.0, 8.0)
+    timing: Timing = TIMING
     train_s: tuple[float, float] = (0.5, 3.0)
     slow_peers: int = 0
     slow_factor: float = 5.0

@@ -75,11 +75,14 @@ def _plan_faults(world: World) -> None:
     honest = [peer for peer in world.peers.values() if peer.is_honest]
     for peer in honest:
         _again_and_again(world, scenario.crashes.every_s, peer.crash)
-    _again_and_again(
-        world, scenario.crashes.together_every_s, lambda: [peer.crash() for peer in honest] and None
-    )
+    _again_and_again(world, scenario.crashes.together_every_s, lambda: _cut_power(honest))
     _again_and_again(world, scenario.links.split_every_s, lambda: _split(world))
     _again_and_again(world, scenario.ledger.away_every_s, lambda: _take_ledger_away(world))
+
+
+def _cut_power(peers: list[SimulatedPeer]) -> None:
+    for peer in peers:
+        peer.crash()
 
 
 def _split(world: World) -> None:
@@ -122,7 +125,9 @@ def _is_done(world: World) -> bool:
     since = max([world.healed_at, *ledger.closed_at[-1:]])
     if ledger.round < target:
         if world.clock.now > since + scenario.close_within_s:
-            world.report.broke(f"round {ledger.round + 1} did not close within {scenario.close_within_s:.0f} s")
+            world.report.broke(
+                f"round {ledger.round + 1} did not close within {scenario.close_within_s:.0f} s"
+            )
             return True
         return False
     behind = [peer for peer in world.peers.values() if peer.is_honest and len(peer.disk.state_roots) < target]

@@ -59,7 +59,9 @@ class World:
 def make_world(scenario: Scenario, seed: int) -> World:
     """An empty world."""
     random, clock = Random(seed), Clock()  # noqa: S311 - reproducible on purpose
-    rules = Rules(RunRules(scenario.min_seats, BLOCK_SAMPLES), WORK, scenario.timing, scenario.min_updates, ROUNDS_MAX)
+    rules = Rules(
+        RunRules(scenario.min_seats, BLOCK_SAMPLES), WORK, scenario.timing, scenario.min_updates, ROUNDS_MAX
+    )
     return World(
         scenario=scenario,
         random=random,
@@ -69,4 +71,3 @@ def make_world(scenario: Scenario, seed: int) -> World:
         report=Report(scenario.name, seed),
         rules=rules,
     )
-

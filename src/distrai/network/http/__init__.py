@@ -1,5 +1,7 @@
 """The default transport: HTTP between peers."""
 
+from distrai.network.http.client import HttpPatience
+from distrai.network.http.server import ServerLimits
 from distrai.network.http.transport import HttpTransport
 
-__all__ = ["HttpTransport"]
+__all__ = ["HttpPatience", "HttpTransport", "ServerLimits"]

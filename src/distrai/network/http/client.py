@@ -1,189 +1,171 @@
-"""Asking other peers: every answer has a size limit and a deadline, and nobody is believed."""
+"""Asking other peers: every answer has a size and a deadline, and nobody is believed."""
 
 import asyncio
-import os
-from collections.abc import Callable
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from yarl import URL
 
-from distrai.network.counters import PURPOSES, Counters
-from distrai.network.http.counting import counting_connector
-from distrai.network.http.server import NONCE_SIZE, PURPOSE_HEADER, challenge_digest
-from distrai.network.holders import HolderError, Lied, Manifest
-from distrai.network.interface import MESSAGE_BYTES_MAX, Endpoint, SendFailed
-from distrai.network.store import decode_manifest, manifest_size
+from distrai.network.counters import Counters
+from distrai.network.holders import HolderError, Lied
+from distrai.network.http.proofs import NONCE_SIZE, PURPOSE_HEADER, Recover, challenge_digest
+from distrai.network.http.sockets import socket_factory
+from distrai.network.interface import Endpoint
 from distrai.protocol.errors import BadSignature
-from distrai.protocol.primitives import SIGNATURE_SIZE, Address, Hash, MemberId
+from distrai.protocol.primitives import SIGNATURE_SIZE, Address
 
-CONNECTIONS_PER_HOST = 4
+_PROOFS_MAX = 4096
+_SIGNATURE = range(SIGNATURE_SIZE, SIGNATURE_SIZE + 1)
+
+
+class NotHeld(HolderError):
+    """The holder says that it does not have this."""
+
+
+class WrongKey(HolderError):
+    """Behind a URL is another node than the one looked for, or none."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """Seconds: for a connection, without a byte, for a whole message, for a whole chunk."""
+class HttpPatience:
+    """Seconds: for connecting, without a single byte, for a small answer, for a chunk."""
 
     connect_s: float = 5.0
     stall_s: float = 8.0
-    message_s: float = 10.0
-    chunk_s: float = 60.0
-
-
-class NoAnswer(HolderError):
-    """A peer did not answer as asked: gone, too slow, too long, or with an error."""
-
-
-class UnprovenEndpoint(NoAnswer):
-    """Who answers at an address does not hold the node key that it should hold."""
+    answer_s: float = 15.0
+    chunk_s: float = 120.0
 
 
 class HttpClient:
-    """Requests to other peers, counted by purpose."""
+    """Requests to other peers: one pool of connections for each purpose, so that every byte has one."""
 
-    def __init__(
-        self,
-        recover: Callable[[Hash, bytes], Address],
-        counters: Counters,
-        *,
-        local: bool,
-        patience: Patience,
-    ) -> None:
-        self.recover, self.counters, self.local, self.patience = recover, counters, local, patience
+    def __init__(self, recover: Recover, counters: Counters, patience: HttpPatience, *, local: bool) -> None:
+        self.recover, self.counters, self.patience, self.local = recover, counters, patience, local
         self._sessions: dict[str, ClientSession] = {}
-        self._proven: set[tuple[str, Address]] = set()
+        self._proven: dict[tuple[str, Address], None] = {}
+        self._proving: dict[tuple[str, Address], asyncio.Lock] = {}
+        self._closed = False
 
     async def close(self) -> None:
-        """End all connections."""
+        """End all connections; nothing is asked any more."""
+        self._closed = True
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
 
+    async def get(self, url: str, path: str, sizes: range, purpose: str, deadline_s: float) -> bytes:
+        """The body of an answer whose size must be in ``sizes``. Raises HolderError.
+
+        It is Lied where the announced size is another: what would follow cannot be right, and is not read.
+        """
+        async with self._guard(deadline_s):
+            request = self._session(purpose).get(_origin(url).join(URL(path)), allow_redirects=False)
+            async with request as answer:
+                _check_status(answer)
+                size = answer.content_length
+                if size is None or "Content-Encoding" in answer.headers:
+                    raise Lied("does not say how much it sends")
+                if size not in sizes:
+                    raise Lied(f"announces {size} bytes where there are at most {sizes.stop - 1}")
+                return await answer.content.readexactly(size)
+
+    async def post(self, url: str, path: str, body: bytes, headers: dict[str, str]) -> None:
+        """Deliver ``body``. Raises HolderError."""
+        async with self._guard(self.patience.answer_s):
+            target = _origin(url).join(URL(path))
+            request = self._session("control").post(target, data=body, headers=headers, allow_redirects=False)
+            async with request as answer:
+                _check_status(answer)
+
+    async def prove(self, endpoint: Endpoint) -> str:
+        """A URL of ``endpoint`` behind which its node key has answered. Raises HolderError."""
+        failure: HolderError = HolderError("no URL is known")
+        for url in endpoint.urls:
+            key = (url, endpoint.address)
+            if key in self._proven:
+                return url
+            async with self._proving.setdefault(key, asyncio.Lock()):
+                try:
+                    if key not in self._proven:
+                        await self._challenge(url, endpoint.address)
+                except HolderError as error:
+                    failure = error
+                    continue
+                finally:
+                    self._proving.pop(key, None)
+            return url
+        raise failure
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Ask for the proof again the next time: something else may be behind these URLs by now."""
+        for url in endpoint.urls:
+            self._proven.pop((url, endpoint.address), None)
+
+    async def _challenge(self, url: str, address: Address) -> None:
+        nonce = secrets.token_bytes(NONCE_SIZE)
+        path = f"/challenge?nonce={nonce.hex()}"
+        try:
+            signature = await self.get(url, path, _SIGNATURE, "control", self.patience.answer_s)
+            signer = self.recover(challenge_digest(nonce, address), signature)
+        except (NotHeld, Lied, BadSignature):  # nobody is to blame who has not proved yet who it is
+            raise WrongKey(f"{url} gives no proof of a node key") from None
+        if signer != address:
+            raise WrongKey(f"behind {url} is another node")
+        if len(self._proven) >= _PROOFS_MAX:
+            self._proven.pop(next(iter(self._proven)))
+        self._proven[url, address] = None
+
     def _session(self, purpose: str) -> ClientSession:
+        if self._closed:
+            raise HolderError("is not asked: this transport is closed")
         if purpose not in self._sessions:
-            assert purpose in PURPOSES, f"bytes are for one of {PURPOSES}"
-            connector = counting_connector(
-                self.counters, purpose, limit_per_host=CONNECTIONS_PER_HOST, keepalive_timeout=60
+            patience = self.patience
+            connector = TCPConnector(
+                limit=256,
+                limit_per_host=8,
+                keepalive_timeout=60,
+                socket_factory=socket_factory(self.counters, purpose, local=self.local),
             )
-            timeout = ClientTimeout(sock_connect=self.patience.connect_s, sock_read=self.patience.stall_s)
-            headers = {PURPOSE_HEADER: purpose}
             self._sessions[purpose] = ClientSession(
-                connector=connector, timeout=timeout, headers=headers, auto_decompress=False, trust_env=False
+                connector=connector,
+                timeout=ClientTimeout(sock_connect=patience.connect_s, sock_read=patience.stall_s),
+                headers={PURPOSE_HEADER: purpose, "User-Agent": "distrai"},
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
+                cookie_jar=DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                read_bufsize=1 << 20,
             )
         return self._sessions[purpose]
 
-    async def get(
-        self, endpoint: Endpoint, path: str, size_max: int, purpose: str, deadline_s: float
-    ) -> bytes:
-        """The body of an answer of at most ``size_max`` bytes. Raises NoAnswer or UnprovenEndpoint."""
-        url = await self.proven_url(endpoint)
-        return await self._get(url + path, size_max, purpose, deadline_s)
-
-    async def _get(self, url: str, size_max: int, purpose: str, deadline_s: float) -> bytes:
+    @asynccontextmanager
+    async def _guard(self, deadline_s: float) -> AsyncIterator[None]:
+        """A deadline, and one kind of error for all that can go wrong on the way."""
         try:
-            async with (
-                asyncio.timeout(deadline_s),
-                self._session(purpose).get(url, allow_redirects=False) as answer,
-            ):
-                if answer.status != 200:
-                    raise NoAnswer(f"answered {answer.status}")
-                if answer.content_length is None or answer.content_length > size_max:
-                    raise NoAnswer(f"the answer is longer than {size_max} bytes")
-                return await answer.content.readexactly(answer.content_length)
+            async with asyncio.timeout(deadline_s):
+                yield
         except TimeoutError:
-            raise NoAnswer("too slow") from None
-        except (ClientError, asyncio.IncompleteReadError, OSError, ValueError) as error:
-            raise NoAnswer(f"{type(error).__name__}: {error}") from None
-
-    async def send(self, endpoint: Endpoint, message: bytes) -> None:
-        """Post a message. Raises SendFailed."""
-        if len(message) > MESSAGE_BYTES_MAX:
-            raise SendFailed(f"a message has at most {MESSAGE_BYTES_MAX} bytes, not {len(message)}")
-        try:
-            url = await self.proven_url(endpoint)
-            async with (
-                asyncio.timeout(self.patience.message_s),
-                self._session("control").post(
-                    url + "/message", data=message, allow_redirects=False
-                ) as answer,
-            ):
-                status = answer.status
-        except (NoAnswer, ClientError, OSError, TimeoutError) as error:
-            raise SendFailed(f"{type(error).__name__}: {error}") from None
-        if status != 204:
-            raise SendFailed(f"answered {status}")
-
-    async def proven_url(self, endpoint: Endpoint) -> str:
-        """An address of ``endpoint`` behind which its node key answered. Raises NoAnswer or UnprovenEndpoint."""
-        failure: HolderError = NoAnswer("no address is known")
-        for url in endpoint.urls:
-            if (url, endpoint.address) in self._proven:
-                return url
-            try:
-                await self._prove(url, endpoint.address)
-            except HolderError as error:
-                failure = error
-            else:
-                return url
-        raise failure
-
-    async def _prove(self, url: str, address: Address) -> None:
-        if not self.local and _is_private(url):
-            raise UnprovenEndpoint(f"{url} is an address of a private network: only local recipes use those")
-        nonce = os.urandom(NONCE_SIZE)
-        path = f"{url}/challenge/{nonce.hex()}"
-        signature = await self._get(path, SIGNATURE_SIZE, "control", self.patience.message_s)
-        try:
-            signer = self.recover(challenge_digest(nonce, url), signature)
-        except BadSignature as error:
-            raise UnprovenEndpoint(f"{url} sent no proof of its node key: {error}") from None
-        if signer != address:
-            raise UnprovenEndpoint(f"{url} is not held by node key 0x{address.hex()}")
-        self._proven.add((url, address))
-
-    def forget(self, endpoint: Endpoint) -> None:
-        """Ask for the proof again: something else may listen there by now."""
-        self._proven -= {(url, endpoint.address) for url in endpoint.urls}
+            raise HolderError("is silent or too slow") from None
+        except asyncio.IncompleteReadError:
+            raise HolderError("ended its answer too early") from None
+        except (ClientError, OSError, ValueError) as error:
+            raise HolderError(f"cannot be reached: {error}") from None
 
 
-def _is_private(url: str) -> bool:
-    try:
-        return not ip_address(urlsplit(url).hostname or "").is_global
-    except ValueError:
-        return False  # a name: what it resolves to must prove the key all the same
+def _origin(url: str) -> URL:
+    """A peer's URL: scheme, host and port and nothing else. Raises ValueError."""
+    parsed = URL(url)
+    is_plain = parsed.scheme in ("http", "https") and parsed.host and parsed.path in ("", "/")
+    if not is_plain or parsed.user or parsed.password or parsed.query_string or parsed.fragment:
+        raise ValueError(f"{url!r} is no URL of a peer; those look like http://host:port")
+    return parsed.origin()
 
 
-@dataclass
-class HttpHolder:
-    """An endpoint as a holder, for one fetch."""
-
-    client: HttpClient
-    endpoint: Endpoint
-    purpose: str
-
-    @property
-    def member(self) -> MemberId:
-        """Who this is."""
-        return self.endpoint.member
-
-    async def manifest(self, hash_: Hash, size_max: int) -> Manifest:
-        """See ``Holder``."""
-        data = await self._get(hash_, "manifest", manifest_size(size_max), self.client.patience.message_s)
-        try:
-            return decode_manifest(data)
-        except ValueError as error:
-            raise Lied(f"sent no manifest: {error}") from None
-
-    async def have(self, hash_: Hash, chunk_count: int) -> frozenset[int]:
-        """See ``Holder``."""
-        data = await self._get(hash_, "have", chunk_count, self.client.patience.message_s)
-        return frozenset(index for index, held in enumerate(data[:chunk_count]) if held)
-
-    async def chunk(self, hash_: Hash, index: int, size: int) -> bytes:
-        """See ``Holder``."""
-        return await self._get(hash_, f"chunk/{index}", size, self.client.patience.chunk_s)
-
-    async def _get(self, name: Hash, what: str, size_max: int, deadline_s: float) -> bytes:
-        path = f"/blob/{name.hex()}/{what}"
-        return await self.client.get(self.endpoint, path, size_max, self.purpose, deadline_s)
+def _check_status(answer: ClientResponse) -> None:
+    if answer.status == 404:
+        raise NotHeld("does not have it")
+    if answer.status not in (200, 204):
+        raise HolderError(f"answered with status {answer.status}")

@@ -1,123 +1,170 @@
-"""What a peer serves: chunks of blobs, a box for messages, and the proof of its node key."""
+"""What a peer serves to others: chunks of blobs it has, a box for messages, and the proof of its node key."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 
-from distrai.network.counters import Counters
-from distrai.network.http.counting import CountingProtocol, CountingTransport
-from distrai.network.interface import MESSAGE_BYTES_MAX
+from distrai.network.counters import Counters, purpose_of
+from distrai.network.http.proofs import (
+    DELIVERY_HEADER,
+    NONCE_SIZE,
+    PURPOSE_HEADER,
+    Deliveries,
+    Sign,
+    challenge_digest,
+)
+from distrai.network.http.sockets import CountingListener, listen
 from distrai.network.inbox import Inbox
-from distrai.network.store import BlobStore, MissingBlob, encode_manifest
-from distrai.protocol.keccak import tagged_hash
-from distrai.protocol.primitives import HASH_SIZE, Hash, SignatureBytes
-
-PURPOSE_HEADER = "X-Distrai-Purpose"
-CONNECTIONS_MAX = 1024
-NONCE_SIZE = 32
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from distrai.network.interface import MESSAGE_BYTES_MAX
+from distrai.network.store import BlobStore, MissingBlob, encode_bitmap, encode_manifest
+from distrai.protocol.errors import BadSignature
+from distrai.protocol.primitives import HASH_SIZE, Address, Hash
 
 
-def challenge_digest(nonce: bytes, url: str) -> Hash:
-    """What a peer signs to show that it holds its node key, at this address."""
-    return tagged_hash("challenge", nonce + url.encode())
+@dataclass(frozen=True)
+class ServerLimits:
+    """What a server puts up with: connections, and seconds for requests and their answers."""
+
+    connections: int = 512
+    connections_per_host: int = 512
+    idle_s: float = 75.0
+    """Longer than the client keeps a connection, so that it is the client who ends it."""
+    body_s: float = 15.0
+    """For a message to arrive."""
+    answer_s: float = 150.0
+    """For an answer to be taken, however slowly."""
 
 
 class HttpServer:
-    """Serves one peer's store."""
+    """Serves one peer's store and fills its inbox."""
 
-    def __init__(self, store: BlobStore, sign: Callable[[Hash], SignatureBytes], counters: Counters) -> None:
-        self.store, self.sign, self.counters = store, sign, counters
-        self.inbox = Inbox()
-        self.url = ""
-        self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
-        self._connections = 0
+    def __init__(
+        self,
+        store: BlobStore,
+        inbox: Inbox,
+        counters: Counters,
+        address: Address,
+        sign: Sign,
+        deliveries: Deliveries,
+        limits: ServerLimits,
+    ) -> None:
+        self.store, self.inbox, self.counters, self.limits = store, inbox, counters, limits
+        self.address, self.sign, self.deliveries = address, sign, deliveries
+        self._runner: web.ServerRunner | None = None
+        self._listener: CountingListener | None = None
 
-    async def start(self, host: str, port: int, public_url: str | None) -> str:
-        """Listen; returns the address that others may use."""
-        app = web.Application(middlewares=[self._explain], client_max_size=MESSAGE_BYTES_MAX)
-        app.add_routes(
-            [
-                web.get("/blob/{name:[0-9a-f]{64}}/manifest", self._manifest),
-                web.get("/blob/{name:[0-9a-f]{64}}/have", self._have),
-                web.get("/blob/{name:[0-9a-f]{64}}/chunk/{index:[0-9]{1,9}}", self._chunk),
-                web.post("/message", self._message),
-                web.get("/challenge/{nonce:[0-9a-f]{64}}", self._challenge),
-            ]
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port that was bound. Raises OSError."""
+        limits = self.limits
+        listener = listen(host, port, self.counters, limits.connections, limits.connections_per_host)
+        server = web.Server(
+            self._handle, access_log=None, keepalive_timeout=limits.idle_s, lingering_time=1.0
         )
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, shutdown_timeout=1)
+        self._listener = listener
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, host, port)
-        bound = self._server.sockets[0].getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
-        self.url = public_url or f"http://{shown}:{bound}"
-        return self.url
+        await web.SockSite(self._runner, listener, backlog=256).start()
+        return int(listener.getsockname()[1])
 
     async def close(self) -> None:
-        """Stop listening and end all connections."""
-        self.inbox.close()
-        if self._server is not None:
-            self._server.close()
+        """Stop listening, and end all connections."""
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._listener is not None:
+            self._listener.close()
 
-    def _connection(self) -> asyncio.Protocol:
-        assert self._runner is not None and self._runner.server is not None
-        if len(self._runner.server.connections) >= CONNECTIONS_MAX:
-            return _Refusal()
-        return CountingProtocol(self._runner.server(), self.counters)
-
-    @web.middleware
-    async def _explain(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Tell the connection's counter what its bytes are for."""
-        if isinstance(request.transport, CountingTransport):
-            request.transport.explain(request.headers.get(PURPOSE_HEADER, "control"))
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, and have the answer taken within its deadline."""
+        self._explain(request)
         try:
-            return await handler(request)
-        except MissingBlob as error:
-            raise web.HTTPNotFound(text=str(error)) from None
+            answer = await self._answer(request)
+        except MissingBlob:
+            answer = web.Response(status=404)
+        except (TimeoutError, asyncio.IncompleteReadError):
+            answer = _refusal(408)
+        try:
+            async with asyncio.timeout(self.limits.answer_s):
+                await answer.prepare(request)
+                await answer.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        return answer
 
-    async def _manifest(self, request: web.Request) -> web.Response:
-        size, hashes = self.store.manifest(_name(request))
-        return _binary(encode_manifest(size, hashes))
+    def _explain(self, request: web.BaseRequest) -> None:
+        """Tell the connection's counter what its bytes are for."""
+        if request.transport is None or self._listener is None:
+            return
+        connection = self._listener.connection(request.transport.get_extra_info("socket").fileno())
+        if connection is not None:
+            connection.explain(purpose_of(request.headers.get(PURPOSE_HEADER)))
 
-    async def _have(self, request: web.Request) -> web.Response:
-        name = _name(request)
-        count = len(self.store.manifest(name)[1])
-        held = self.store.held(name)
-        return _binary(bytes(index in held for index in range(count)))
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        match [request.method, *request.path.split("/")[1:]]:
+            case ["POST", "message"]:
+                return await self._message(request)
+            case ["GET", "challenge"]:
+                return self._challenge(request.query.get("nonce", ""))
+            case ["GET", "blob", name, "manifest"]:
+                return _binary(encode_manifest(*await asyncio.to_thread(self.store.manifest, _hash(name))))
+            case ["GET", "blob", name, "have"]:
+                return _binary(await asyncio.to_thread(self._have, _hash(name)))
+            case ["GET", "blob", name, "chunk", index]:
+                return _binary(await asyncio.to_thread(self.store.read_chunk, _hash(name), _index(index)))
+            case _:
+                return _refusal(404)
 
-    async def _chunk(self, request: web.Request) -> web.Response:
-        index = int(request.match_info["index"])
-        return _binary(await asyncio.to_thread(self.store.read_chunk, _name(request), index))
+    def _have(self, hash_: Hash) -> bytes:
+        return encode_bitmap(self.store.held(hash_), len(self.store.manifest(hash_)[1]))
 
-    async def _message(self, request: web.Request) -> web.Response:
-        message = await request.read()
-        if not self.inbox.put(None, message):
-            raise web.HTTPServiceUnavailable(text="too many messages are waiting here: try again")
-        return web.Response(status=204)
+    async def _message(self, request: web.BaseRequest) -> web.Response:
+        size = request.content_length
+        if size is None:
+            return _refusal(411)
+        if size > MESSAGE_BYTES_MAX:
+            return _refusal(413)
+        async with asyncio.timeout(self.limits.body_s):
+            message = await request.content.readexactly(size)
+        header = request.headers.get(DELIVERY_HEADER)
+        try:
+            sender = None if header is None else self.deliveries.sender(header, message)
+        except BadSignature:
+            return _refusal(403)
+        return web.Response(status=204 if self.inbox.put(sender, message) else 503)
 
-    async def _challenge(self, request: web.Request) -> web.Response:
-        nonce = bytes.fromhex(request.match_info["nonce"])
-        return _binary(self.sign(challenge_digest(nonce, self.url)))
+    def _challenge(self, text: str) -> web.Response:
+        try:
+            nonce = bytes.fromhex(text)
+        except ValueError:
+            nonce = b""
+        if len(nonce) != NONCE_SIZE:
+            return _refusal(400)
+        return _binary(self.sign(challenge_digest(nonce, self.address)))
 
 
-class _Refusal(asyncio.Protocol):
-    """Ends a connection at once: there are too many."""
+def _hash(name: str) -> Hash:
+    try:
+        raw = bytes.fromhex(name)
+    except ValueError:
+        raw = b""
+    if len(raw) != HASH_SIZE or raw.hex() != name:
+        raise MissingBlob("this is no name of a blob")
+    return Hash(raw)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
 
-
-def _name(request: web.Request) -> Hash:
-    name = bytes.fromhex(request.match_info["name"])
-    assert len(name) == HASH_SIZE
-    return Hash(name)
+def _index(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise MissingBlob("this is no index of a chunk")
+    return int(text)
 
 
 def _binary(data: bytes) -> web.Response:
     return web.Response(body=data, content_type="application/octet-stream")
+
+
+def _refusal(status: int) -> web.Response:
+    """An answer after which the connection ends: the rest of the request is not wanted."""
+    answer = web.Response(status=status)
+    answer.force_close()
+    return answer

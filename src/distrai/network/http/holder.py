@@ -1,0 +1,57 @@
+"""A peer as one holder of the blob that a fetch is after."""
+
+from dataclasses import dataclass
+
+from distrai.network.holders import HolderError, Lied, Manifest
+from distrai.network.http.client import HttpClient, NotHeld
+from distrai.network.interface import Endpoint
+from distrai.network.store import bitmap_size, decode_bitmap, decode_manifest, manifest_size
+from distrai.protocol.primitives import HASH_SIZE, Hash, MemberId
+
+
+@dataclass(frozen=True)
+class HttpHolder:
+    """See ``Holder``: the node key is proved before anything is asked for."""
+
+    client: HttpClient
+    endpoint: Endpoint
+    purpose: str
+
+    @property
+    def member(self) -> MemberId:
+        """Who it is."""
+        return self.endpoint.member
+
+    async def manifest(self, hash_: Hash, size_max: int) -> Manifest:
+        """See ``Holder``. A longer list than expected is no lie: the size may have been announced wrongly."""
+        sizes = range(manifest_size(0), manifest_size(size_max) + 1, HASH_SIZE)
+        try:
+            size, hashes = decode_manifest(await self._get(hash_, "manifest", sizes))
+        except Lied as error:
+            raise HolderError(f"{error}: a list of chunks that cannot be this blob's") from None
+        if size > size_max:
+            raise HolderError(f"says that the blob has {size} bytes, and not at most {size_max}")
+        return size, hashes
+
+    async def have(self, hash_: Hash, chunk_count: int) -> frozenset[int]:
+        """See ``Holder``."""
+        size = bitmap_size(chunk_count)
+        return decode_bitmap(await self._get(hash_, "have", range(size, size + 1)), chunk_count)
+
+    async def chunk(self, hash_: Hash, index: int, size: int) -> bytes:
+        """See ``Holder``."""
+        deadline_s = self.client.patience.chunk_s
+        return await self._get(hash_, f"chunk/{index}", range(size, size + 1), deadline_s)
+
+    async def _get(self, hash_: Hash, what: str, sizes: range, deadline_s: float | None = None) -> bytes:
+        url = await self.client.prove(self.endpoint)
+        path = f"/blob/{hash_.hex()}/{what}"
+        try:
+            return await self.client.get(
+                url, path, sizes, self.purpose, deadline_s or self.client.patience.answer_s
+            )
+        except (NotHeld, Lied):
+            raise
+        except HolderError:
+            self.client.forget(self.endpoint)
+            raise

@@ -1,0 +1,142 @@
+"""A peer's post: packets out and in, blobs fetched because the engine asked for them, lists offered to who lacks them."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from distrai.network.interface import NetworkError, Transport
+from distrai.peer.directory import Directory
+from distrai.peer.events import (
+    BlobFailed,
+    BlobStored,
+    Event,
+    Fetch,
+    FetchList,
+    ListArrived,
+    MessageReceived,
+    Note,
+    OfferList,
+    Send,
+)
+from distrai.peer.identity import Identity
+from distrai.peer.store import PeerStore
+from distrai.protocol.blobs import BlobRef, blob_ref
+from distrai.protocol.errors import ProtocolError
+from distrai.protocol.lists import decode_list
+from distrai.protocol.messages import INLINE_BLOB_BYTES_MAX, ListOffer, Packet, decode_packet, encode_packet
+from distrai.protocol.primitives import Hash, MemberId
+
+SEND_DEADLINE_S = 10.0
+FETCH_DEADLINE_S = 600.0
+SENDS_AT_ONCE = 256
+INLINE_BLOBS_MAX = 64
+"""Small blobs that came with a message and wait for the engine to ask for them; others never reach the disk."""
+
+
+class Courier:
+    """Carries what one peer says and hears."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        transport: Transport,
+        directory: Directory,
+        store: PeerStore,
+        post: Callable[[Event], Awaitable[None]],
+        note: Callable[[Note], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        """``post`` gives the engine an event, ``note`` logs, ``spawn`` runs something beside the caller."""
+        self.identity, self.transport, self.directory, self.store = identity, transport, directory, store
+        self.post, self.note, self.spawn = post, note, spawn
+        self._inline: OrderedDict[Hash, bytes] = OrderedDict()
+        self._slots = asyncio.Semaphore(SENDS_AT_ONCE)
+
+    def send(self, effect: Send) -> None:
+        """Send envelopes, with the blob that they name where it is small, to every member of the effect."""
+        blobs: tuple[bytes, ...] = ()
+        if effect.blob is not None and effect.blob.size < INLINE_BLOB_BYTES_MAX:
+            blobs = (self.store.blobs.read(effect.blob),)
+        packet = encode_packet(Packet(effect.raws, blobs, self.directory.records_to_tell()))
+        for member in effect.to:
+            self.spawn(self._send_to(member, packet))
+
+    async def _send_to(self, member: MemberId, packet: bytes) -> None:
+        endpoint = self.directory.endpoint(member)
+        if endpoint is None:
+            return
+        try:
+            async with self._slots, asyncio.timeout(SEND_DEADLINE_S):
+                await self.transport.send(endpoint, packet)
+        except (NetworkError, TimeoutError):
+            pass  # normal life: the next digest brings it
+
+    async def receive(self) -> None:
+        """Take packets in, for ever."""
+        async for sender, raw in self.transport.received():
+            try:
+                packet = decode_packet(raw)
+            except ProtocolError as error:
+                facts = {"rule": type(error).__name__, "why": str(error), "sender": (sender or b"").hex()}
+                self.note(Note("refused", dict(facts)))
+                continue
+            for record in packet.endpoints:
+                self.directory.learn(record)
+            for blob in packet.blobs:
+                self._set_aside(blob)
+            for envelope in packet.envelopes:
+                await self.post(MessageReceived(envelope))
+
+    def _set_aside(self, blob: bytes) -> None:
+        self._inline[blob_ref(blob).hash] = blob
+        while len(self._inline) > INLINE_BLOBS_MAX:
+            self._inline.popitem(last=False)
+
+    async def fetch(self, effect: Fetch) -> None:
+        """Get a blob into the store, and say how that went."""
+        if await self._bring(effect.blob, effect.holders):
+            await self.post(BlobStored(effect.blob.hash))
+        else:
+            await self.post(BlobFailed(effect.blob.hash))
+
+    async def _bring(self, blob: BlobRef, holders: tuple[MemberId, ...]) -> bool:
+        if blob.hash in self._inline:
+            self.store.blobs.put(self._inline.pop(blob.hash))
+        if self.store.blobs.has(blob):
+            return True
+        endpoints = [endpoint for member in holders if (endpoint := self.directory.endpoint(member))]
+        try:
+            await self.transport.fetch(blob, endpoints, FETCH_DEADLINE_S)
+        except NetworkError as error:
+            self.note(Note("fetch-failed", {"blob": blob.hash.hex(), "why": str(error)}))
+            return False
+        return True
+
+    async def fetch_list(self, effect: FetchList) -> None:
+        """Get a list that somebody offered, and decode it."""
+        if not await self._bring(effect.blob, (effect.holder,)):
+            return
+        try:
+            certified = decode_list(self.store.blobs.read(effect.blob))
+        except ProtocolError as error:
+            self.note(Note("refused", {"rule": type(error).__name__, "member": effect.holder.hex()}))
+            return
+        await self.post(ListArrived(certified))
+
+    def offer_list(self, effect: OfferList, run: int, head: Hash) -> None:
+        """Answer a request for the list of a round, if it is kept."""
+        data = self.store.list_bytes(effect.round)
+        if data is None:
+            return
+        blob = self.store.blobs.put(data)
+        offer = ListOffer(
+            run=run,
+            round=effect.round,
+            previous_head=head,
+            member=self.identity.member,
+            updates_root=effect.updates_root,
+            blob_hash=blob.hash,
+            blob_size=blob.size,
+        )
+        self.send(Send((effect.to,), (self.identity.seal(offer).raw,), blob))

@@ -1,0 +1,89 @@
+"""A peer's eye on the ledger: new events for the engine, certificates for the archive's public folder, submissions.
+
+The ledger may be out of reach at any time; then everything waits, and nothing is lost.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+
+from distrai.ledger.errors import LedgerError, LedgerRefused
+from distrai.ledger.interface import Ledger
+from distrai.peer.events import Event, LedgerChanged, Submit
+from distrai.peer.feed import LedgerFeed
+from distrai.peer.records import CertificateRecord, GenesisRecord
+from distrai.peer.store import PeerStore
+from distrai.peer.telemetry import Telemetry
+from distrai.protocol.ledger_events import Certified, LedgerEvent, RunOpened, Started
+
+QUIET_POLL_S = 1.0
+BUSY_POLL_S = 0.1
+
+
+class LedgerWatcher:
+    """Follows one run on the ledger for one peer."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        feed: LedgerFeed,
+        store: PeerStore,
+        telemetry: Telemetry,
+        post: Callable[[Event], Awaitable[None]],
+        is_busy: Callable[[], bool],
+    ) -> None:
+        """``is_busy`` says whether a certificate is due: then the ledger is looked at more often."""
+        self.ledger, self.feed, self.store, self.telemetry = ledger, feed, store, telemetry
+        self.post, self.is_busy = post, is_busy
+        self.look = asyncio.Event()
+        self._unpublished: deque[LedgerEvent] = deque()
+
+    def publish(self, history: Iterable[LedgerEvent]) -> None:
+        """Queue what an archive has to publish of ``history``; what is published already is left alone."""
+        if self.store.archive:
+            self._unpublished.extend(history)
+
+    async def follow(self) -> None:
+        """Look for new events, for ever: often while a certificate is due, seldom else."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BUSY_POLL_S if self.is_busy() else QUIET_POLL_S):
+                    await self.look.wait()
+            self.look.clear()
+            try:
+                await self._look()
+            except LedgerError as error:
+                self.telemetry.emit("ledger", why=str(error))
+
+    async def _look(self) -> None:
+        events = await self.feed.next()
+        if events:
+            await self.post(LedgerChanged(tuple(events)))
+            self.publish(events)
+        while self._unpublished:
+            await self._publish(self._unpublished[0])
+            self._unpublished.popleft()
+
+    async def _publish(self, event: LedgerEvent) -> None:
+        """Write down what a replay reads: how the run began, and every certificate."""
+        match event:
+            case RunOpened(genesis=genesis) if not self.store.public.genesis_path.exists():
+                self.store.save_genesis(GenesisRecord(genesis, ()))
+            case Started(seats=seats):
+                self.store.save_genesis(GenesisRecord(self.store.genesis().genesis, seats))
+            case Certified(body=body, at=at) if not self.store.public.certificate_path(body.round).exists():
+                signatures = await self.ledger.attestations(body, at)
+                self.store.save_certificate(CertificateRecord(body, signatures))
+            case _:
+                pass
+
+    async def submit(self, effect: Submit) -> None:
+        """Certify. A refusal is no harm: most often another seat was first, and the next look shows it."""
+        try:
+            await self.ledger.certify(effect.body, effect.signatures)
+        except LedgerRefused:
+            pass
+        except LedgerError as error:
+            self.telemetry.emit("ledger", why=str(error))
+        self.look.set()

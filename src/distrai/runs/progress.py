@@ -1,0 +1,165 @@
+"""What can be told of a run while it goes on, from the events of its processes alone. No drawing here."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+SPEED_ROUNDS = 5
+"""Rounds that tokens per second are averaged over."""
+
+
+@dataclass
+class PeerView:
+    """What is known of one peer."""
+
+    name: str
+    member: str = ""
+    doing: str = "starting"
+    sent: int = 0
+    """Bytes at the socket until now."""
+    loss: float | None = None
+
+
+@dataclass
+class Progress:
+    """The run as its events have told it so far; ``take`` them in order."""
+
+    clock: Callable[[], float] = time.monotonic
+    name: str = ""
+    preset: str = ""
+    rounds: int = 0
+    round: int = 0
+    doing: str = "starting the ledger"
+    peers: dict[str, PeerView] = field(default_factory=dict)
+    roots: dict[int, dict[str, str]] = field(default_factory=dict)
+    """State roots of the newest rounds, as each peer reported them."""
+    certified: frozenset[str] = frozenset()
+    """Members in the newest certificate."""
+    held_out: float | None = None
+    """Bits per byte."""
+    refused: int = 0
+    last_refusal: str = ""
+    notices: list[str] = field(default_factory=list)
+    _bits: float = 1 / math.log(2)
+    _losses: dict[int, list[float]] = field(default_factory=dict)
+    _tokens: dict[int, int] = field(default_factory=dict)
+    _landed: list[tuple[int, float]] = field(default_factory=list)
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Go on with the next event; unknown ones say nothing."""
+        handler = getattr(self, f"_on_{str(event.get('event')).replace('-', '_')}", None)
+        if handler is not None:
+            handler(event)
+
+    @property
+    def train_bits(self) -> float | None:
+        """Training loss of the newest round that anyone finished, as bits per byte of text (about, with long tokens)."""
+        if not self._losses:
+            return None
+        losses = self._losses[max(self._losses)]
+        return sum(losses) / len(losses) * self._bits
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens that all peers together trained on in a second, over the newest rounds."""
+        if len(self._landed) < 2:
+            return None
+        (first, began), (last, ended) = self._landed[0], self._landed[-1]
+        tokens = sum(self._tokens.get(number, 0) for number in range(first + 1, last + 1))
+        return tokens / (ended - began) if ended > began else None
+
+    @property
+    def sent_per_peer(self) -> float:
+        """Mean bytes that a peer has sent, at the socket."""
+        return sum(peer.sent for peer in self.peers.values()) / max(1, len(self.peers))
+
+    @property
+    def agreement(self) -> tuple[int, int, bool]:
+        """Of the newest round: how many peers have applied it, of how many, and whether their roots are one."""
+        reported = self.roots.get(self.round, {})
+        return len(reported), len(self.peers), len(set(reported.values())) <= 1
+
+    @property
+    def root(self) -> str:
+        """The newest state root."""
+        return next(iter(self.roots.get(self.round, {}).values()), "")
+
+    def marks(self) -> list[tuple[str, bool]]:
+        """Each peer, and whether it was in the newest certificate."""
+        return [(name, peer.member in self.certified) for name, peer in sorted(self.peers.items())]
+
+    def _peer(self, event: dict[str, Any]) -> PeerView:
+        name = str(event.get("from", ""))
+        return self.peers.setdefault(name, PeerView(name))
+
+    def _on_opened(self, event: dict[str, Any]) -> None:
+        self.name, self.preset, self.rounds = str(event["name"]), str(event["preset"]), int(event["rounds"])
+        self.doing = f"starting {event['peers']} peers"
+
+    _on_resumed = _on_opened
+
+    def _on_preparing(self, event: dict[str, Any]) -> None:
+        self.doing = str(event["what"])
+
+    _on_measuring = _on_exporting = _on_preparing
+
+    def _on_started(self, event: dict[str, Any]) -> None:
+        self.doing = "training"
+
+    def _on_advice(self, event: dict[str, Any]) -> None:
+        self.notices.append(f"advice: {event['why']}")
+
+    def _on_member(self, event: dict[str, Any]) -> None:
+        self._peer(event).member = str(event["member"])
+
+    def _on_ready(self, event: dict[str, Any]) -> None:
+        peer = self._peer(event)
+        peer.member, peer.doing = str(event["member"]), "ready"
+
+    def _on_step(self, event: dict[str, Any]) -> None:
+        peer = self._peer(event)
+        peer.doing, peer.loss = f"step {event['step']}", float(event["loss"])
+
+    def _on_trained(self, event: dict[str, Any]) -> None:
+        peer, number = self._peer(event), int(event["round"])
+        peer.doing, peer.loss = "waiting", float(event["loss"])
+        self._losses.setdefault(number, []).append(float(event["loss"]))
+        self._tokens[number] = self._tokens.get(number, 0) + int(event["tokens"])
+        _keep_newest(self._losses, 2)
+        _keep_newest(self._tokens, 2 * SPEED_ROUNDS)
+
+    def _on_applied(self, event: dict[str, Any]) -> None:
+        peer, number = self._peer(event), int(event["round"])
+        peer.doing, peer.sent = "applied", sum(event.get("bytes", {}).get("up", {}).values())
+        self.roots.setdefault(number, {})[peer.name] = str(event["state_root"])
+        _keep_newest(self.roots, 4)
+        if number <= self.round:
+            return
+        self.round = number
+        self.certified = frozenset(event["members"])
+        self._landed = [*self._landed[-SPEED_ROUNDS:], (number, self.clock())]
+
+    def _on_evaluated(self, event: dict[str, Any]) -> None:
+        self.held_out = float(event["bits_per_byte"])
+        if float(event["loss"]) > 0:
+            self._bits = self.held_out / float(event["loss"])
+
+    def _on_refused(self, event: dict[str, Any]) -> None:
+        self.refused += 1
+        self.last_refusal = str(event.get("rule", ""))
+
+    _on_equivocation = _on_refused
+
+    def _on_restarting(self, event: dict[str, Any]) -> None:
+        self._peer(event).doing = "restarting"
+        self.notices.append(f"{event['from']} ended and is started again")
+
+    def _on_failed(self, event: dict[str, Any]) -> None:
+        self.notices.append(f"{event.get('from', '')}: {event.get('why', '')}")
+
+
+def _keep_newest(items: dict[int, Any], count: int) -> None:
+    for number in sorted(items)[:-count]:
+        del items[number]

@@ -1,0 +1,164 @@
+"""After the last round: held-out loss at start and end, a Hugging Face folder with a model card, a sample, the summary."""
+
+import asyncio
+import json
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from distrai.protocol.recipe import to_mapping
+from distrai.runs.anchor import ledger_state
+from distrai.runs.archive import NothingPublished
+from distrai.runs.folder import RunFolder, write_json
+from distrai.runs.local import Report
+from distrai.runs.opened import OpenedRun
+from distrai.runs.summary import Facts, Final, Summary, summarise
+from distrai.training.card import ModelCard
+from distrai.training.export import export_model
+
+SAMPLE_CHARACTERS = 300
+SAMPLE_TEMPERATURE = 0.8
+CODE_PROMPT = "def "
+PROMPT_CHARACTERS = 40
+"""How much of a held-out text the sample goes on from, where the data is no code."""
+
+
+def finish(folder: RunFolder, device: str, report: Report) -> Summary:
+    """Measure, export and summarise a run that has done its rounds. Raises NoRun, NothingPublished, LedgerError."""
+    facts = Facts.gather(folder, asyncio.run(ledger_state(folder)))
+    report({"event": "measuring", "what": "held-out loss before the first and after the last round"})
+    run = OpenedRun.open(folder, device)
+    final = measure(run)
+    report({"event": "exporting", "what": f"the model, to {folder.model}"})
+    final = replace(final, model_path=str(folder.model))
+    summary = summarise(facts, final)
+    export(run, summary, folder.model)
+    write_json(folder.summary, summary.to_json())
+    return summary
+
+
+def partial(folder: RunFolder) -> Summary | None:
+    """Summarise a run that was stopped, and write that down; None if it never came to its start."""
+    try:
+        facts = Facts.gather(folder, asyncio.run(ledger_state(folder)))
+    except NothingPublished:
+        return None
+    if not facts.ledger.started:
+        return None
+    summary = summarise(facts)
+    write_json(folder.summary, summary.to_json())
+    return summary
+
+
+def measure(run: OpenedRun) -> Final:
+    """Held-out loss of the initial and of the newest state, and a sample of what that writes."""
+    samples = run.resolved.recipe.evaluation.samples_final
+    run.load(run.archive.initial_state(run.resolved))
+    before = run.measure(samples)
+    run.load_newest()
+    after = run.measure(samples)
+    prompt = prompt_for(run)
+    return Final(
+        loss_start=before.loss,
+        loss_end=after.loss,
+        bits_per_byte_start=before.bits_per_byte,
+        bits_per_byte_end=after.bits_per_byte,
+        samples=after.samples,
+        sample_prompt=prompt,
+        sample=sample(run, prompt),
+    )
+
+
+def prompt_for(run: OpenedRun) -> str:
+    """Something in the manner of the data for the model to go on from."""
+    if run.resolved.recipe.data.source == "python-stdlib":
+        return CODE_PROMPT
+    text = run.tokenizer.decode(run.held_out.batch([0])[0].tolist())
+    return text[:PROMPT_CHARACTERS] or CODE_PROMPT
+
+
+def sample(run: OpenedRun, prompt: str) -> str:
+    """About ``SAMPLE_CHARACTERS`` of text after ``prompt``: a token is at least a byte of it."""
+    pieces = run.write(prompt, tokens=SAMPLE_CHARACTERS, temperature=SAMPLE_TEMPERATURE)
+    characters = (character for piece in pieces for character in piece)
+    return "".join(islice(characters, SAMPLE_CHARACTERS))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Where a model was written, and after which round."""
+
+    folder: Path
+    round: int
+
+
+def export_run(folder: RunFolder, to: Path | None, device: str = "cpu") -> Exported:
+    """Write the newest model of a run as a Hugging Face folder. Raises NoRun, NothingPublished, LedgerError."""
+    target = folder.model if to is None else to
+    if target.exists() and (not target.is_dir() or _is_foreign(target)):
+        raise ExportRefused(f"{target} is there and is no exported model: choose another folder with --to")
+    facts = Facts.gather(folder, asyncio.run(ledger_state(folder)))
+    run = OpenedRun.open(folder, device)
+    number = run.load_newest()
+    export(run, summarise(facts, _measured(folder)), target)
+    return Exported(target, number)
+
+
+class ExportRefused(ValueError):
+    """Exporting would write into something that is not ours."""
+
+
+def export(run: OpenedRun, summary: Summary, to: Path) -> None:
+    """Write the model that is loaded, with a card."""
+    context = run.resolved.recipe.data.context
+    export_model(run.model.to("cpu"), run.tokenizer, model_card(run, summary), context, to)
+
+
+def model_card(run: OpenedRun, summary: Summary) -> ModelCard:
+    """The model card; a loss that nobody measured is not a number."""
+    recipe, unknown = run.resolved.recipe, float("nan")
+    told: dict[str, Any] = {name: getattr(summary, name) for name in _SAME}
+    for name in _LOSSES:
+        loss = getattr(summary, name)
+        told[name] = unknown if loss is None else loss
+    return ModelCard(
+        **told,
+        theme=recipe.theme,
+        recipe=json.dumps(to_mapping(recipe), indent=2, ensure_ascii=False),
+        model_license=recipe.model.license,
+        data_source=recipe.data.source,
+        data_license=recipe.data.license,
+        parameters=sum(parameter.numel() for parameter in run.model.parameters()),
+    )
+
+
+_LOSSES = ("loss_start", "loss_end", "bits_per_byte_start", "bits_per_byte_end")
+_SAME = (
+    "name",
+    "preset",
+    "recipe_hash",
+    "corpus_hash",
+    "peers",
+    "rounds",
+    "tokens",
+    "payload_up_per_peer",
+    "bytes_up_per_peer",
+    "bytes_down_per_peer",
+    "bytes_ddp_per_peer",
+    "run_id",
+    "state_root",
+    "head",
+)
+
+
+def _measured(folder: RunFolder) -> Final | None:
+    """What was measured when the run was done."""
+    if not folder.is_finished():
+        return None
+    told = json.loads(folder.summary.read_bytes())
+    return Final(**{name: told[name] for name in _LOSSES}, samples=told["evaluation_samples"])
+
+
+def _is_foreign(target: Path) -> bool:
+    return any(target.iterdir()) and not (target / "config.json").exists()

@@ -1,0 +1,115 @@
+"""Results in words that a newcomer understands."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+_LABEL = 16
+
+
+def size(count: float) -> str:
+    """A number of bytes: 1.2 MB (decimal)."""
+    unit = 0
+    while count >= 1000 and unit < len(_UNITS) - 1:
+        count, unit = count / 1000, unit + 1
+    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 else f"{count:.3g} {_UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """4 min 12 s."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", f"{whole % 60} s"]
+    return " ".join(part for part in parts if part)
+
+
+def summary_text(summary: dict[str, Any], folder: Path) -> str:
+    """The content of ``summary.json`` for people, with what to type next."""
+    rows = [*_learned(summary), *_sent(summary), *_time(summary), *_evidence(summary), *_model(summary)]
+    lines = [_headline(summary), "", *(_row(label, text) for label, text in rows)]
+    if summary["sample"]:
+        lines += ["", "  What it writes (it goes on from what stands before the bar):", ""]
+        text = f"{summary['sample']['prompt']}▏{summary['sample']['text']}"
+        lines += [f"    {line}" for line in text.splitlines()]
+    lines += ["", *(f"  Note: {warning}" for warning in summary["warnings"])]
+    return "\n".join([*lines, *_next(summary, folder)])
+
+
+def _headline(summary: dict[str, Any]) -> str:
+    done, planned = summary["rounds"], summary["rounds_planned"]
+    state = "Finished" if summary["finished"] else "Stopped"
+    rounds = f"{done} rounds" if summary["finished"] else f"{done} of {planned} rounds"
+    return (
+        f"{state}: {summary['name']} ({summary['preset']}), {rounds} by {summary['peers']} peers on "
+        f"{summary['params']:,} parameters and {summary['tokens']:,} tokens, {duration(summary['wall_s'])}"
+    )
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<{_LABEL}}{text}"
+
+
+def _learned(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    if summary["loss_end"] is None:
+        return [("Learned", "nobody has looked at the held-out loss yet")]
+    bits = f"{summary['bits_per_byte_start']:.2f} → {summary['bits_per_byte_end']:.2f} bits per byte"
+    nats = f"{summary['loss_start']:.3f} → {summary['loss_end']:.3f} nats per token"
+    return [
+        ("Learned", f"{bits} on text that no peer trained on (less is better; 8 is knowing nothing)"),
+        ("", f"the same as loss: {nats}"),
+    ]
+
+
+def _sent(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    payload, baseline = summary["payload_up_per_peer"], summary["bytes_ddp_per_peer"]
+    less = f": {baseline / payload:,.0f} times less" if payload else ""
+    up, down = size(summary["bytes_up_per_peer"]), size(summary["bytes_down_per_peer"])
+    return [
+        (
+            "Sent per peer",
+            f"{size(payload)} of updates, where data-parallel would send {size(baseline)}{less}",
+        ),
+        ("", f"at the socket in all, with data and copies for others: {up} up, {down} down"),
+    ]
+
+
+def _time(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    share, overhead = summary["compute_utilisation"], summary["round_overhead_s"]
+    if share is None:
+        return []
+    text = f"{100 * share:.0f} % of the rounds spent computing"
+    if overhead is not None:
+        text += f"; {overhead:.2f} s a round to agree (median)"
+    return [("Time", text)]
+
+
+def _evidence(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    agree = "all peers and the ledger agree" if summary["roots_agree"] else "THE PEERS DO NOT AGREE"
+    updates = f"{summary['certificates']} certificates over {summary['updates']} signed updates"
+    if summary["empty_rounds"]:
+        updates += f" ({summary['empty_rounds']} empty rounds)"
+    rows = [("Certificates", updates), ("State root", f"{summary['state_root']} ({agree})")]
+    if summary["refused"]:
+        rules = ", ".join(f"{count} {rule}" for rule, count in summary["refused"].items())
+        rows.append(("Refused", rules))
+    return rows
+
+
+def _model(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    path = summary["model_path"]
+    return [("Model", f"{path} (a Hugging Face folder)")] if path else []
+
+
+def _next(summary: dict[str, Any], folder: Path) -> list[str]:
+    where = shlex.quote(str(folder))
+    prompt = shlex.quote(summary["sample"]["prompt"]) if summary["sample"] else '"def "'
+    typed = [
+        (f"distrai generate {where} {prompt}", "more text from it"),
+        (f"distrai replay {where}", "recompute the run from what was published, and compare"),
+        (f"distrai export {where} --to my-model", "the model as a Hugging Face folder"),
+    ]
+    if not summary["finished"]:
+        typed = [(f"distrai run {where}", "go on where it stopped"), *typed]
+    width = max(len(command) for command, _ in typed)
+    return ["  What to type next:", *(f"    {command:<{width}}  {why}" for command, why in typed)]
