@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from distrai.ledger.client import LedgerClient
+from distrai.ledger.errors import LedgerError
 from distrai.ledger.keys import NodeKey, create_key, key_lock, load_key
 from distrai.ledger.locks import FileLock
 from distrai.network.http import HttpTransport
-from distrai.network.interface import Endpoint
+from distrai.network.interface import Endpoint, NetworkError
 from distrai.peer.bootstrap import Bootstrap
 from distrai.peer.directory import Directory
 from distrai.peer.engine import Checkpoint, Engine
@@ -115,7 +116,12 @@ class PeerProcess:
         for endpoint in bootstrap.holders:
             directory.introduce(endpoint)
         self.telemetry.emit(
-            "ready", member=member.hex(), url=url, device=str(worker.device), params=plan.layout.numel
+            "ready",
+            member=member.hex(),
+            url=url,
+            device=str(worker.device),
+            params=plan.layout.numel,
+            round=checkpoint.standing.round if checkpoint.standing else 0,
         )
         runtime = Runtime(
             engine,
@@ -215,7 +221,7 @@ async def main(options: PeerOptions) -> int:
     commands = asyncio.create_task(_read_commands(process))
     try:
         await _until(process.stopping, process.run())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, NetworkError, LedgerError) as error:
         telemetry.emit("failed", error=type(error).__name__, why=str(error))
         return 1
     finally:

@@ -47,6 +47,7 @@ class LocalRun:
     peers: dict[int, Child] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     finished: set[int] = field(default_factory=set)
+    rounds: int = 0
     progress: asyncio.Event = field(default_factory=asyncio.Event)
     failure: BaseException | None = None
 
@@ -130,6 +131,7 @@ class LocalRun:
 
     async def _start_peers(self, info: RunInfo, client: LedgerClient, owner: NodeKey) -> None:
         """Start the archive first: it is where the others ask for what the run starts from."""
+        self.rounds = info.rounds
         state = await client.run_state(self.folder.link().run)
         members: dict[int, MemberId] = {}
         for number in range(info.peers):
@@ -163,16 +165,10 @@ class LocalRun:
 
     def _on_event(self, name: str, event: dict[str, Any]) -> None:
         self.report({**event, "from": name})
-        if event["event"] == "applied":
-            if event["round"] >= self._rounds:
-                self.finished.add(int(name.removeprefix("peer-")))
+        if event["event"] in ("applied", "ready") and event.get("round", -1) >= self.rounds:
+            self.finished.add(int(name.removeprefix("peer-")))
+        if event["event"] in ("applied", "ready", "exited"):
             self.progress.set()
-        if event["event"] == "exited":
-            self.progress.set()
-
-    @property
-    def _rounds(self) -> int:
-        return self.folder.read().rounds
 
     async def _watch(self, info: RunInfo) -> bool:
         """Wait for the last round; start again what ended before it."""

@@ -160,7 +160,7 @@ def garbage(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect]:
             {"codec": "other"},
         ]
         changes += [{"base_round": message.base_round + 1}]
-        changes += [{"key_hash": Hash(random.randbytes(32))} for _ in range(5)]
+        changes += [{"key_hash": Hash(random.randbytes(32))} for _ in range(12)]
     if isinstance(message, Key):
         changes.append({"key": random.randbytes(32)})
     forged = [forge(peer, message, **change).raw for change in changes]

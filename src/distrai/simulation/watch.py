@@ -158,7 +158,7 @@ class Watch:
             "effects": (len(effects), EFFECTS_MAX),
             "early": (len(engine.early), EARLY_MESSAGES_MAX),
             "lists": (len(engine.lists), LISTS_KEPT),
-            "updates": (len(book.updates), 5 * trainers),
+            "updates": (len(book.updates), 3 * trainers),
             "proposals": (len(book.proposals), 65 * seats),
             "bodies": (len(book.signatures), BODIES_PER_MEMBER * seats),
             "evaluating": (len(engine.round.evaluating), BODIES_PER_MEMBER * seats),

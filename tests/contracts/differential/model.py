@@ -5,7 +5,6 @@ first, and must accept if there is none.
 """
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -139,31 +138,10 @@ class Model:
     def certify(self, body: Body, signed: Signed, now: int) -> set[str]:
         if not self.started:
             return {"RunNotStarted"}
-        broken = _unsorted(body.drops) | _unsorted([item.member for item in body.promotions]) | signed.faults
-        if body.round != self.round + 1:
-            broken.add("WrongRound")
-        if body.previous_head != self.head:
-            broken.add("WrongPreviousHead")
-        if body.is_empty and body.state_root != self.state_root:
-            broken.add("EmptyRoundChangesState")
-        if not has_quorum(len(signed.signers), len(self.seats)):
-            broken.add("NotEnoughSignatures")
-        if set(signed.signers) - set(self.seats.values()):
-            broken.add("NotASeatKey")
-        if list(signed.signers) != sorted(set(signed.signers)):
-            broken.add("UnsortedSigners")
-        if set(body.drops) - set(self.seats):
-            broken.add("NotASeat")
-        if any(self.past.get(item.key) != item.member for item in body.promotions):
-            broken.add("NeverRegistered")
-        if {item.member for item in body.promotions} & set(body.drops):
-            broken.add("PromotedAndDropped")
         seats = {member: key for member, key in self.seats.items() if member not in body.drops}
         seats |= {item.member: item.key for item in body.promotions}
-        if body.promotions and len(seats) > self.rules.max_seats:
-            broken.add("TooManySeats")
-        if body.drops and len(seats) < self.rules.min_seats:
-            broken.add("TooFewSeats")
+        broken = self._broken_by_place(body) | self._broken_by_signatures(signed)
+        broken |= self._broken_by_changes(body, len(seats))
         if not broken:
             self.seats, self.state_root = seats, body.state_root
             if not body.is_empty:
@@ -171,6 +149,41 @@ class Model:
                 if self.epoch_left == 0:
                     self.epoch_seats, self.epoch_left = len(seats), self.rules.epoch_rounds
             self._advance(body.head, body.round, now)
+        return broken
+
+    def _broken_by_place(self, body: Body) -> set[str]:
+        broken = set()
+        if body.round != self.round + 1:
+            broken.add("WrongRound")
+        if body.previous_head != self.head:
+            broken.add("WrongPreviousHead")
+        if body.is_empty and body.state_root != self.state_root:
+            broken.add("EmptyRoundChangesState")
+        return broken
+
+    def _broken_by_signatures(self, signed: Signed) -> set[str]:
+        broken = set(signed.faults)
+        if not has_quorum(len(signed.signers), len(self.seats)):
+            broken.add("NotEnoughSignatures")
+        if set(signed.signers) - set(self.seats.values()):
+            broken.add("NotASeatKey")
+        if list(signed.signers) != sorted(set(signed.signers)):
+            broken.add("UnsortedSigners")
+        return broken
+
+    def _broken_by_changes(self, body: Body, seats: int) -> set[str]:
+        promoted = [item.member for item in body.promotions]
+        broken = _unsorted(body.drops) | _unsorted(promoted)
+        if set(body.drops) - set(self.seats):
+            broken.add("NotASeat")
+        if any(self.past.get(item.key) != item.member for item in body.promotions):
+            broken.add("NeverRegistered")
+        if set(promoted) & set(body.drops):
+            broken.add("PromotedAndDropped")
+        if promoted and seats > self.rules.max_seats:
+            broken.add("TooManySeats")
+        if body.drops and seats < self.rules.min_seats:
+            broken.add("TooFewSeats")
         return broken
 
     def _advance(self, head: Hash, number: int, now: int) -> None:
@@ -237,10 +250,6 @@ class Model:
             head = roll_call_head(self.head, self.round + 1, self.state_root, drops)
             self._advance(head, self.round + 1, now)
         return broken
-
-    def copy(self) -> "Model":
-        """What it is now, for a reorg to come back to."""
-        return deepcopy(self)
 
 
 def _unsorted(members: Sequence[MemberId]) -> set[str]:

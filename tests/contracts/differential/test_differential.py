@@ -1,17 +1,18 @@
 """Random sequences of actions: after each one the registry and the model agree, and so do its events alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from typing import Any
 
-from contracts.differential.model import NOT_RECOVERED, Model, Rules, Signed
-from contracts.support.evm import CHAIN_ID, Contract, Evm, Outcome, Point
 from coincurve import PrivateKey
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from contracts.differential.model import NOT_RECOVERED, Model, Rules, Signed
+from contracts.support.evm import CHAIN_ID, Contract, Evm, Point
 from distrai.ledger.abi import load_artifact
 from distrai.ledger.errors import LedgerRefused
 from distrai.ledger.statements import invitation, join_statement, registration, rotation
@@ -25,6 +26,7 @@ MEMBERS = 7
 ANYBODY = Address(b"\x0a" * 20)
 STALL = 101  # not a multiple of four, so that the grace is rounded
 ZERO_ADDRESS = Address(bytes(20))
+FAULTS = ("few", "twice", "unsorted", "foreign", "other body", "high s", "short", "v")
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
@@ -111,6 +113,7 @@ class Registry(RuleBasedStateMachine):
         self.replay = Replay()
         self.beacon = ZERO_HASH
         self.made = 0
+        self.is_changed = True
 
     @initialize(
         minimum=st.integers(1, 3),
@@ -118,10 +121,18 @@ class Registry(RuleBasedStateMachine):
         share=st.sampled_from([(1, 2), (1, 3), (2, 3), (1, 1), (1, 64)]),
         epoch=st.integers(1, 3),
         is_open=st.booleans(),
-        joining=st.integers(0, MEMBERS),
+        joining=st.integers(0, MEMBERS).map(lambda fewer: MEMBERS - fewer),
+        is_started=st.integers(0, 3).map(bool),
     )
     def begin(
-        self, minimum: int, spare: int, share: tuple[int, int], epoch: int, is_open: bool, joining: int
+        self,
+        minimum: int,
+        spare: int,
+        share: tuple[int, int],
+        epoch: int,
+        is_open: bool,
+        joining: int,
+        is_started: bool,
     ) -> None:
         roots = [keccak(name) for name in (b"recipe", b"state", b"data", b"tokenizer")]
         limits = (minimum, minimum + spare, STALL, *share, epoch, is_open)
@@ -135,32 +146,33 @@ class Registry(RuleBasedStateMachine):
             self.model.add(member, address(name))
         for number in range(joining):
             self.join(number, False, False, False)
+        if is_started:
+            self.start("")
 
-    def act(self, broken: set[str], sender: Address, function: str, *arguments: object) -> Outcome | None:
-        """Send, and see that the outcome is what the model says; gives what happened unless it was refused."""
-        number = self.evm.number
+    def act(self, rules: Callable[[], set[str]], sender: Address, function: str, *arguments: object) -> bool:
+        """Send, and see that the outcome is what the model says; gives whether it was accepted."""
+        number, head = self.evm.number, self.model.head
+        broken = rules()
+        outcome, reason = None, ""
         try:
             outcome = self.registry.send(sender, function, *arguments)
         except LedgerRefused as refusal:
-            assert refusal.name in broken, f"{function}: {refusal}, expected {broken or 'success'}"
-            return None
-        assert not broken, f"{function} should have been refused: {broken}"
+            reason = refusal.name
+        assert reason in (broken or {""}), (
+            f"{function} gives {reason or 'no error'}, expected {broken or 'none'}"
+        )
+        if outcome is None:
+            return False
         for log in outcome.logs:
             self.replay.see(log.name, log.arguments)
-        if self.model.head != self._head_before:
-            previous = self.evm.block_hash(number - 1)
-            self.beacon = keccak(self.beacon + self.model.head + previous)
-        return outcome
+        if self.model.head != head:
+            self.beacon = keccak(self.beacon + self.model.head + self.evm.block_hash(number - 1))
+        self.is_changed = True
+        return True
 
     @property
     def now(self) -> int:
         return self.evm.now
-
-    _head_before: bytes = b""
-
-    def check_invariants(self, *arguments: Any, **others: Any) -> None:
-        """Hypothesis calls this after every rule; remember the head for the next one."""
-        super().check_invariants(*arguments, **others)  # type: ignore[misc]
 
     # Actions
 
@@ -175,23 +187,30 @@ class Registry(RuleBasedStateMachine):
             b"" if by_itself else signed(signer, join_statement(self.domain, run, member)),
             signed(inviter, invitation(self.domain, run, member)),
         )
-        self._head_before = self.model.head
-        broken = self.model.join(member, sender, address(signer), address(inviter))
-        self.act(broken, sender, "join", run, member, *arguments)
+        self.act(
+            lambda: self.model.join(member, sender, address(signer), address(inviter)),
+            sender,
+            "join",
+            run,
+            member,
+            *arguments,
+        )
 
     @rule(number=numbers, who=st.sampled_from(["key", "controller", "stranger"]))
     def leave(self, number: int, who: str) -> None:
         member = self.ids[number]
-        index = self.all_names.index(f"node {self._origin(member)}")
         senders = {
             "key": self.model.keys[member],
             "controller": address(f"controller {self._origin(member)}"),
             "stranger": self.model.keys[self.ids[(number + 1) % MEMBERS]],
         }
-        assert 0 <= index < MEMBERS
-        self._head_before = self.model.head
-        broken = self.model.leave(member, who != "stranger")
-        self.act(broken, senders[who], "leaveRun", self.model.run, member)
+        self.act(
+            lambda: self.model.leave(member, who != "stranger"),
+            senders[who],
+            "leaveRun",
+            self.model.run,
+            member,
+        )
 
     @rule(number=numbers, taken=seldom, forged=seldom)
     def rotate(self, number: int, taken: bool, forged: bool) -> None:
@@ -201,14 +220,20 @@ class Registry(RuleBasedStateMachine):
         nonce = self.registry.read("getMember", member)[1]
         digest = rotation(self.domain, member, address(name), nonce)
         signer = "forger" if forged else name
-        self._head_before = self.model.head
-        broken = self.model.rotate(member, address(name), address(signer))
         sender = address(f"controller {self._origin(member)}")
-        self.act(broken, sender, "rotateKey", member, address(name), signed(signer, digest))
-        if not broken:
+        signature = signed(signer, digest)
+        if self.act(
+            lambda: self.model.rotate(member, address(name), address(signer)),
+            sender,
+            "rotateKey",
+            member,
+            address(name),
+            signature,
+        ):
             self.names[member] = name
             self.all_names.append(name)
 
+    @precondition(lambda self: not self.model.started or self.made % 8 == 0)
     @rule(fault=st.sampled_from(["", "", "", "missing", "reversed", "twice", "foreign", "sender"]))
     def start(self, fault: str) -> None:
         members = sorted(self.model.seats)
@@ -222,20 +247,18 @@ class Registry(RuleBasedStateMachine):
             others = [member for member in self.ids if member not in self.model.seats]
             members = sorted([*members[1:], *others[:1]])
         sender = ANYBODY if fault == "sender" else self.model.owner
-        self._head_before = self.model.head
-        broken = self.model.start(members, sender, self.now)
-        self.act(broken, sender, "start", self.model.run, members)
+        self.act(
+            lambda: self.model.start(members, sender, self.now), sender, "start", self.model.run, members
+        )
 
     @precondition(lambda self: self.model.started)
     @rule(
         data=st.data(),
         is_empty=st.booleans(),
-        mistake=st.sampled_from(["", "", "", "", "", "round", "head", "state"]),
-        fault=st.sampled_from(
-            ["", "", "", "", "", "few", "twice", "unsorted", "foreign", "other body", "high s", "short", "v"]
-        ),
-        promote=st.sets(numbers, max_size=2),
-        drop=st.sets(numbers, max_size=2),
+        mistake=st.sampled_from([*[""] * 20, "round", "head", "state"]),
+        fault=st.sampled_from([*[""] * 20, *FAULTS]),
+        promote=st.just(set()) | st.sets(numbers, max_size=2),
+        drop=st.just(set()) | st.sets(numbers, max_size=2),
         is_old_key=st.booleans(),
     )
     def certify(
@@ -264,11 +287,15 @@ class Registry(RuleBasedStateMachine):
             tuple(self.ids[number] for number in sorted(drop)),
         )
         attested, raw = self._signatures(data, body, fault)
-        self._head_before = model.head
-        broken = model.certify(body, attested, self.now)
         head = (body.previous_head, body.updates_root, body.state_root, body.trainers_root)
         pairs = [(item.member, item.key) for item in body.promotions]
-        self.act(broken, ANYBODY, "certify", (body.run, body.round, *head, pairs, list(body.drops)), raw)
+        self.act(
+            lambda: model.certify(body, attested, self.now),
+            ANYBODY,
+            "certify",
+            (body.run, body.round, *head, pairs, list(body.drops)),
+            raw,
+        )
 
     def _signatures(self, data: Any, body: Body, fault: str) -> tuple[Signed, bytes]:
         """Signatures by some of the seats, with a fault."""
@@ -303,15 +330,33 @@ class Registry(RuleBasedStateMachine):
     def check_in(self, number: int) -> None:
         member = self.ids[number]
         key = self.model.seats.get(member, self.model.keys[member])
-        self._head_before = self.model.head
-        broken = self.model.check_in(key, self.now)
-        self.act(broken, key, "checkIn", self.model.run)
+        self.act(lambda: self.model.check_in(key, self.now), key, "checkIn", self.model.run)
 
     @precondition(lambda self: self.model.started)
-    @rule(among=st.integers(1, MEMBERS))
-    def check_in_many(self, among: int) -> None:
-        for number in range(among):
+    @rule(data=st.data(), promote=numbers, drop=numbers, is_changing=st.booleans(), is_empty=seldom)
+    def certify_well(self, data: Any, promote: int, drop: int, is_changing: bool, is_empty: bool) -> None:
+        promoted, dropped = ({promote}, {drop} - {promote}) if is_changing else (set(), set())
+        dropped = {number for number in dropped if self.ids[number] in self.model.seats}
+        self.certify(data, is_empty, "", "", promoted, dropped, False)
+
+    @precondition(lambda self: self.model.started)
+    @rule(numbers=st.lists(numbers, unique=True, min_size=1), late=waits)
+    def stall(self, numbers: list[int], late: int) -> None:
+        """A roll call to which some come, of which the last may come too late."""
+        self.wait(self.model.rules.stall_seconds)
+        for number in numbers[:-1]:
             self.check_in(number)
+        self.wait(late)
+        self.check_in(numbers[-1])
+
+    @precondition(lambda self: self.model.current_call is not None)
+    @rule(is_early=seldom, late=waits)
+    def close_in_time(self, is_early: bool, late: int) -> None:
+        call = self.model.current_call
+        assert call is not None
+        self.evm.now = max(self.now, self.model.closable_at(call) - is_early)
+        self.wait(late)
+        self.close("")
 
     @precondition(lambda self: self.model.current_call is not None)
     @rule(fault=st.sampled_from(["", "", "", "missing", "reversed", "present", "twice"]))
@@ -327,9 +372,7 @@ class Registry(RuleBasedStateMachine):
             drops = sorted([*drops[1:], *sorted(call.present)[:1]])
         elif fault == "twice":
             drops = [*drops[:1], *drops[:-1]]
-        self._head_before = self.model.head
-        broken = self.model.close(drops, self.now)
-        self.act(broken, ANYBODY, "closeRollCall", self.model.run, drops)
+        self.act(lambda: self.model.close(drops, self.now), ANYBODY, "closeRollCall", self.model.run, drops)
 
     @rule(seconds=waits)
     def wait(self, seconds: int) -> None:
@@ -339,12 +382,25 @@ class Registry(RuleBasedStateMachine):
 
     @invariant()
     def the_registry_is_the_model(self) -> None:
+        if not self.is_changed:
+            return
+        self.is_changed = False
+        self._check_run()
+        self._check_seats()
+        self._check_roll_call()
+        assert self.replay.seats == self.model.seats
+        assert self.replay.head == (self.model.head if self.model.started else b"")
+
+    def _check_run(self) -> None:
         model = self.model
         head, state_root, beacon, progress, *_ = self.registry.read("getRun", model.run)
         assert (head, state_root, beacon) == (model.head, model.state_root, self.beacon)
-        number, head_at, seats, epoch_seats, left, state = progress
-        assert (number, seats, state) == (model.round, len(model.seats), 2 if model.started else 1)
-        assert (head_at, epoch_seats, left) == (model.head_at, model.epoch_seats, model.epoch_left)
+        state = 2 if model.started else 1
+        seats = (len(model.seats), model.epoch_seats)
+        assert progress == (model.round, model.head_at, *seats, model.epoch_left, state)
+
+    def _check_seats(self) -> None:
+        model = self.model
         for member in self.ids:
             key, part, _ = self.registry.read("membership", model.run, member)
             assert key == model.seats.get(member, ZERO_ADDRESS)
@@ -353,21 +409,13 @@ class Registry(RuleBasedStateMachine):
         for key in model.past:
             assert self.registry.read("seatOf", model.run, key) == holders.get(key, ZERO_HASH)
 
-    @invariant()
-    def events_alone_tell_the_seats(self) -> None:
-        assert self.replay.seats == self.model.seats
-        assert self.replay.head == (self.model.head if self.model.started else b"")
-
-    @invariant()
-    def the_roll_call_is_the_model_s(self) -> None:
+    def _check_roll_call(self) -> None:
         call = self.model.current_call
-        (_, number, closes_at, failures, present), needed, closable_at = self.registry.read(
-            "rollCall", self.model.run
-        )
-        assert needed == (self.model.needed if self.model.started else 0)
+        told, needed, closable_at = self.registry.read("rollCall", self.model.run)
+        assert needed == self.model.needed
         if call is not None:
-            assert (number, closes_at, failures) == (call.round, call.closes_at, call.failures)
-            assert (present, closable_at) == (len(call.present), self.model.closable_at(call))
+            assert told[1:] == (call.round, call.closes_at, call.failures, len(call.present))
+            assert closable_at == self.model.closable_at(call)
 
     # Below
 

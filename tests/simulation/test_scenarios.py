@@ -1,0 +1,174 @@
+"""Whole networks under faults: whatever the seed, nothing that must hold breaks. A failure prints what replays it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from distrai.peer.book import RoundBook
+from distrai.peer.events import Persist, Send
+from distrai.peer.identity import Timing
+from distrai.peer.round import Round
+from distrai.protocol.merkle import state_root
+from distrai.simulation import SCENARIOS, Links, Report, Scenario, simulate
+from distrai.simulation.disk import Disk
+
+SEEDS = int(os.environ.get("DISTRAI_SEEDS", "6"))
+"""Seeds per scenario."""
+
+
+def check(scenario: Scenario, seed: int) -> Report:
+    report = simulate(scenario, seed)
+    assert not report.violations, str(report)
+    return report
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_nothing_breaks(name: str) -> None:
+    for seed in range(SEEDS):
+        check(SCENARIOS[name], seed)
+
+
+def test_without_faults_everybody_is_in_every_list_and_nobody_proposes() -> None:
+    report = check(SCENARIOS["calm"], 1)
+    assert report.rounds >= 3 and set(report.listed) == {4} and report.proposals == 0
+    assert report.empty_rounds == 0 and max(report.round_s) < 8
+    roots = set(report.state_roots.values())
+    assert len({root[:3] for root in roots}) == 1 and len(set(next(iter(roots)))) == len(next(iter(roots)))
+
+
+def test_one_peer_alone_makes_rounds() -> None:
+    assert set(check(replace(SCENARIOS["calm"], peers=1), 1).listed) == {1}
+
+
+def test_a_silent_seat_is_dropped_after_four_lists_and_rounds_are_fast_again() -> None:
+    scenario = replace(SCENARIOS["silent"], min_seats=1, peers=5, rounds=8, faults_s=0)
+    report = check(scenario, 1)
+    assert max(report.round_s[:4]) > 6 and max(report.round_s[6:]) < 6
+
+
+def test_with_too_few_updates_rounds_are_empty_and_the_state_stays() -> None:
+    """Two trainings of four end after T_hard: fewer than the three updates that a round needs."""
+    scenario = replace(SCENARIOS["calm"], min_updates=3, slow_peers=2, slow_factor=100.0, train_s=(1.0, 2.0))
+    report = check(scenario, 1)
+    assert report.empty_rounds == report.rounds >= 3
+    assert all(len(set(roots)) == 1 for roots in report.state_roots.values())
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
+    scenario = SCENARIOS["everything"]
+    first, second, other = simulate(scenario, 3), simulate(scenario, 3), simulate(scenario, 4)
+    assert first == second and str(first) == str(second)
+    assert first.state_roots != other.state_roots
+
+
+def test_the_replay_command_gives_the_same_run_in_another_process() -> None:
+    report = simulate(SCENARIOS["bad-proposals"], 5)
+    command = [sys.executable, *report.replay.split()[1:]]
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[0] == str(report)
+
+
+def test_a_failing_report_prints_the_command_that_replays_it() -> None:
+    report = Report("lossy", 17, violations=["something"])
+    assert "BROKEN something" in str(report) and str(report).endswith(
+        "replay: python -m distrai.simulation lossy 17"
+    )
+
+
+@pytest.mark.parametrize(
+    "liars", [("garbage", "copies"), ("equivocates", "withholds"), ("not-finite", "silent")]
+)
+def test_pairs_of_liars_among_seven(liars: tuple[str, str]) -> None:
+    scenario = Scenario("pair", peers=7, liars=liars, min_seats=7, links=Links(lost=0.05), faults_s=20)
+    check(scenario, 2)
+
+
+# The simulator notices what is broken
+
+
+def broken(name: str, seeds: int = 5, **changes: object) -> str:
+    reports = [simulate(replace(SCENARIOS[name], **changes), seed) for seed in range(seeds)]
+    return "\n".join(str(report) for report in reports if report.violations)
+
+
+def test_a_peer_that_forgets_what_it_said_is_noticed(monkeypatch) -> None:
+    monkeypatch.setattr(Disk, "own_records", lambda disk: [])
+    assert "sent two different messages of kind" in broken("power-cuts")
+
+
+def test_a_message_that_is_sent_before_it_is_on_disk_is_noticed(monkeypatch) -> None:
+    say = Round._say
+
+    def hasty(round_: Round, *args, **kwargs):
+        signed = say(round_, *args, **kwargs)
+        assert isinstance(round_.effects[-2], Persist) and isinstance(round_.effects[-1], Send)
+        round_.effects[-2:] = [round_.effects[-1], round_.effects[-2]]
+        return signed
+
+    monkeypatch.setattr(Round, "_say", hasty)
+    assert "that was not persisted" in broken("calm", 1)
+
+
+def test_a_proposer_that_never_rotates_is_noticed(monkeypatch) -> None:
+    monkeypatch.setattr(Timing, "attempt_at", lambda timing, since: (0, 0.0, 1e9))
+    assert "did not close within" in broken("silent")
+
+
+def test_a_key_that_is_revealed_too_early_lets_nobody_in_but_one_never_revealed_is_noticed(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr(RoundBook, "is_open", lambda book, update: update in book.updates)
+    assert "the engine raised KeyError" in broken("keyless")
+
+
+def test_another_state_than_the_certified_one_is_noticed(monkeypatch) -> None:
+    save = Disk.save_applied
+    monkeypatch.setattr(Disk, "save_applied", lambda disk, apply, root: save(disk, apply, state_root(root)))
+    assert "holds other states than the ledger" in broken("calm", 1)
+
+
+def test_seats_that_compute_different_states_are_noticed(monkeypatch) -> None:
+    from distrai.simulation import effects
+
+    compute = effects.state_root_of
+    monkeypatch.setattr(
+        effects,
+        "state_root_of",
+        lambda before, certified, blobs: (
+            compute(before, certified, blobs) if len(blobs) % 2 else state_root(before)
+        ),
+    )
+    assert broken("calm")
+
+
+def test_an_update_that_is_not_finite_is_noticed(monkeypatch) -> None:
+    from distrai.simulation import effects
+
+    monkeypatch.setattr(effects, "open_payload", lambda *args: b"")
+    assert "is not finite" in broken("not-finite")
+
+
+def test_a_queue_without_bound_is_noticed(monkeypatch) -> None:
+    from distrai.peer import book
+
+    monkeypatch.setattr(book, "UPDATES_PER_AUTHOR", 1000)
+    assert "above the bound of" in broken("garbage")
+
+
+def test_a_lost_list_is_noticed(monkeypatch) -> None:
+    """No peer answers for the list of a round that is over."""
+    from distrai.simulation import effects
+
+    monkeypatch.setattr(effects, "_offer", lambda peer, offer: None)
+    assert "a certified round is lost" in broken("splits", 12)
+
+
+def test_an_honest_message_that_is_refused_is_noticed(monkeypatch) -> None:
+    from distrai.peer import book
+
+    monkeypatch.setattr(book, "BODIES_PER_MEMBER", 0)
+    assert "refused a signature of" in broken("calm", 1)
