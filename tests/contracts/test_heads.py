@@ -9,7 +9,7 @@ from eth_utils import to_checksum_address
 from distrai.protocol.body import Genesis
 from distrai.protocol.keccak import keccak
 
-HEAD = "(bytes32,uint8,uint64,bytes32,bytes32,bytes32,(bytes32,address)[],bytes32[])"
+HEAD = ["bytes32", "uint8", "uint64", *["bytes32"] * 3, "(bytes32,address)[]", "bytes32[]"]
 TYPES = {
     "Body": [
         ("run", "uint64"),
@@ -32,10 +32,7 @@ TYPES = {
 
 
 def head_of(*values):
-    """keccak of the plain (not tuple-wrapped) encoding of the eight values."""
-    return keccak(encode(HEAD[1:-1].replace("(bytes32,address)[]", "PAIRS").split(","), values)) if False else keccak(
-        encode(["bytes32", "uint8", "uint64", "bytes32", "bytes32", "bytes32", "(bytes32,address)[]", "bytes32[]"], values)
-    )
+    return keccak(encode(HEAD, values))
 
 
 def sign_typed(world, key: Key, kind: str, message: dict) -> bytes:

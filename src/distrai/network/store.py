@@ -1,9 +1,10 @@
 """Blobs on disk, whole or in part.
 
-``<first 2 hex>/<hash>`` holds the bytes of a whole blob, ``<hash>.partial`` those of one that is still arriving, and
-``<hash>.manifest`` the size (u64, little-endian) and the chunk hashes. Which chunks of a partial blob are there is found
-by hashing it, once per process: no second record can disagree with the bytes. Every read is checked, so that what a
-bad disk did is never served to anyone. Memory is O(chunk) but for ``put`` and ``read``, which have the blob anyway.
+``<first 2 hex>/<hash>`` holds the bytes of a whole blob, ``<hash>.partial`` those of one that is still arriving,
+and ``<hash>.manifest`` the size (u64, little-endian) and the chunk hashes. Which chunks of a partial blob are there
+is found by hashing it, once per process: no second record can disagree with the bytes. Every read is checked, so
+that what a bad disk did is never served to anyone. Memory is O(chunk) but for ``put`` and ``read``, which have the
+blob anyway.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""A peer's post: packets out and in, blobs fetched because the engine asked for them, lists offered to who lacks them."""
+"""A peer's post: packets out and in, blobs that the engine asked for, lists offered to who lacks them."""
 
 import asyncio
 from collections import OrderedDict

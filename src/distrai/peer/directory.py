@@ -1,4 +1,4 @@
-"""Where members can be reached: short-lived records, signed by node keys, that peers pass on with what they say anyway."""
+"""Where members can be reached: records signed by node keys, passed on with whatever peers say anyway."""
 
 from collections.abc import Callable, Mapping
 

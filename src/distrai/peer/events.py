@@ -1,7 +1,8 @@
 """What can happen to a peer (events), and what it wants done about it (effects): the whole surface of the engine.
 
-Clock, randomness, network, ledger, disk, codecs and training are all outside: they tell the engine by events and are asked
-by effects. Effects are carried out in order; what is to be persisted is on disk before the next effect is looked at.
+Clock, randomness, network, ledger, disk, codecs and training are all outside: they tell the engine by events and
+are asked by effects. Effects are carried out in order; what is to be persisted is on disk before the next effect is
+looked at.
 """
 
 from dataclasses import dataclass

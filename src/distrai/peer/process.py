@@ -1,4 +1,4 @@
-"""A peer as a process: it finds the run on the ledger, gets what it starts from, joins, and takes part until told to stop.
+"""A peer as a process: it finds its run on the ledger, gets what that starts from, joins and takes part.
 
 Whoever starts it reads its standard output (one JSON event a line) and may write to its standard input: an invitation,
 as one JSON line. The end of its input means "stop".

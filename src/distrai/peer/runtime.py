@@ -1,7 +1,7 @@
 """The engine in the real world: asyncio around it, one thread that trains and one that computes what a round asks for.
 
-Nothing is decided here. Events go in one after the other, effects are carried out in order, and whatever takes time runs
-beside the loop and comes back as another event.
+Nothing is decided here. Events go in one after the other, effects are carried out in order, and whatever takes time
+runs beside the loop and comes back as another event.
 """
 
 import asyncio

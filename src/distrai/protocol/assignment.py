@@ -1,4 +1,4 @@
-"""Who trains on what in a round: a pure function of the head, so nobody chooses, and nobody reads a sample twice in a pass."""
+"""Who trains on what: a pure function of the head. Nobody chooses; no sample is read twice in a pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Blobs: immutable bytes with a name that proves every chunk of them.
 
-The name is BLAKE3 (in a context of its own) over the size and the BLAKE3 hashes of the 1 MiB chunks. Whoever knows the name can check that list
-(the *manifest*) before the first byte arrives, and then each chunk by itself: a bad chunk is found at once, and so is
-the one who sent it.
+The name is BLAKE3 (in a context of its own) over the size and the BLAKE3 hashes of the 1 MiB chunks. Whoever knows
+the name can check that list (the *manifest*) before the first byte arrives, and then each chunk by itself: a bad
+chunk is found at once, and so is the one who sent it.
 """
 
 from collections.abc import Iterable, Sequence

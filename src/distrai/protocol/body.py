@@ -1,6 +1,7 @@
 """What a certificate certifies, and the chain of heads that the ledger records."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 from eth_abi.abi import encode
@@ -145,5 +146,5 @@ def check_body(body: Body) -> None:
         raise MalformedMessage(f"a body promotes and drops at most {CHANGES_MAX} members")
     promoted = [item.member for item in body.promotions]
     for members in (promoted, list(body.drops)):
-        if any(first >= second for first, second in zip(members, members[1:], strict=False)):
+        if any(first >= second for first, second in pairwise(members)):
             raise UnsortedList("promotions and drops are sorted by member, each once")

@@ -5,6 +5,7 @@ decoded payload (sizes, finite values, norm) belong to the codec, relative ones 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from distrai.protocol.errors import (
     BadSignature,
@@ -82,7 +83,7 @@ def check_have(have: Have) -> None:
     """Raise unless the hashes of a Have are a sorted set."""
     if have.content is not None:
         raise MalformedMessage("a Have whose hashes are in a blob: no run is large enough for that yet")
-    if any(first >= second for first, second in zip(have.updates, have.updates[1:], strict=False)):
+    if any(first >= second for first, second in pairwise(have.updates)):
         raise UnsortedList("the hashes of a Have are sorted, each once")
 
 

@@ -1,8 +1,9 @@
 """Sealing an update: nobody can read, and so nobody can copy, what is still only announced.
 
-ChaCha20-Poly1305, one fresh key per update, chunk by chunk: each 1 MiB chunk of the ciphertext opens by itself, so memory
-stays bounded by a chunk. A chunk's associated data says whose it is, for which round, its index and whether it is the
-last; key hash and associated data bind the same, so the ciphertext of another cannot be announced as one's own.
+ChaCha20-Poly1305, one fresh key per update, chunk by chunk: each 1 MiB chunk of the ciphertext opens by itself, so
+memory stays bounded by a chunk. A chunk's associated data says whose it is, for which round, its index and whether
+it is the last; key hash and associated data bind the same, so the ciphertext of another cannot be announced as
+one's own.
 """
 
 from collections.abc import Iterator

@@ -5,6 +5,7 @@ A body commits to it through its updates root and trainers root; a replayer need
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import msgspec
 
@@ -104,10 +105,10 @@ def decode_list(data: bytes) -> CertifiedList:
     if any(len(entry.key) != KEY_SIZE for entry in certified.entries):
         raise MalformedMessage(f"the key of an update has {KEY_SIZE} bytes")
     members = [trainer.member for trainer in certified.trainers]
-    if any(first >= second for first, second in zip(members, members[1:], strict=False)):
+    if any(first >= second for first, second in pairwise(members)):
         raise UnsortedList("the trainers of a list are sorted by member, each once")
     authors = [update.member for update in certified.updates]
-    if any(first >= second for first, second in zip(authors, authors[1:], strict=False)):
+    if any(first >= second for first, second in pairwise(authors)):
         raise UnsortedList("the updates of a list are sorted by member, one of each")
     if certified.cursor < 0:
         raise MalformedMessage("the data cursor of a list is negative")

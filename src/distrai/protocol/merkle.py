@@ -1,8 +1,8 @@
 """Merkle trees in the layout of OpenZeppelin's ``StandardMerkleTree``, and the roots that the protocol takes with them.
 
-Leaves are ``keccak(keccak(abi.encode(...)))`` (hashed twice, so that no inner node passes for a leaf), sorted; the tree is
-a complete binary tree in an array, and a node is the keccak of its two children in ascending order. As sorting forgets
-the order, leaves whose place matters carry their index.
+Leaves are ``keccak(keccak(abi.encode(...)))`` (hashed twice, so that no inner node passes for a leaf), sorted; the
+tree is a complete binary tree in an array, and a node is the keccak of its two children in ascending order. As
+sorting forgets the order, leaves whose place matters carry their index.
 """
 
 from collections.abc import Sequence

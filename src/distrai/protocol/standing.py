@@ -1,7 +1,7 @@
 """What a head fixes for everybody: seats and their keys, trainers, the data cursor, and who was in the last lists.
 
-A head is the last certificate that the ledger took (or the start). All of this is computed from certified lists and from
-ledger events that came before the head, never from what a peer happened to hear.
+A head is the last certificate that the ledger took (or the start). All of this is computed from certified lists and
+from ledger events that came before the head, never from what a peer happened to hear.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""EIP-712 digests, built by hand: the general helper takes six times as long, and these are on every peer's hot path."""
+"""EIP-712 digests, built by hand: the general helper takes six times as long on every peer's hot path."""
 
 from dataclasses import dataclass
 from functools import cached_property

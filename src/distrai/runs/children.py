@@ -1,4 +1,4 @@
-"""The processes of a local run: started with a pipe that ends with this process, read line by line, ended by their id."""
+"""The processes of a local run: each has a pipe that ends with this one, and is ended by its id."""
 
 import asyncio
 import json

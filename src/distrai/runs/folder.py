@@ -1,7 +1,8 @@
 """The folder of a local run: what is where, and what a run is known by.
 
-``DIR/run.json`` names the run, ``ledger/`` is the embedded chain, ``owner.json`` the opener's key, ``peers/peer-N/`` the
-homes (peer-0 is the archive), ``model/`` the exported model, ``summary.json`` what came of it.
+``DIR/run.json`` names the run, ``ledger/`` is the embedded chain, ``owner.json`` the opener's key,
+``peers/peer-N/`` the homes (peer-0 is the archive), ``model/`` the exported model, ``summary.json`` what came of
+it.
 """
 
 import json

@@ -5,23 +5,19 @@ between the peers and the ledger. It starts again what died, and ends what it st
 """
 
 import asyncio
-import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from distrai.ledger.client import LedgerClient
-from distrai.ledger.errors import LedgerError
 from distrai.ledger.interface import Limits, Opening
 from distrai.ledger.keys import NodeKey, create_key, load_key
 from distrai.network.store import BlobStore
 from distrai.peer.link import Link
-from distrai.protocol.body import Genesis
 from distrai.protocol.primitives import MemberId
 from distrai.protocol.recipe import Recipe, ResolvedRecipe
-from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX
 from distrai.runs.children import Child, ChildFailed
 from distrai.runs.folder import RunFolder, RunInfo
 from distrai.runs.resolving import advice, resolve
@@ -139,8 +135,7 @@ class LocalRun:
             if number == 0:
                 members[0] = await self._admit(0, client, owner)
         rest = [self._admit(number, client, owner) for number in range(1, info.peers)]
-        for number, member in enumerate(await asyncio.gather(*rest), start=1):
-            members[number] = member
+        members |= dict(enumerate(await asyncio.gather(*rest), start=1))
         if not state.started:
             await client.start(self.folder.link().run, sorted(members.values()))
         self.report({"event": "started", "members": {f"peer-{n}": m.hex() for n, m in members.items()}})

@@ -1,6 +1,6 @@
 """Replay: recompute a run from genesis and published bytes alone, and say who or what is wrong if it cannot be.
 
-Nothing is believed but the last head on the ledger (or one that the caller knows): every head commits to the one before,
+Nothing is believed but the last head on the ledger (or one that the caller knows): heads commit to the ones before,
 every body to its list and state, every list to its updates and keys, every update to its ciphertext. No later state is
 ever read: the only one that is loaded is the initial one.
 """

@@ -20,7 +20,7 @@ def advice(recipe: Recipe) -> list[str]:
 
 
 def resolve(recipe: Recipe, base: Path, blobs: BlobStore) -> ResolvedRecipe:
-    """Build what the recipe names and store it in ``blobs``: shards, manifest, tokenizer, initial state, resolved recipe.
+    """Build what the recipe names and store it in ``blobs``: corpus, tokenizer, initial state, resolved recipe.
 
     ``base`` is the folder that the recipe's paths start from. Raises RecipeError and what building raises.
     """

@@ -78,10 +78,7 @@ class Timing:
     def _certified(self, number: int) -> list[Trained]:
         """The training of those whose updates are in a round's certificate, as far as they logged it."""
         members = {
-            member
-            for log in self.logs
-            if number in log.applied
-            for member in log.applied[number].members
+            member for log in self.logs if number in log.applied for member in log.applied[number].members
         }
         return [log.trained[number] for log in self.logs if log.member in members and number in log.trained]
 

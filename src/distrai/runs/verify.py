@@ -124,4 +124,3 @@ def _check_data(archive: Archive) -> None:
 def _recipe(archive: Archive) -> ResolvedRecipe:
     with _blaming("recipe"):
         return archive.recipe(archive.genesis().genesis.recipe_hash)
-

@@ -439,4 +439,4 @@ def _twin(signature: bytes) -> bytes:
 
 
 TestRegistry = Registry.TestCase
-TestRegistry.settings = settings(max_examples=settings.default.max_examples // 4, stateful_step_count=40)
+TestRegistry.settings = settings(max_examples=max(25, settings.default.max_examples // 4), stateful_step_count=40)
