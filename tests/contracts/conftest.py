@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+
 from contracts.support.evm import Contract, Evm
 from contracts.support.players import World
-
 from distrai.ledger.abi import load_artifact
 
 

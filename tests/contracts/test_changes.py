@@ -1,6 +1,7 @@
 """Promotions and drops: seats change inside a certificate only."""
 
 import pytest
+
 from contracts.support.players import NOBODY, Key, Running, promotion, refused
 
 

@@ -1,11 +1,11 @@
 """Every hash of the contract against an independent one: eth_abi and eth-account, and what peers compute."""
 
-from contracts.support.players import GRACE, STALL, Key, Running, promotion
 from eth_abi.abi import encode
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_utils import to_checksum_address
 
+from contracts.support.players import GRACE, STALL, Key, Running, promotion
 from distrai.protocol.body import Genesis
 from distrai.protocol.keccak import keccak
 

@@ -1,16 +1,18 @@
 """Members: nobody takes another's id or key, only the controller changes anything, keys are never forgotten."""
 
 import pytest
-from contracts.support.players import NOBODY, Key, World, refused
 from eth_abi.abi import encode
 
+from contracts.support.players import NOBODY, Key, World, refused
 from distrai.protocol.keccak import keccak
 
 ANN, BOB, EVE = (Key(name).address for name in ("ann", "bob", "eve"))
 NODE = Key("node")
 
 
-def register(world: World, sender: bytes = ANN, nonce: int = 0, key: Key = NODE, signer: Key | None = None, **claims):
+def register(
+    world: World, sender: bytes = ANN, nonce: int = 0, key: Key = NODE, signer: Key | None = None, **claims
+):
     controller, payout = claims.get("controller", ANN), claims.get("payout", BOB)
     signature = world.signed(signer or key, "Registration", sender, nonce, controller, payout)
     return world.send(sender, "register", nonce, controller, key.address, payout, signature)

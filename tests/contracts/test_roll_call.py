@@ -1,17 +1,11 @@
 """Roll calls: a run goes on without those that vanished, and seats cannot be whittled down."""
 
 import pytest
-from contracts.support.players import GRACE, NOBODY, STALL, Key, promotion, refused
 
+from contracts.support.players import GRACE, NOBODY, STALL, Key, refused
 from distrai.protocol.body import roll_call_head
 
 STRANGER = Key("stranger").address
-
-
-def stalled(world, seats, **limits):
-    running = world.started(seats, **limits)
-    running.wait(STALL)
-    return running
 
 
 def close_of(running):
@@ -19,7 +13,7 @@ def close_of(running):
 
 
 def test_a_stalled_run_goes_on_with_those_that_are_there(world):
-    running = stalled(world, 5)
+    running = world.stalled(5)
     there, absent = running.seats[:3], running.seats[3:]
     before = running.state
     for seat in there:
@@ -48,23 +42,12 @@ def test_a_stalled_run_goes_on_with_those_that_are_there(world):
 
 def test_all_may_be_there(world):
     """Someone talked and never signed: the round ends, and nobody loses a seat."""
-    running = stalled(world, 3)
+    running = world.stalled(3)
     for seat in running.seats:
         running.check_in(seat)
     running.wait(STALL + GRACE)
     assert running.close([]).log.arguments["drops"] == ()
     assert (running.state.seats, running.state.round) == (3, 1)
-
-
-def test_more_than_32_may_be_dropped(world):
-    running = stalled(world, 64, roll_call=(1, 4))
-    there, absent = running.seats[::4], [seat for at, seat in enumerate(running.seats) if at % 4]
-    for seat in there:
-        running.check_in(seat)
-    running.wait(STALL + GRACE)
-    running.close(absent)
-    assert running.state.seats == 16
-    running.certify(signers=there)
 
 
 def test_a_call_opens_when_the_run_has_stalled(world):
@@ -98,7 +81,7 @@ def test_every_head_restarts_the_clock(world):
 
 
 def test_only_seats_check_in_and_once(world):
-    running, trainer = stalled(world, 3), world.member()
+    running, trainer = world.stalled(3), world.member()
     world.join(running.run, trainer)
     for sender in (STRANGER, trainer.key.address, trainer.controller, running.seats[0].controller):
         with refused("NotASeatSender", running.run, sender):
@@ -120,7 +103,7 @@ def test_an_open_run_has_no_roll_call(world):
 
 
 def test_a_seat_with_a_new_key_checks_in_with_the_old_one(world):
-    running = stalled(world, 3)
+    running = world.stalled(3)
     rotated = world.rotate(running.seats[0], Key("new"))
     with refused("NotASeatSender", running.run, rotated.key.address):
         running.check_in(rotated)
@@ -128,7 +111,7 @@ def test_a_seat_with_a_new_key_checks_in_with_the_old_one(world):
 
 
 def test_the_window_closes_and_the_grace_lets_certificates_land(world):
-    running = stalled(world, 4)
+    running = world.stalled(4)
     for seat in running.seats[:2]:
         running.check_in(seat)
     closable = close_of(running)
@@ -149,7 +132,7 @@ def test_the_window_closes_and_the_grace_lets_certificates_land(world):
 
 @pytest.mark.parametrize("after", [0, STALL, STALL + GRACE - 1, STALL + GRACE])
 def test_a_certificate_cancels_the_call(world, after):
-    running = stalled(world, 3)
+    running = world.stalled(3)
     for seat in running.seats[:2]:
         running.check_in(seat)
     running.wait(after)
@@ -164,7 +147,7 @@ def test_a_certificate_cancels_the_call(world, after):
 
 
 def test_windows_double_after_failed_calls_at_most_eight_times(world):
-    running = stalled(world, 4)
+    running = world.stalled(4)
     lengths = []
     for _ in range(11):
         outcome = running.check_in(running.seats[0])
@@ -176,7 +159,7 @@ def test_windows_double_after_failed_calls_at_most_eight_times(world):
 
 
 def test_a_failed_call_does_not_count_for_the_next(world):
-    running = stalled(world, 4)
+    running = world.stalled(4)
     running.check_in(running.seats[0])
     running.wait(STALL + GRACE)
     running.check_in(running.seats[1])
@@ -186,7 +169,7 @@ def test_a_failed_call_does_not_count_for_the_next(world):
 
 
 def test_after_a_head_windows_are_short_again(world):
-    running = stalled(world, 4)
+    running = world.stalled(4)
     running.check_in(running.seats[0])
     running.wait(STALL + GRACE)
     running.check_in(running.seats[0])
@@ -196,102 +179,8 @@ def test_after_a_head_windows_are_short_again(world):
     assert outcome.log.arguments["closesAt"] == world.evm.now + STALL
 
 
-@pytest.mark.parametrize(("seats", "share", "needed"), [
-    (4, (1, 2), 2), (5, (1, 2), 3), (3, (2, 3), 2), (4, (2, 3), 3), (7, (1, 64), 1), (3, (1, 1), 3), (1, (1, 2), 1),
-])  # fmt: skip
-def test_a_share_of_the_seats_is_needed_rounded_up(world, seats, share, needed):
-    running = stalled(world, seats, roll_call=share)
-    assert world.read("rollCall", running.run)[1] == needed
-    for seat in running.seats[: needed - 1]:
-        running.check_in(seat)
-    if needed > 1:
-        point = world.evm.snapshot()
-        running.wait(STALL + GRACE)
-        with refused("TooFewCheckedIn", needed - 1, needed):
-            running.close(running.seats[needed - 1 :])
-        world.evm.revert(point)
-    running.check_in(running.seats[needed - 1])
-    running.wait(STALL + GRACE)
-    running.close(running.seats[needed:])
-    assert running.state.seats == needed
-
-
-def test_roll_calls_cannot_whittle_the_seats_down(world):
-    """Half of those at the epoch's start, whatever is left of them."""
-    running = stalled(world, 8)
-    for seat in running.seats[:4]:
-        running.check_in(seat)
-    running.wait(STALL + GRACE)
-    running.close(running.seats[4:])
-    running.wait(STALL)
-    for seat in running.seats[:3]:
-        running.check_in(seat)
-    running.wait(STALL + GRACE)
-    with refused("TooFewCheckedIn", 3, 4):
-        running.close([running.seats[3]])
-
-
-def test_drops_in_the_epoch_do_not_lower_what_is_needed(world):
-    running = world.started(6)
-    gone = running.seats[4:]
-    running.certify(running.body(drops=tuple(seat.id for seat in gone)))
-    assert (running.state.seats, running.state.epoch_seats) == (4, 6)
-    assert world.read("rollCall", running.run)[1] == 3
-
-
-def test_seats_that_came_in_the_epoch_raise_what_is_needed(world):
-    running = world.started(2)
-    pairs = tuple(promotion(member) for member in world.members(4))
-    running.certify(running.body(promotions=pairs))
-    assert (running.state.seats, running.state.epoch_seats) == (6, 2)
-    assert world.read("rollCall", running.run)[1] == 3
-
-
-def test_epochs_count_non_empty_rounds(world):
-    running = world.started(3, epoch_rounds=3)
-    dropped, *kept = running.seats
-    running.certify(running.body(drops=(dropped.id,)))
-    running.seats = kept
-    for _ in range(4):
-        running.certify(running.empty())
-    running.certify()
-    assert running.state.epoch_seats == 3
-    running.certify()
-    assert (running.state.epoch_seats, running.state.progress[4]) == (2, 3)
-    for left in (2, 1, 3):
-        running.certify()
-        assert running.state.progress[4] == left
-
-
-def test_an_epoch_begins_with_the_seats_after_the_round(world):
-    running = world.started(3, epoch_rounds=1)
-    running.certify(running.body(drops=(running.seats[2].id,)))
-    assert running.state.epoch_seats == 2
-
-
-def test_roll_calls_do_not_count_as_rounds_of_an_epoch(world):
-    running = stalled(world, 2, epoch_rounds=1)
-    running.check_in(running.seats[0])
-    running.wait(STALL + GRACE)
-    running.close([running.seats[1]])
-    assert running.state.epoch_seats == 2
-
-
-def test_a_roll_call_may_go_below_min_seats(world):
-    """Then certificates drop nobody, until there are enough seats again."""
-    running = stalled(world, 4, min_seats=4)
-    for seat in running.seats[:3]:
-        running.check_in(seat)
-    running.wait(STALL + GRACE)
-    running.close(running.seats[3:])
-    running.seats = running.seats[:3]
-    with refused("TooFewSeats", 2, 4):
-        running.certify(running.body(drops=(running.seats[0].id,)))
-    running.certify()
-
-
 def test_the_drops_are_exactly_the_absent(world):
-    running, stranger = stalled(world, 5), world.member()
+    running, stranger = world.stalled(5), world.member()
     for seat in running.seats[:3]:
         running.check_in(seat)
     running.wait(STALL + GRACE)
@@ -310,7 +199,7 @@ def test_the_drops_are_exactly_the_absent(world):
 
 
 def test_a_call_closes_once(world):
-    running = stalled(world, 3)
+    running = world.stalled(3)
     with refused("NoRollCall", running.run):
         running.close([])
     for seat in running.seats[:2]:
@@ -323,7 +212,7 @@ def test_a_call_closes_once(world):
 
 def test_a_seat_that_left_may_still_be_there(world):
     """It attests until it is dropped, so it counts in a roll call as well."""
-    running = stalled(world, 2, roll_call=(1, 1))
+    running = world.stalled(2, roll_call=(1, 1))
     leaver, other = running.seats
     world.send(leaver.controller, "leaveRun", running.run, leaver.id)
     running.check_in(leaver)
@@ -334,7 +223,7 @@ def test_a_seat_that_left_may_still_be_there(world):
 
 
 def test_runs_do_not_share_roll_calls(world):
-    first, second = stalled(world, 2), world.started(2)
+    first, second = world.stalled(2), world.started(2)
     first.check_in(first.seats[0])
     with refused("NoRollCall", second.run):
         second.close([])

@@ -13,7 +13,7 @@ from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX
 from helpers.recipes import FULL_ALGORITHM, resolved_example
 
 ZERO = "0x" + "00" * 32
-HASH = "9f63204e9a23f54f8e64c8986260668f7cb67fff9fcadb4a9bab31c6b0015b68"
+HASH = "dfc95b6d8d9efa06163e24d3459e7a37487aa82b34c1bc62c28c4b89c15cbbd4"
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> bytes:

@@ -5,12 +5,11 @@ import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
+from distrai.network.manifests import Manifest
 from distrai.protocol.blobs import BlobRef, check_manifest, manifest_hash
 from distrai.protocol.errors import WrongManifest
 from distrai.protocol.primitives import Hash, MemberId
 
-Manifest = tuple[int, tuple[Hash, ...]]
-"""Size in bytes and chunk hashes."""
 _EMPTY_BLOB = manifest_hash(0, ())
 
 

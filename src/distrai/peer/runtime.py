@@ -161,8 +161,8 @@ class Runtime:
             case Open() | Evaluate() | Apply():
                 self._compute(effect)
             case Train():
-                self.stop_training.clear()
-                self._spawn(self._train(effect))
+                self.stop_training = ThreadEvent()  # a new one: who trains still has to see the old one set
+                self._spawn(self._train(effect, self.stop_training))
             case StopTraining():
                 self.stop_training.set()
             case WakeAt(at):
@@ -239,7 +239,7 @@ class Runtime:
             bytes=self.journal.traffic(standing.round, standing.head),
         )
 
-    async def _train(self, effect: Train) -> None:
+    async def _train(self, effect: Train, stop: ThreadEvent) -> None:
         number = effect.standing.round + 1
         last, ended = 0.0, 0.0
 
@@ -251,7 +251,6 @@ class Runtime:
                 self.telemetry.emit("step", round=number, step=step, loss=loss)
 
         loop = asyncio.get_running_loop()
-        stop = self.stop_training
         outcome = await loop.run_in_executor(
             self.training, lambda: self.worker.train(effect, stop.is_set, on_step)
         )

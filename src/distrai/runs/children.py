@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +95,10 @@ class Child:
                 self.process.kill()
         if self.reader is not None:
             await self.reader
+
+
+StartChild = Callable[[str, list[str], Path, OnEvent, int | None], Awaitable[Child]]
+"""Starts a process: see ``Child.start``."""
 
 
 class ChildFailed(ValueError):

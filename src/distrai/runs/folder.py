@@ -6,6 +6,7 @@ it.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,15 @@ class RunFolder:
     def link(self) -> Link:
         """The run's link. Raises NoRun."""
         return parse_link(self.read().link)
+
+
+def make_home(home: Path, user: int | None = None) -> None:
+    """Make a peer's home, which only its owner may read; hand it over, with what is in it, to ``user`` where given."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, exist_ok=True)
+    if user is not None and home.stat().st_uid != user:
+        for path in (*home.rglob("*"), home):  # the home last: then an interrupted handing over is begun again
+            os.chown(path, user, user, follow_symlinks=False)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -18,8 +18,8 @@ from distrai.network.store import BlobStore
 from distrai.peer.link import Link
 from distrai.protocol.primitives import MemberId
 from distrai.protocol.recipe import Recipe, ResolvedRecipe
-from distrai.runs.children import Child, ChildFailed
-from distrai.runs.folder import RunFolder, RunInfo
+from distrai.runs.children import Child, ChildFailed, StartChild
+from distrai.runs.folder import RunFolder, RunInfo, make_home
 from distrai.runs.resolving import advice, resolve
 
 Report = Callable[[dict[str, Any]], None]
@@ -39,6 +39,8 @@ class LocalRun:
     device: str = "auto"
     users: tuple[int, ...] = ()
     """System users that the peers run as, in turn; empty: the own one."""
+    start: StartChild = Child.start
+    """How a process is started."""
     ledger: Child | None = None
     peers: dict[int, Child] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,7 +79,7 @@ class LocalRun:
     async def _start_ledger(self) -> tuple[str, int]:
         self.folder.ledger.mkdir(parents=True, exist_ok=True)
         arguments = ["distrai.ledger.embedded", "--dir", str(self.folder.ledger), "--parent-pipe"]
-        self.ledger = await Child.start("ledger", arguments, self.folder.path / "ledger.log", self._on_event)
+        self.ledger = await self.start("ledger", arguments, self.folder.path / "ledger.log", self._on_event, None)
         ready = await self.ledger.said("ready")
         return str(ready["url"]), int(ready["chain_id"])
 
@@ -103,6 +105,7 @@ class LocalRun:
         self.report(
             {"event": "preparing", "what": "reading and cutting up the data, drawing the first parameters"}
         )
+        make_home(self.folder.archive)
         blobs = BlobStore(self.folder.archive / "blobs")
         resolved = await asyncio.to_thread(resolve, recipe, base, blobs)
         registry = await LedgerClient.deploy_registry(url, chain_id, owner)
@@ -145,7 +148,8 @@ class LocalRun:
         arguments += ["--device", self.device, *(["--archive"] if number == 0 else [])]
         user = self.users[number % len(self.users)] if self.users else None
         log = self.folder.path / f"peer-{number}.log"
-        self.peers[number] = await Child.start(f"peer-{number}", arguments, log, self._on_event, user)
+        make_home(self.folder.peer(number), user)
+        self.peers[number] = await self.start(f"peer-{number}", arguments, log, self._on_event, user)
 
     async def _admit(self, number: int, client: LedgerClient, owner: NodeKey) -> MemberId:
         """Invite a peer of this run, and wait until it takes part."""

@@ -18,8 +18,8 @@ M = TypeVar("M", bound=Message)
 
 def announced(peer: SimulatedPeer, effect: Effect, kind: type[M]) -> tuple[Send, M] | None:
     """The Send and the own message of this kind that it announces; None if it does something else."""
-    if not isinstance(effect, Send) or len(effect.raws) != 1:
-        return None
+    if not isinstance(effect, Send) or len(effect.raws) != 1 or len(effect.to) < 2:
+        return None  # what goes to one member answers its digest
     message = peer.world.opened(effect.raws[0]).message
     own = message.member == peer.member and isinstance(message, kind)
     return (effect, message) if own and isinstance(message, kind) else None

@@ -119,11 +119,14 @@ def _instead(peer: SimulatedPeer, effect: Effect, make: Callable[[Update], Made 
             yield Send(own[0].to, (made[0].raw,), made[1].blob)
             return
     made = peer.memory.get("instead")
-    if made is not None and (revealed := announced(peer, effect, Key)):
+    if made is None:
+        yield effect
+    elif revealed := announced(peer, effect, Key):
         send, key = revealed
         yield Send(send.to, (forge(peer, key, update=made[0].id, key=made[1].key).raw,))
-        return
-    yield effect
+    else:  # nor does it tell of the true one when asked
+        for kept in without(peer, effect, Update):
+            yield from without(peer, kept, Key)
 
 
 def withholds(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect]:

@@ -116,7 +116,9 @@ class Contract:
         except Reverted as reverted:
             raise self.abi.refusal(reverted.data) from None
         logs = [self.abi.decode_log(topics, data) for topics, data in mined.logs]
-        return Outcome(mined.gas, [log for log in logs if log], self.abi.decode_result(function, mined.output))
+        return Outcome(
+            mined.gas, [log for log in logs if log], self.abi.decode_result(function, mined.output)
+        )
 
     def read(self, function: str, *arguments: object) -> Any:
         """Call a view; one result comes by itself, several as a tuple. Raises LedgerRefused."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from coincurve import PrivateKey
-from contracts.support.evm import CHAIN_ID, Contract, Evm, Outcome
 
+from contracts.support.evm import CHAIN_ID, Contract, Evm, Outcome
 from distrai.ledger.errors import LedgerRefused
 from distrai.protocol.body import Body, Promotion, quorum
 from distrai.protocol.keccak import keccak
@@ -135,6 +135,12 @@ class World:
             self.join(run, member)
         self.start(run, members)
         return Running(self, run, members)
+
+    def stalled(self, seats: int, **limits: Any) -> "Running":
+        """A started run in which a roll call may open."""
+        running = self.started(seats, **limits)
+        running.wait(STALL)
+        return running
 
     def rotate(self, member: Member, key: Key) -> Member:
         """Give a member another key; the member with that key."""

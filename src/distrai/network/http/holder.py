@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from distrai.network.holders import HolderError, Lied, Manifest
+from distrai.network.holders import HolderError, Lied
 from distrai.network.http.client import HttpClient, NotHeld
 from distrai.network.interface import Endpoint
-from distrai.network.store import bitmap_size, decode_bitmap, decode_manifest, manifest_size
+from distrai.network.manifests import Manifest, bitmap_size, decode_bitmap, decode_manifest, manifest_size
 from distrai.protocol.primitives import HASH_SIZE, Hash, MemberId
 
 

@@ -17,9 +17,12 @@ from distrai.network.http.proofs import (
 from distrai.network.http.sockets import CountingListener, listen
 from distrai.network.inbox import Inbox
 from distrai.network.interface import MESSAGE_BYTES_MAX
-from distrai.network.store import BlobStore, MissingBlob, encode_bitmap, encode_manifest
+from distrai.network.manifests import encode_bitmap, encode_manifest
+from distrai.network.store import BlobStore, MissingBlob
 from distrai.protocol.errors import BadSignature
 from distrai.protocol.primitives import HASH_SIZE, Address, Hash
+
+_CLOSE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,24 @@ class HttpServer:
 
     async def close(self) -> None:
         """Stop listening, and end all connections."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-        if self._listener is not None:
-            self._listener.close()
+        runner, self._runner = self._runner, None
+        if runner is None or runner.server is None or self._listener is None:
+            return
+        transports = [connection.transport for connection in runner.server.connections]
+        await runner.cleanup()
+        self._listener.close()
+        for transport in transports:
+            if transport is not None:  # it would wait for its peer to take what is still to be sent
+                transport.abort()
+        async with asyncio.timeout(_CLOSE_S):
+            await self._listener.all_ended.wait()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and have the answer taken within its deadline."""
         self._explain(request)
         try:
             answer = await self._answer(request)
-        except MissingBlob:
+        except (MissingBlob, _NoSuchPath):
             answer = web.Response(status=404)
         except (TimeoutError, asyncio.IncompleteReadError):
             answer = _refusal(408)
@@ -125,7 +135,7 @@ class HttpServer:
         if size > MESSAGE_BYTES_MAX:
             return _refusal(413)
         async with asyncio.timeout(self.limits.body_s):
-            message = await request.content.readexactly(size)
+            message = await request.content.readexactly(size) if size else b""
         header = request.headers.get(DELIVERY_HEADER)
         try:
             sender = None if header is None else self.deliveries.sender(header, message)
@@ -143,19 +153,23 @@ class HttpServer:
         return _binary(self.sign(challenge_digest(nonce, self.address)))
 
 
+class _NoSuchPath(Exception):
+    """A request for something that cannot be."""
+
+
 def _hash(name: str) -> Hash:
     try:
         raw = bytes.fromhex(name)
     except ValueError:
         raw = b""
     if len(raw) != HASH_SIZE or raw.hex() != name:
-        raise MissingBlob("this is no name of a blob")
+        raise _NoSuchPath
     return Hash(raw)
 
 
 def _index(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise MissingBlob("this is no index of a chunk")
+        raise _NoSuchPath
     return int(text)
 
 

@@ -3,6 +3,8 @@
 asyncio's selector loop calls these methods for every byte; on a loop that does not (Windows' proactor), counts stay 0.
 """
 
+import asyncio
+import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -81,6 +83,8 @@ class CountingListener(socket.socket):
         self._open: dict[int, CountedSocket] = {}
         self._hosts: Counter[str] = Counter()
         self.refused = 0
+        self.all_ended = asyncio.Event()
+        self.all_ended.set()
 
     def accept(self) -> tuple[socket.socket, Any]:
         plain, address = super().accept()
@@ -93,6 +97,7 @@ class CountingListener(socket.socket):
         number = counted.fileno()
         counted.on_close = lambda: self._forget(number, host)
         self._open[number] = counted
+        self.all_ended.clear()
         self._hosts[host] += 1
         return counted, address
 
@@ -110,6 +115,8 @@ class CountingListener(socket.socket):
         self._hosts[host] -= 1
         if not self._hosts[host]:
             del self._hosts[host]
+        if not self._open:
+            self.all_ended.set()
 
 
 def listen(host: str, port: int, counters: Counters, limit: int, limit_per_host: int) -> CountingListener:
@@ -135,7 +142,9 @@ def socket_factory(counters: Counters, purpose: str, *, local: bool) -> Callable
     def make(address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info
         if not local and not is_public(str(address[0])):
-            raise PrivateAddress(f"{address[0]} is in a private network: only local recipes go there")
+            raise PrivateAddress(
+                errno.EACCES, f"{address[0]} is in a private network: only local recipes go there"
+            )
         return CountedSocket(family, kind, protocol, counters=counters, purpose=purpose)
 
     return make
