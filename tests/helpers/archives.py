@@ -6,12 +6,13 @@ reads. Four seats; the last one misses rounds 2, 4, 5 and 6, is dropped by round
 
 import shutil
 import tomllib
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from msgspec.structs import replace
 
@@ -34,6 +35,7 @@ from distrai.protocol.messages import UPDATE_VERSION, Update
 from distrai.protocol.primitives import ZERO_HASH, Hash, SignatureBytes
 from distrai.protocol.recipe import parse_recipe
 from distrai.protocol.standing import Standing, advance, drops, following_cursor, start
+from distrai.runs.replay import Anchor, Replay, Replayed, ReplayFailed
 from distrai.runs.resolving import resolve
 from helpers.messages import DOMAIN, Author
 from helpers.rounds import RUN, authors, roster_of
@@ -97,7 +99,7 @@ class ArchiveMaker:
     ) -> None:
         """One round: updates, list, state, certificate, as the peers' own code makes them.
 
-        With changes it is what seats that all conspire would publish; ``payload`` takes the place of the first update's.
+        With changes it is what seats that all conspire would publish; ``payload`` replaces that of the first update.
         """
         algorithm, standing, rules = (
             Algorithm(self.plan.spec, self.plan.layout),
@@ -242,3 +244,26 @@ def make_archive(home: Path, texts: Path) -> FakeArchive:
         maker.round(WHO[number])
     assert len(maker.standing.seats) == SEATS - 1, "the seat that missed four lists is dropped"
     return maker.archive()
+
+
+def replayed(archive: FakeArchive, rounds: int | None = None) -> Replayed:
+    """Replay to the archive's head; by default whatever number of rounds lead to it."""
+    return Replay(archive.public, archive.blobs, lambda number, updates: None).run(Anchor(archive.head, rounds))
+
+
+def failure(archive: FakeArchive, rounds: int | None = None) -> ReplayFailed:
+    """How a replay of a spoiled archive fails."""
+    with pytest.raises(ReplayFailed) as caught:
+        replayed(archive, archive.rounds if rounds is None else rounds)
+    return caught.value
+
+
+@contextmanager
+def flipped(path: Path, at: int) -> Iterator[None]:
+    """Change one byte of a file, and put it back."""
+    data = path.read_bytes()
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    try:
+        yield
+    finally:
+        path.write_bytes(data)

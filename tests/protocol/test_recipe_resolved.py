@@ -13,7 +13,7 @@ from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX
 from helpers.recipes import FULL_ALGORITHM, resolved_example
 
 ZERO = "0x" + "00" * 32
-HASH = "dfc95b6d8d9efa06163e24d3459e7a37487aa82b34c1bc62c28c4b89c15cbbd4"
+HASH = "8fb20064d9a6007773819b0835048244abab5b7c0d234fed32b8db6810f16386"
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> bytes:

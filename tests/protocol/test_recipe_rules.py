@@ -42,7 +42,6 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str, str]] = [
     (changed("rounds.d0_s", 20), "rounds.cut_s", "more than d0_s = 20.0"),
     (changed("rounds.cut_s", 40), "rounds.hard_s", "more than cut_s = 40.0"),
     (changed("rounds.stall_seconds", 85), "rounds.stall_seconds", "use 86"),
-    (changed("rounds.round_seconds_min", 100), "rounds.stall_seconds", "use 101"),
     (with_tables(membership={"min_seats": 5}), "membership.min_seats", "at most peers = 4"),
     (with_tables(membership={"max_seats": 3}), "membership.peers", "at most max_seats = 3"),
     (changed("rounds.min_updates", 2), "rounds.min_updates", "at most membership.min_seats = 1"),

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from distrai.algorithms.aggregate import RULES
-from distrai.algorithms.codecs import CODECS
+from distrai.algorithms.codecs import CODECS, default_options
 from distrai.algorithms.outer import KINDS
 
 INNER_STATES = ("kept", "reset", "averaged")
@@ -59,7 +59,7 @@ PRESETS: Mapping[str, AlgorithmSpec] = MappingProxyType(
             "ddp", "fp32", aggregate="mean", inner_state="kept", inner_steps=1, network=False
         ),
         "diloco": _dense("diloco", "fp32"),
-        "prime": _dense("prime", "int8"),
+        "prime": _dense("prime", "int8", codec_options=MappingProxyType({"range_sigmas": 6})),
         "sparseloco": AlgorithmSpec(
             "sparseloco",
             "topk",
@@ -95,7 +95,11 @@ def resolve_preset(name: str, overrides: Mapping[str, Any]) -> AlgorithmSpec:
             raise ValueError(f"{key}: not a key of an algorithm; {_choices(key, KEYS)}")
     changes = {key: _typed(key, value) for key, value in overrides.items()}
     kept = {} if changes.get("codec", preset.codec) != preset.codec else dict(preset.codec_options)
-    changes["codec_options"] = MappingProxyType(kept | dict(changes.get("codec_options", {})))
+    given = kept | dict(changes.get("codec_options", {}))
+    codec = changes.get("codec", preset.codec)
+    # Every option is written out, so that a default may change later without changing an old run.
+    defaults = default_options(codec) if codec in CODECS else {}
+    changes["codec_options"] = MappingProxyType(defaults | given)
     spec = replace(preset, **changes)
     _check_values(spec)
     _check_combination(spec)

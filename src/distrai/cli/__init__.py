@@ -1,1 +1,1 @@
-"""The command line: verbs that parse, call and print."""
+"""The command line: verbs that parse, call and print. Nothing heavy is imported before a verb needs it."""

@@ -105,12 +105,19 @@ class Engine:
         self.held: dict[Hash, None] = {}
         self.records: dict[Hash, list[Persist]] = {}
         self.early: deque[bytes] = deque(maxlen=EARLY_MESSAGES_MAX)
+        self.silent_through = 0
         self.effects: list[Effect] = []
 
     # Life
 
-    def resume(self, records: Iterable[Persist], held: Iterable[Hash], now: float) -> list[Effect]:
-        """Go on after a restart: ``records`` are own ones of the newest heads, ``held`` the blobs that are kept."""
+    def resume(
+        self, records: Iterable[Persist], held: Iterable[Hash], now: float, silent_through: int = 0
+    ) -> list[Effect]:
+        """Go on after a restart: ``records`` are own ones of the newest heads, ``held`` the blobs that are kept.
+
+        In rounds up to ``silent_through`` this peer says nothing: it no longer knows what it has said in them.
+        """
+        self.silent_through = silent_through
         for blob in held:
             self._hold(blob)
         for record in records:
@@ -278,6 +285,7 @@ class Engine:
     def _begin_round(self, standing: Standing, now: float) -> None:
         self.standing = standing
         self.round = Round(self.identity, self.rules, standing, now)
+        self.round.silent = standing.round < self.silent_through
         self.round.book.held.update(self.held)
         for record in self.records.pop(standing.head, ()):
             self._restore(self.round, record, now)
@@ -294,7 +302,7 @@ class Engine:
         """Step 1, unless this member is no trainer, has trained in this round already, or the run is over."""
         assert self.round is not None
         member = self.identity.member
-        if standing.round >= self.rules.rounds:
+        if standing.round >= self.rules.rounds or self.round.silent:
             return
         if self.round.own.update is not None or standing.trainer_key(member) != self.identity.address:
             return

@@ -59,7 +59,11 @@ class EventLog:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
             self._seq, self._last = self._verify()
+        except DamagedLog:
+            self._db.close()
+            raise
         except sqlite3.DatabaseError as error:
+            self._db.close()
             raise DamagedLog(f"{path} cannot be read as an event log: {error}") from error
 
     def close(self) -> None:
@@ -100,3 +104,24 @@ class EventLog:
         with self._lock:
             row = self._db.execute(query, (kind,)).fetchone()
         return None if row is None else LogEntry(*row)
+
+
+def open_log(path: Path) -> tuple[EventLog, Path | None]:
+    """Open or make the log at ``path``. A damaged one is kept beside it, at the path returned, and a new one begun."""
+    try:
+        return EventLog(path), None
+    except DamagedLog:
+        aside = _free_path(path)
+        path.replace(aside)  # first: SQLite ignores what belongs to a database that is not there
+        for suffix in ("-wal", "-shm"):
+            rest = path.with_name(path.name + suffix)
+            if rest.exists():
+                rest.replace(aside.with_name(aside.name + suffix))
+        return EventLog(path), aside
+
+
+def _free_path(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return aside

@@ -34,7 +34,15 @@ from distrai.peer.runtime import Runtime
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
 from distrai.peer.worker import Worker
-from distrai.protocol.ledger_events import Announced, Joined, KeyChanged, LedgerEvent, RunOpened
+from distrai.protocol.ledger_events import (
+    Announced,
+    Certified,
+    Joined,
+    KeyChanged,
+    LedgerEvent,
+    RunOpened,
+    Started,
+)
 from distrai.protocol.primitives import Address, MemberId
 from distrai.protocol.signatures import recover
 from distrai.protocol.standing import Standing
@@ -66,6 +74,8 @@ class PeerProcess:
         options.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(options.home / "peer.lock", "this peer's home"), key_lock(options.home / "node.json"):
             store = PeerStore(options.home, archive=options.archive)
+            if store.damaged_log is not None:
+                self.telemetry.emit("damaged-log", kept=str(store.damaged_log))
             key = _node_key(options.home / "node.json")
             ledger = await LedgerClient.connect(
                 options.link.rpc, options.link.registry, options.link.chain_id, key
@@ -100,7 +110,7 @@ class PeerProcess:
         plan = await bootstrap.plan(opened.genesis)
         initial = await bootstrap.initial_state(plan)
         corpus = await bootstrap.corpus(plan)
-        member = await self._membership(ledger, key, history, plan)
+        member = await self._membership(store, ledger, key, history, plan)
         domain = Domain(self.options.link.chain_id, self.options.link.registry)
         identity = Identity(member, key.address, domain, key.sign, recover)
         worker = await asyncio.to_thread(Worker, plan, corpus, store, member, self.options.device)
@@ -109,7 +119,7 @@ class PeerProcess:
         genesis = (run, opened.genesis.head, opened.genesis.state_root)
         engine = Engine(identity, plan.rules, checkpoint, genesis)
         directory = Directory(identity, run, lambda: _keys(engine))
-        directory.announce_self(int(time.time()), (url,))
+        directory.announce_self(time.time_ns(), (url,))  # two starts may fall into one second
         if self.options.archive:
             await ledger.announce(run, member, url)
         first = self._resume(engine, store, worker, checkpoint.standing, initial)
@@ -145,10 +155,13 @@ class PeerProcess:
         worker.load(standing, state)
         records = list(store.own_records(standing.head)) if standing is not None else store.first_records()
         held = [blob.hash for blob in store.blobs.refs()]
-        return engine.resume(records, held, time.monotonic())
+        silent_through = store.silent_through()
+        if standing is None and silent_through:
+            self.telemetry.emit("silent", through=silent_through)
+        return engine.resume(records, held, time.monotonic(), silent_through)
 
     async def _membership(
-        self, ledger: LedgerClient, key: NodeKey, history: list[LedgerEvent], plan: Plan
+        self, store: PeerStore, ledger: LedgerClient, key: NodeKey, history: list[LedgerEvent], plan: Plan
     ) -> MemberId:
         """The own member id, after registering and joining where that has not happened yet."""
         run = self.options.link.run
@@ -156,6 +169,7 @@ class PeerProcess:
         if member is None:
             member = await ledger.register(key, key.address, key.address)
         self.telemetry.emit("member", member=member.hex(), address=key.address.hex())
+        store.begin(member, _round_after_loss(history, member))
         if any(isinstance(event, Joined) and event.member == member for event in history):
             return member
         invitation = b""
@@ -164,6 +178,14 @@ class PeerProcess:
         await ledger.join(run, member, key, invitation)
         self.telemetry.emit("joined", member=member.hex())
         return member
+
+
+def _round_after_loss(history: list[LedgerEvent], member: MemberId) -> int:
+    """The newest round in which this member may have spoken already, as far as the ledger knows; 0 if none."""
+    joined = any(isinstance(event, Joined) and event.member == member for event in history)
+    started = any(isinstance(event, Started) for event in history)
+    rounds = max((event.body.round for event in history if isinstance(event, Certified)), default=0)
+    return rounds + 1 if joined and started else 0
 
 
 def _node_key(path: Path) -> NodeKey:

@@ -12,6 +12,8 @@ from distrai.protocol.standing import ListedRound, Seat, Standing
 
 OWN = "own"
 """Kind of the log entries that hold an own message."""
+MEMBER = "member"
+"""Kind of the log entry that every log begins with: whose it is, and from which round on it is whole."""
 APPLIED = "applied"
 """Kind of the log entries that hold a checkpoint."""
 

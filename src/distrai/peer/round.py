@@ -65,6 +65,8 @@ class Round:
         self.standing = standing
         self.book = RoundBook(identity, standing, rules.work, following_cursor(standing, rules.run))
         self.own = Own()
+        self.silent = False
+        """Listen, but neither train nor say anything."""
         self.began_at = now
         self.all_seats_held_at: float | None = None
         self.quorum_at: float | None = None
@@ -212,7 +214,7 @@ class Round:
 
     def progress(self, now: float) -> list[Effect]:
         """Do whatever it is time for; returns the effects since the last call."""
-        if self.standing.round < self.rules.rounds:
+        if self.standing.round < self.rules.rounds and not self.silent:
             self._take_steps(now)
         effects, self.effects = self.effects, []
         return effects

@@ -15,9 +15,10 @@ import msgspec
 from distrai.network.store import BlobStore
 from distrai.peer.engine import Checkpoint
 from distrai.peer.events import Apply, Persist
-from distrai.peer.log import EventLog
+from distrai.peer.log import open_log
 from distrai.peer.records import (
     APPLIED,
+    MEMBER,
     OWN,
     CertificateRecord,
     GenesisRecord,
@@ -29,7 +30,7 @@ from distrai.peer.records import (
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.ledger_events import Position
 from distrai.protocol.lists import CertifiedList
-from distrai.protocol.primitives import Hash
+from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
 
 STATES_KEPT = 3
 """States after the newest rounds that stay on disk."""
@@ -72,17 +73,35 @@ class PeerStore:
     """Everything that one peer keeps."""
 
     def __init__(self, home: Path, *, archive: bool) -> None:
-        """Open or make the home. Raises DamagedLog."""
+        """Open or make the home. A damaged log is put aside; ``damaged_log`` is then where it lies."""
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.home = home
         self.archive = archive
-        self.log = EventLog(home / "peer.sqlite")
+        self.log, self.damaged_log = open_log(home / "peer.sqlite")
+        if self.log.last(APPLIED) is None:
+            for state in (home / "states").glob("*.bin"):  # of rounds that this log knows nothing of
+                state.unlink()
         self.blobs = BlobStore(home / "blobs")
         self.public = PublicFolder(home / "public")
 
     def close(self) -> None:
         """Close the log."""
         self.log.close()
+
+    # Whether the log is whole
+
+    def begin(self, member: MemberId, round_number: int) -> None:
+        """Begin the log of a member that can have spoken in no round after ``round_number``; once, before it joins.
+
+        A log without this entry was lost: what the member has said in that round is not known any more.
+        """
+        if self.log.last(MEMBER) is None:
+            self.log.append(MEMBER, round_number, ZERO_HASH, member)
+
+    def silent_through(self) -> int:
+        """The newest round in which this peer must say nothing; 0 if its log is whole."""
+        entry = self.log.last(MEMBER)
+        return 0 if entry is None else entry.round
 
     # What the engine persists
 

@@ -1,7 +1,5 @@
 """What the archive of a run has published, opened to be read: recipe, certificates, lists, states."""
 
-import itertools
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +19,6 @@ class NothingPublished(ValueError):
     """The archive does not have what is asked for (yet)."""
 
 
-class ReadOnlyBlobs(BlobStore):
-    """The blobs of a home that another process may be writing to: opening them tidies nothing up."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.RLock()
-        self._held = {}
-        self._serial = itertools.count()
-
-
 @dataclass(frozen=True)
 class Archive:
     """The home of the peer that keeps everything."""
@@ -40,7 +28,7 @@ class Archive:
     @property
     def blobs(self) -> BlobStore:
         """Its blobs."""
-        return ReadOnlyBlobs(self.home / "blobs")
+        return BlobStore(self.home / "blobs")
 
     @property
     def public(self) -> PublicFolder:

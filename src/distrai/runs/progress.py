@@ -55,7 +55,7 @@ class Progress:
 
     @property
     def train_bits(self) -> float | None:
-        """Training loss of the newest round that anyone finished, as bits per byte of text (about, with long tokens)."""
+        """Training loss of the newest round that anyone finished, as bits per byte (about, with long tokens)."""
         if not self._losses:
             return None
         losses = self._losses[max(self._losses)]

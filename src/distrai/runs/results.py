@@ -1,4 +1,4 @@
-"""After the last round: held-out loss at start and end, a Hugging Face folder with a model card, a sample, the summary."""
+"""After the last round: held-out loss, a Hugging Face folder with a model card, a sample, the summary."""
 
 import asyncio
 import json

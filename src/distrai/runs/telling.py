@@ -113,3 +113,13 @@ def _next(summary: dict[str, Any], folder: Path) -> list[str]:
         typed = [(f"distrai run {where}", "go on where it stopped"), *typed]
     width = max(len(command) for command, _ in typed)
     return ["  What to type next:", *(f"    {command:<{width}}  {why}" for command, why in typed)]
+
+
+def verdict_text(told: dict[str, Any]) -> str:
+    """What a replay found."""
+    if told["ok"]:
+        return (
+            f"The run is what it says: {told['updates']} updates in {told['rounds']} rounds lead to this state.\n"
+            f"  state root  {told['state_root']}\n  head        {told['head']}"
+        )
+    return f"Replay failed. What is wrong: {told['culprit']}\n  {told['rule']}: {told['why']}"

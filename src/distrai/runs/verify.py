@@ -2,18 +2,17 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from distrai.ledger.errors import LedgerError
 from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe import ResolvedRecipe
 from distrai.runs.anchor import NoLedger, ledger_state
 from distrai.runs.archive import Archive
 from distrai.runs.folder import NoRun, RunFolder
-from distrai.runs.replay import Anchor, Replay, Replayed, ReplayFailed
+from distrai.runs.published import Anchor, ReplayFailed, blaming
+from distrai.runs.replay import Replay, Replayed
 from distrai.training.data.documents import SPLITS
 from distrai.training.data.manifest import parse_manifest
 
@@ -82,24 +81,14 @@ def parse_head(text: str) -> Hash:
     return Hash(bytes.fromhex(digits[1]))
 
 
-@contextmanager
-def _blaming(culprit: str) -> Iterator[None]:
-    try:
-        yield
-    except ReplayFailed:
-        raise
-    except (ValueError, LedgerError) as error:
-        raise ReplayFailed(culprit, type(error).__name__, str(error), 0) from error
-
-
 def _anchor(folder: RunFolder) -> Anchor:
     """The head on the ledger, and how many rounds lead to it. Raises ReplayFailed."""
-    with _blaming("run.json"):
+    with blaming("run.json", 0):
         folder.link()
-    with _blaming("ledger"):
+    with blaming("ledger", 0):
         try:
             state = asyncio.run(ledger_state(folder))
-        except (NoLedger, LedgerError):
+        except NoLedger:
             raise
         except Exception as error:  # whatever the chain's code trips over in a damaged file
             raise NoLedger(f"{folder.ledger} cannot be read: {error!r}; restore the folder") from error
@@ -111,16 +100,16 @@ def _anchor(folder: RunFolder) -> Anchor:
 def _check_data(archive: Archive) -> None:
     """That what was trained on is there too: whoever wants to repeat the training needs it. Raises ReplayFailed."""
     resolved = _recipe(archive)
-    with _blaming("tokenizer"):
+    with blaming("tokenizer", 0):
         archive.blob(resolved.tokenizer_hash, "the tokenizer")
-    with _blaming("corpus manifest"):
+    with blaming("corpus manifest", 0):
         manifest = parse_manifest(archive.blob(resolved.corpus.hash, "the corpus manifest"))
     for split in SPLITS:
         for number, shard in enumerate(manifest.shards(split)):
-            with _blaming(f"data shard {number} of {split}"):
+            with blaming(f"data shard {number} of {split}", 0):
                 archive.blobs.read(shard.blob)
 
 
 def _recipe(archive: Archive) -> ResolvedRecipe:
-    with _blaming("recipe"):
+    with blaming("recipe", 0):
         return archive.recipe(archive.genesis().genesis.recipe_hash)

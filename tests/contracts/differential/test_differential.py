@@ -333,11 +333,31 @@ class Registry(RuleBasedStateMachine):
         self.act(lambda: self.model.check_in(key, self.now), key, "checkIn", self.model.run)
 
     @precondition(lambda self: self.model.started)
-    @rule(data=st.data(), promote=numbers, drop=numbers, is_changing=st.booleans(), is_empty=seldom)
-    def certify_well(self, data: Any, promote: int, drop: int, is_changing: bool, is_empty: bool) -> None:
+    @rule(
+        data=st.data(),
+        promote=numbers,
+        drop=numbers,
+        is_changing=st.booleans(),
+        is_rotating=st.booleans(),
+        is_old_key=st.booleans(),
+        is_empty=seldom,
+    )
+    def certify_well(
+        self,
+        data: Any,
+        promote: int,
+        drop: int,
+        is_changing: bool,
+        is_rotating: bool,
+        is_old_key: bool,
+        is_empty: bool,
+    ) -> None:
+        """A certificate that often changes seats or their keys, and is seldom refused."""
         promoted, dropped = ({promote}, {drop} - {promote}) if is_changing else (set(), set())
         dropped = {number for number in dropped if self.ids[number] in self.model.seats}
-        self.certify(data, is_empty, "", "", promoted, dropped, False)
+        if is_changing and is_rotating:
+            self.rotate(promote, False, False)
+        self.certify(data, is_empty, "", "", promoted, dropped, is_old_key)
 
     @precondition(lambda self: self.model.started)
     @rule(numbers=st.lists(numbers, unique=True, min_size=1), late=waits)
@@ -439,4 +459,6 @@ def _twin(signature: bytes) -> bytes:
 
 
 TestRegistry = Registry.TestCase
-TestRegistry.settings = settings(max_examples=max(25, settings.default.max_examples // 4), stateful_step_count=40)
+TestRegistry.settings = settings(
+    max_examples=max(25, settings.default.max_examples // 4), stateful_step_count=40
+)

@@ -75,7 +75,7 @@ def _deadlines(recipe: Recipe) -> None:
         raise RecipeError("rounds.cut_s", f"{rounds.cut_s} s", f"use more than d0_s = {rounds.d0_s}")
     if rounds.hard_s <= rounds.cut_s:
         raise RecipeError("rounds.hard_s", f"{rounds.hard_s} s", f"use more than cut_s = {rounds.cut_s}")
-    least = max(stall_seconds_min(rounds), float(rounds.round_seconds_min))
+    least = stall_seconds_min(rounds)
     if rounds.stall_seconds <= least:
         problem = f"a healthy round may take {least:.1f} s"
         raise RecipeError("rounds.stall_seconds", problem, f"use {int(least) + 1} or, better, twice that")

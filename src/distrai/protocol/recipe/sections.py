@@ -117,7 +117,6 @@ class RoundsSection:
     stall_seconds: Annotated[int, Range(1, 30 * 86400)]
     """Ledger time without a certificate after which a roll call may open."""
     min_updates: Annotated[int, Range(1, 64)] = 1
-    round_seconds_min: Annotated[int, Range(0, 30 * 86400)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +138,6 @@ class LimitsSection:
 
     norm_ceiling: Annotated[float, Range(0, 1e12, open_low=True)]
     """Largest L2 norm of a decoded update."""
-    update_bytes_max: Annotated[int, Range(0, 1 << 40)] = 0
-    """Largest payload in bytes; 0 is the exact size that codec and layout give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

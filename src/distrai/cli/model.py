@@ -1,0 +1,82 @@
+"""``distrai generate`` and ``distrai export``: the model of a run, now."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from distrai.cli.output import tell
+
+Json = Annotated[bool, Parameter(negative=())]
+
+
+def generate(
+    folder: Path,
+    text: str,
+    /,
+    *,
+    tokens: int = 300,
+    temperature: float = 0.8,
+    seed: int = 0,
+    device: str = "cpu",
+    json: Json = False,
+) -> int:
+    """Let the model of a run go on from a text: the newest model, also while the run goes on.
+
+    Parameters
+    ----------
+    folder
+        The folder of a run.
+    text
+        What to go on from.
+    tokens
+        How many tokens to write (bytes, with the tokenizer "bytes").
+    temperature
+        0 always takes the likeliest token; 1 draws as the model says.
+    seed
+        Another seed writes another text.
+    device
+        auto, cpu or cuda.
+    json
+        Print one JSON object.
+    """
+    from distrai.runs.folder import RunFolder
+    from distrai.runs.generate import write_text
+
+    writing = write_text(
+        RunFolder(folder), text, tokens=tokens, temperature=temperature, seed=seed, device=device
+    )
+    if json:
+        tell({"round": writing.round, "prompt": text, "text": "".join(writing.pieces)}, "", as_json=True)
+        return 0
+    print(text, end="", flush=True)
+    for piece in writing.pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    print()
+    return 0
+
+
+def export(folder: Path, /, *, to: Path | None = None, json: Json = False) -> int:
+    """Write the newest model of a run as a Hugging Face folder, with a model card.
+
+    Parameters
+    ----------
+    folder
+        The folder of a run.
+    to
+        Where to; FOLDER/model if not given.
+    json
+        Print one JSON object.
+    """
+    from distrai.runs.folder import RunFolder
+    from distrai.runs.results import export_run
+
+    done = export_run(RunFolder(folder), to)
+    text = (
+        f"the model after round {done.round} is in {done.folder}\n"
+        f'  load it: AutoModelForCausalLM.from_pretrained("{done.folder}")'
+    )
+    tell({"ok": True, "folder": str(done.folder), "round": done.round}, text, as_json=json)
+    return 0

@@ -1,0 +1,56 @@
+"""``distrai run``: train with peers on this machine, from a recipe or going on with a run."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+INTERRUPTED = 130
+
+
+def run(
+    recipe: Path,
+    /,
+    *,
+    out: Path | None = None,
+    peers: int | None = None,
+    rounds: int | None = None,
+    device: str = "auto",
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Train a whole local network: a ledger and peers on this machine. On an unfinished run it goes on with that.
+
+    Parameters
+    ----------
+    recipe
+        A recipe (TOML), or the folder of a run to go on with.
+    out
+        Folder of the run; runs/NAME, or the next that is free, if not given.
+    peers
+        How many peers, instead of what the recipe says.
+    rounds
+        How many rounds, instead of what the recipe says.
+    device
+        auto, cpu or cuda.
+    json
+        Print events and summary as JSON lines, as is done anyway where the output is no terminal.
+    """
+    from rich.console import Console
+
+    from distrai.runs.display import JsonLines, display_for
+    from distrai.runs.session import choose, run_session
+    from distrai.runs.telling import summary_text
+
+    target = choose(recipe, out, peers, rounds)
+    display = display_for(Console(), sys.stdout, json_lines=json)
+    outcome = run_session(target, device, display)
+    where = outcome.folder.path
+    if outcome.summary is None:
+        why = "stopped before the first round; the same command begins again"
+        print(f"distrai: {why} ({where})", file=sys.stderr)
+    elif isinstance(display, JsonLines):
+        display.report({"event": "summary", "folder": str(where), **outcome.summary.to_json()})
+    else:
+        print(summary_text(outcome.summary.to_json(), where))
+    return 0 if outcome.finished else INTERRUPTED

@@ -1,0 +1,117 @@
+"""What happened in a run until now, for whoever asks while it goes on or later."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from distrai.ledger.errors import LedgerError
+from distrai.ledger.interface import RunState
+from distrai.ledger.locks import FileLock, InUse
+from distrai.runs.anchor import NoLedger, ledger_state
+from distrai.runs.folder import RunFolder
+from distrai.runs.logs import PeerLog, read_log
+from distrai.runs.telling import size
+
+
+def status(folder: RunFolder) -> dict[str, Any]:
+    """Where a run stands, as plain data. Raises NoRun, UnreadableLog."""
+    info = folder.read()
+    logs = [read_log(folder.peer(number)) for number in range(info.peers)]
+    ledger, problem = _ledger(folder)
+    done = ledger.round if ledger else max(log.rounds for log in logs)
+    seen = {number: item for log in logs for number, item in log.evaluated.items()}
+    newest = seen[max(seen)] if seen else None
+    members = next((log.applied[done].members for log in logs if done in log.applied), frozenset())
+    return {
+        "folder": str(folder.path),
+        "name": info.name,
+        "preset": info.preset,
+        "state": _state(folder, ledger),
+        "rounds": done,
+        "rounds_planned": info.rounds,
+        "bits_per_byte": newest.bits_per_byte if newest else None,
+        "loss": newest.loss if newest else None,
+        "evaluated_round": max(seen) if seen else None,
+        "state_root": "0x" + ledger.state_root.hex() if ledger else None,
+        "head": "0x" + ledger.head.hex() if ledger else None,
+        "ledger": problem or "answers",
+        "peers": [_peer(log, members) for log in logs],
+    }
+
+
+def status_text(told: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"{told['name']} ({told['preset']}) in {told['folder']}: {told['state']}"]
+    lines.append(f"  rounds         {told['rounds']} of {told['rounds_planned']}")
+    if told["bits_per_byte"] is not None:
+        lines.append(
+            f"  held-out       {told['bits_per_byte']:.3f} bits per byte after round {told['evaluated_round']}"
+        )
+    if told["state_root"]:
+        lines += [f"  state root     {told['state_root']}", f"  head           {told['head']}"]
+    if told["ledger"] != "answers":
+        lines.append(f"  ledger         {told['ledger']}")
+    lines.append("")
+    for peer in told["peers"]:
+        loss = "" if peer["loss"] is None else f", training loss {peer['loss']:.3f}"
+        place = "in the newest certificate" if peer["certified"] else "not in the newest certificate"
+        lines.append(
+            f"  {peer['name']}  round {peer['rounds']}, {place}{loss}, {size(peer['bytes_up'])} sent, "
+            f"started {peer['starts']} times"
+        )
+        if peer["refused"]:
+            rules = ", ".join(f"{count} {rule}" for rule, count in peer["refused"].items())
+            lines.append(f"          refused: {rules}")
+    return "\n".join([*lines, "", *_next(told)])
+
+
+def _next(told: dict[str, Any]) -> list[str]:
+    where = told["folder"]
+    commands = {
+        "finished": f'distrai generate {where} "def "',
+        "running": f'distrai generate {where} "def "   (the model of the newest round)',
+        "stopped": f"distrai run {where}   (goes on where it stopped)",
+        "all rounds done": f"distrai run {where}   (measures and exports what was trained)",
+    }
+    return [f"  What to type next: {commands[told['state']]}"]
+
+
+def _state(folder: RunFolder, ledger: RunState | None) -> str:
+    if folder.is_finished():
+        return "finished"
+    if _is_running(folder.path):
+        return "running"
+    done = ledger is not None and ledger.round >= folder.read().rounds
+    return "all rounds done" if done else "stopped"
+
+
+def _is_running(path: Path) -> bool:
+    if not (path / "run.lock").exists():
+        return False
+    try:
+        with FileLock(path / "run.lock", "the run"):
+            return False
+    except InUse:
+        return True
+
+
+def _ledger(folder: RunFolder) -> tuple[RunState | None, str]:
+    try:
+        return asyncio.run(ledger_state(folder)), ""
+    except (NoLedger, LedgerError) as error:
+        return None, str(error)
+
+
+def _peer(log: PeerLog, members: frozenset[Any]) -> dict[str, Any]:
+    last = max(log.trained, default=0)
+    return {
+        "name": log.name,
+        "member": log.member.hex() if log.member else None,
+        "rounds": log.rounds,
+        "certified": log.member in members,
+        "loss": log.trained[last].loss if last else None,
+        "bytes_up": log.bytes("up"),
+        "bytes_down": log.bytes("down"),
+        "starts": len(log.sessions),
+        "refused": dict(log.refused),
+    }

@@ -1,0 +1,215 @@
+"""Local runs of real processes for tests: the smallest recipes, and a watcher that knows what everybody said."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distrai.ledger.interface import RunState
+from distrai.peer.feed import LedgerFeed
+from distrai.protocol.ledger_events import LedgerEvent
+from distrai.protocol.recipe import Recipe, parse_recipe
+from distrai.runs.anchor import open_ledger
+from distrai.runs.children import Child
+from distrai.runs.folder import RunFolder
+from distrai.runs.local import LocalRun
+from helpers import failpoints, homes
+from helpers.nursery import Nursery
+
+DEADLINE_S = 120.0
+"""For anything that a test waits for: the machine may be busy with other things."""
+FIRST_USER = 61000
+
+
+def tiny_recipe(base: Path, **sections: dict[str, Any]) -> Recipe:
+    """A recipe of seconds for text that is written to ``base``; ``sections`` replace keys of its tables."""
+    for number in range(4):
+        words = (f"{number} times {each} makes {number * each}." for each in range(400))
+        (base / f"table-{number}.txt").write_text("\n".join(words))
+    config = {
+        "model_type": "granite",
+        "vocab_size": 256,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 16,
+        "tie_word_embeddings": True,
+        "initializer_range": 0.1,
+    }
+    tables: dict[str, Any] = {
+        "model": {"source": "config", "license": "MIT", "config": config},
+        "data": {"source": "files", "globs": ["*.txt"], "context": 16, "license": "MIT", "shard_bytes": 4096},
+        "algorithm": {
+            "preset": "prime",
+            "inner_steps": 2,
+            "outer": "sgd",
+            "outer_lr": 1.0,
+            "outer_momentum": 0.0,
+        },
+        "training": {"batch": 2, "lr": 6e-3, "precision": "fp32"},
+        "rounds": {"count": 6, "d0_s": 0.2, "cut_s": 100.0, "hard_s": 200.0, "stall_seconds": 400},
+        "membership": {"peers": 2},
+        "limits": {"norm_ceiling": 1000.0},
+        "evaluation": {"samples_round": 2, "samples_final": 4},
+    }
+    for name, changes in sections.items():
+        tables[name] = tables[name] | changes
+    return parse_recipe({"name": "test", "seed": 5, **tables})
+
+
+def other_users(count: int) -> tuple[int, ...]:
+    """System users to run peers as, if this machine lets them run our Python; else none."""
+    if os.geteuid() != 0:
+        return ()
+    probe = subprocess.run(
+        [sys.executable, "-c", "import distrai.peer.process"], user=FIRST_USER, capture_output=True, check=False
+    )
+    return tuple(range(FIRST_USER, FIRST_USER + count)) if probe.returncode == 0 else ()
+
+
+@dataclass
+class Observer:
+    """All events of a run, in the order in which they came."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def report(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        self.news.set()
+
+    def of(self, kind: str, *names: str) -> list[dict[str, Any]]:
+        """The events of a kind; of these processes where given."""
+        found = (event for event in self.events if event["event"] == kind)
+        return [event for event in found if not names or event["from"] in names]
+
+    async def until(self, condition: Callable[[], Any], what: str, driving: "asyncio.Task[bool] | None" = None) -> None:
+        """Wait for something that events bring about."""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while not condition():
+                    if driving is not None and driving.done():
+                        driving.result()
+                        raise AssertionError(f"the run ended before {what}")
+                    self.news.clear()
+                    waiting = [asyncio.ensure_future(self.news.wait()), *([driving] if driving else [])]
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    waiting[0].cancel()
+        except TimeoutError:
+            tail = "\n".join(str(event)[:200] for event in self.events[-30:])
+            raise AssertionError(f"waited in vain for {what}; the last events:\n{tail}") from None
+
+    def newest_round(self, without: str = "") -> int:
+        """The newest round that anybody (else) has applied."""
+        return max((event["round"] for event in self.of("applied") if event["from"] != without), default=0)
+
+    def states(self) -> dict[int, dict[str, tuple[str, str]]]:
+        """Head and state root of every round, by who told them."""
+        found: dict[int, dict[str, tuple[str, str]]] = defaultdict(dict)
+        for event in self.of("applied"):
+            told = (event["head"], event["state_root"])
+            assert found[event["round"]].setdefault(event["from"], told) == told
+        return found
+
+    def final_root(self) -> str:
+        """The state root that all agree on after the newest round."""
+        roots = {root for _, root in self.states()[self.newest_round()].values()}
+        assert len(roots) == 1
+        return roots.pop()
+
+
+@dataclass
+class Death:
+    """A peer that is to die at a point, once ``armed`` exists; what then happened to it."""
+
+    name: str
+    point: str
+    armed: Path
+    back_after: int | None = None
+    """The newest round when it was started again."""
+
+
+@dataclass
+class Drive:
+    """A local run in a nursery, with deaths that are arranged before and ordered when their time has come."""
+
+    folder: RunFolder
+    nursery: Nursery
+    recipe: Recipe | None
+    base: Path
+    deaths: list[Death] = field(default_factory=list)
+    users: tuple[int, ...] = ()
+    hold: Callable[[str], Callable[[], Any] | None] = lambda name: None
+    """What has to be before a process is started (again)."""
+    before_start: Callable[[str], None] = lambda name: None
+    observer: Observer = field(default_factory=Observer)
+    pids: dict[str, int] = field(default_factory=dict)
+    dying: dict[str, Death] = field(default_factory=dict)
+    run: LocalRun = field(init=False)
+    task: "asyncio.Task[bool]" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.run = LocalRun(self.folder, self.observer.report, users=self.users, start=self._start, device="cpu")
+
+    def begin(self) -> None:
+        self.task = asyncio.create_task(self.run.run(self.recipe, self.base))
+
+    async def finish(self) -> bool:
+        async with asyncio.timeout(2 * DEADLINE_S):
+            return await self.task
+
+    async def stop(self) -> bool:
+        self.run.stop()
+        return await self.finish()
+
+    async def until(self, condition: Callable[[], Any], what: str) -> None:
+        await self.observer.until(condition, what, self.task)
+
+    async def _start(
+        self, name: str, arguments: list[str], log: Path, on_event: Callable[..., None], user: int | None = None
+    ) -> Child:
+        died = self.dying.pop(name, None)
+        if (condition := self.hold(name)) is not None:
+            await self.observer.until(condition, f"what {name} is held back for")
+        self.before_start(name)
+        if died is not None:
+            died.back_after = self.observer.newest_round()
+        environment = {}
+        if name.startswith("peer-"):
+            home = self.folder.path / "peers" / name
+            environment |= {homes.GUARDED: str(home.parent), homes.OWN: str(home)}
+            for death in self.deaths:
+                if death.name == name and death.back_after is None:
+                    environment[failpoints.VARIABLE] = f"{death.point}:{death.armed}"
+                    self.dying[name] = death
+                    break
+        child = await self.nursery.start(name, arguments, log, on_event, user, environment)
+        self.pids[name] = child.process.pid
+        return child
+
+    def is_certified(self, name: str, after: int) -> bool:
+        """Whether an update of a peer is in a certificate of a round after ``after``, and the peer knows."""
+        return any(event["own"] and event["round"] > after for event in self.observer.of("applied", name))
+
+    def deaths_of(self, name: str) -> list[int]:
+        """The exit codes of a process."""
+        return [event["code"] for event in self.observer.of("exited", name)]
+
+
+async def ledger_history(folder: RunFolder) -> tuple[RunState, list[LedgerEvent]]:
+    """Where a run stands on its ledger, and all that the ledger says of it."""
+    async with open_ledger(folder) as ledger:
+        run = folder.link().run
+        return await ledger.run_state(run), await LedgerFeed(ledger, run).next()
+
+
+def logged(folder: RunFolder, name: str) -> str:
+    """What a process wrote to its standard error."""
+    return (folder.path / f"{name}.log").read_text()

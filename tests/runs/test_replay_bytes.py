@@ -1,0 +1,88 @@
+"""One byte of anything that is published changed: the replay says which thing it was."""
+
+import pytest
+
+from helpers.archives import WHO, FakeArchive, failure, flipped
+
+ROUNDS = sorted(WHO)
+
+
+def test_every_byte_of_genesis(spoiled: FakeArchive):
+    path = spoiled.public.genesis_path
+    for at in range(path.stat().st_size):
+        with flipped(path, at):
+            assert failure(spoiled).culprit == "genesis", at
+
+
+@pytest.mark.parametrize("number", ROUNDS)
+def test_every_byte_of_a_certificates_body(spoiled: FakeArchive, number):
+    path = spoiled.public.certificate_path(number)
+    first_signature = path.read_bytes().index(spoiled.certificate(number).signatures[0])
+    for at in range(first_signature - 3):  # before: the heads of an array and of the first signature
+        with flipped(path, at):
+            assert failure(spoiled).culprit == f"certificate of round {number}", at
+
+
+@pytest.mark.parametrize("number", ROUNDS)
+def test_every_signature_of_a_certificate(spoiled: FakeArchive, number):
+    path = spoiled.public.certificate_path(number)
+    data = path.read_bytes()
+    for signature in spoiled.certificate(number).signatures:
+        for inside in (0, 40, 64):
+            with flipped(path, data.index(signature) + inside):
+                wrong = failure(spoiled)
+            assert wrong.culprit == f"certificate of round {number}"
+            assert wrong.rule in ("NotASeat", "BadSignature", "RepeatedSigner")
+
+
+def test_every_update(spoiled: FakeArchive):
+    for number in ROUNDS:
+        for update in spoiled.certified(number).updates:
+            with flipped(spoiled.blob_path(update.blob_hash), update.blob_size // 2):
+                wrong = failure(spoiled)
+            assert wrong.culprit == f"update of member {update.member.hex()[:12]} in round {number}"
+            assert wrong.rule == "WrongBlob"
+
+
+@pytest.mark.parametrize("at", [0, -1])
+def test_the_ends_of_an_update(spoiled: FakeArchive, at):
+    update = spoiled.certified(2).updates[1]
+    with flipped(spoiled.blob_path(update.blob_hash), at % update.blob_size):
+        assert failure(spoiled).culprit == f"update of member {update.member.hex()[:12]} in round 2"
+
+
+@pytest.mark.parametrize("number", ROUNDS)
+def test_every_key(spoiled: FakeArchive, number):
+    path = spoiled.public.list_path(number)
+    data = path.read_bytes()
+    for entry in spoiled.certified(number).entries:
+        with flipped(path, data.index(entry.key)):
+            wrong = failure(spoiled)
+        assert (wrong.culprit, wrong.rule) == (f"list of round {number}", "WrongUpdatesRoot")
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_every_byte_of_a_list(spoiled: FakeArchive, number):
+    """A full list, and that of an empty round: cursor, trainers and their keys, updates, signatures, lengths."""
+    path = spoiled.public.list_path(number)
+    for at in range(path.stat().st_size):
+        with flipped(path, at):
+            assert failure(spoiled).culprit == f"list of round {number}", at
+
+
+def test_the_recipe(spoiled: FakeArchive):
+    path = spoiled.blob_path(spoiled.genesis().genesis.recipe_hash)
+    for at in range(0, path.stat().st_size, 100):
+        with flipped(path, at):
+            assert failure(spoiled).culprit == "recipe"
+
+
+def test_the_initial_state(spoiled: FakeArchive):
+    (state,) = (blob for blob in spoiled.blobs.refs() if blob.size == state_size(spoiled))
+    for at in (0, state.size // 2, state.size - 1):
+        with flipped(spoiled.blob_path(state.hash), at):
+            assert failure(spoiled).culprit == "initial state"
+
+
+def state_size(archive: FakeArchive) -> int:
+    return (archive.home / "states" / "00000008.bin").stat().st_size
