@@ -33,7 +33,7 @@ from distrai.protocol.lists import Entry as ListEntry
 from distrai.protocol.merkle import state_root
 from distrai.protocol.messages import UPDATE_VERSION, Update
 from distrai.protocol.primitives import ZERO_HASH, Hash, SignatureBytes
-from distrai.protocol.recipe import parse_recipe
+from distrai.protocol.recipe import ResolvedRecipe, parse_recipe
 from distrai.protocol.standing import Standing, advance, drops, following_cursor, start
 from distrai.runs.replay import Anchor, Replay, Replayed, ReplayFailed
 from distrai.runs.resolving import resolve
@@ -218,6 +218,10 @@ class FakeArchive:
     def write_genesis(self, record: GenesisRecord) -> None:
         self.public.genesis_path.write_bytes(encode_canonical(record))
 
+    def initial_state(self) -> Hash:
+        """The name of the state before round 1."""
+        return ResolvedRecipe.from_bytes(self.read(self.genesis().genesis.recipe_hash)).initial_state.hash
+
     def certificate(self, number: int) -> CertificateRecord:
         return decode_canonical(self.public.certificate_path(number).read_bytes(), CertificateRecord)
 
@@ -248,7 +252,9 @@ def make_archive(home: Path, texts: Path) -> FakeArchive:
 
 def replayed(archive: FakeArchive, rounds: int | None = None) -> Replayed:
     """Replay to the archive's head; by default whatever number of rounds lead to it."""
-    return Replay(archive.public, archive.blobs, lambda number, updates: None).run(Anchor(archive.head, rounds))
+    return Replay(archive.public, archive.blobs, lambda number, updates: None).run(
+        Anchor(archive.head, rounds)
+    )
 
 
 def failure(archive: FakeArchive, rounds: int | None = None) -> ReplayFailed:

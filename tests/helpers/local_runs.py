@@ -68,10 +68,12 @@ def other_users(count: int) -> tuple[int, ...]:
     """System users to run peers as, if this machine lets them run our Python; else none."""
     if os.geteuid() != 0:
         return ()
-    probe = subprocess.run(
-        [sys.executable, "-c", "import distrai.peer.process"], user=FIRST_USER, capture_output=True, check=False
-    )
-    return tuple(range(FIRST_USER, FIRST_USER + count)) if probe.returncode == 0 else ()
+    command = [sys.executable, "-c", "import distrai.peer.process"]
+    try:
+        subprocess.run(command, user=FIRST_USER, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ()
+    return tuple(range(FIRST_USER, FIRST_USER + count))
 
 
 @dataclass

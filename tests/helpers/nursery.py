@@ -164,7 +164,8 @@ class Nursery:
     def close(self) -> None:
         """End the server; what it forked has been ended by the local runs."""
         self.socket.close()
-        self.server.wait(20)
+        self.server.terminate()
+        self.server.wait(60)
 
     @contextmanager
     def attached(self) -> Iterator[None]:

@@ -48,7 +48,9 @@ def test_averaged_inner_state(nursery: Nursery, new_folder: NewFolder) -> None:
             again = Drive(folder, nursery, None, texts)
             again.begin()
             assert await again.finish()
-            assert not any(event["round"] < 3 for event in again.observer.of("applied"))
+            for name in ("peer-0", "peer-1"):
+                applied = [*drive.observer.of("applied", name), *again.observer.of("applied", name)]
+                assert [event["round"] for event in applied] == [1, 2, 3, 4, 5, 6]
             return again.observer.final_root()
 
     assert asyncio.run(stopped()) == asyncio.run(whole())

@@ -9,7 +9,7 @@ ROUNDS = sorted(WHO)
 
 def test_every_byte_of_genesis(spoiled: FakeArchive):
     path = spoiled.public.genesis_path
-    for at in range(path.stat().st_size):
+    for at in range(0, path.stat().st_size, 2):
         with flipped(path, at):
             assert failure(spoiled).culprit == "genesis", at
 
@@ -18,7 +18,8 @@ def test_every_byte_of_genesis(spoiled: FakeArchive):
 def test_every_byte_of_a_certificates_body(spoiled: FakeArchive, number):
     path = spoiled.public.certificate_path(number)
     first_signature = path.read_bytes().index(spoiled.certificate(number).signatures[0])
-    for at in range(first_signature - 3):  # before: the heads of an array and of the first signature
+    end = first_signature - 3  # what is between: the heads of an array and of the first signature
+    for at in range(0, end, 1 if number == 1 else 17):
         with flipped(path, at):
             assert failure(spoiled).culprit == f"certificate of round {number}", at
 
@@ -28,11 +29,10 @@ def test_every_signature_of_a_certificate(spoiled: FakeArchive, number):
     path = spoiled.public.certificate_path(number)
     data = path.read_bytes()
     for signature in spoiled.certificate(number).signatures:
-        for inside in (0, 40, 64):
-            with flipped(path, data.index(signature) + inside):
-                wrong = failure(spoiled)
-            assert wrong.culprit == f"certificate of round {number}"
-            assert wrong.rule in ("NotASeat", "BadSignature", "RepeatedSigner")
+        with flipped(path, data.index(signature) + (0, 40, 64)[number % 3]):
+            wrong = failure(spoiled)
+        assert wrong.culprit == f"certificate of round {number}"
+        assert wrong.rule in ("NotASeat", "BadSignature", "RepeatedSigner")
 
 
 def test_every_update(spoiled: FakeArchive):
@@ -61,28 +61,25 @@ def test_every_key(spoiled: FakeArchive, number):
         assert (wrong.culprit, wrong.rule) == (f"list of round {number}", "WrongUpdatesRoot")
 
 
-@pytest.mark.parametrize("number", [1, 3])
-def test_every_byte_of_a_list(spoiled: FakeArchive, number):
+@pytest.mark.parametrize(("number", "step"), [(1, 11), (3, 7)])
+def test_every_region_of_a_list(spoiled: FakeArchive, number, step):
     """A full list, and that of an empty round: cursor, trainers and their keys, updates, signatures, lengths."""
     path = spoiled.public.list_path(number)
-    for at in range(path.stat().st_size):
+    for at in range(0, path.stat().st_size, step):
         with flipped(path, at):
             assert failure(spoiled).culprit == f"list of round {number}", at
 
 
 def test_the_recipe(spoiled: FakeArchive):
     path = spoiled.blob_path(spoiled.genesis().genesis.recipe_hash)
-    for at in range(0, path.stat().st_size, 100):
+    for at in range(0, path.stat().st_size, 300):
         with flipped(path, at):
             assert failure(spoiled).culprit == "recipe"
 
 
 def test_the_initial_state(spoiled: FakeArchive):
-    (state,) = (blob for blob in spoiled.blobs.refs() if blob.size == state_size(spoiled))
-    for at in (0, state.size // 2, state.size - 1):
-        with flipped(spoiled.blob_path(state.hash), at):
+    path = spoiled.blob_path(spoiled.initial_state())
+    size = path.stat().st_size
+    for at in (0, size // 2, size - 1):
+        with flipped(path, at):
             assert failure(spoiled).culprit == "initial state"
-
-
-def state_size(archive: FakeArchive) -> int:
-    return (archive.home / "states" / "00000008.bin").stat().st_size

@@ -43,6 +43,7 @@ def generate(
     """
     from distrai.runs.folder import RunFolder
     from distrai.runs.generate import write_text
+    from distrai.runs.telling import printable
 
     writing = write_text(
         RunFolder(folder), text, tokens=tokens, temperature=temperature, seed=seed, device=device
@@ -52,7 +53,7 @@ def generate(
         return 0
     print(text, end="", flush=True)
     for piece in writing.pieces:
-        sys.stdout.write(piece)
+        sys.stdout.write(printable(piece))
         sys.stdout.flush()
     print()
     return 0

@@ -84,8 +84,11 @@ class Transport(Protocol):
         """The size of a blob of which only the name is known, by a manifest that proves it. Raises FetchFailed."""
         ...
 
-    async def send(self, endpoint: Endpoint, message: bytes) -> None:
-        """Deliver a message of at most MESSAGE_BYTES_MAX bytes, at most once. Raises SendFailed."""
+    async def send(self, endpoint: Endpoint, message: bytes, purpose: str = "control") -> None:
+        """Deliver a message of at most MESSAGE_BYTES_MAX bytes, at most once. Raises SendFailed.
+
+        ``purpose`` is what most of its bytes are for: an update may ride with its announcement.
+        """
         ...
 
     def received(self) -> AsyncIterator[tuple[Address | None, bytes]]:

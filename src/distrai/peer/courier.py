@@ -59,16 +59,17 @@ class Courier:
         if effect.blob is not None and effect.blob.size < INLINE_BLOB_BYTES_MAX:
             blobs = (self.store.blobs.read(effect.blob),)
         packet = encode_packet(Packet(effect.raws, blobs, self.directory.records_to_tell()))
+        purpose = "updates" if blobs else "control"
         for member in effect.to:
-            self.spawn(self._send_to(member, packet))
+            self.spawn(self._send_to(member, packet, purpose))
 
-    async def _send_to(self, member: MemberId, packet: bytes) -> None:
+    async def _send_to(self, member: MemberId, packet: bytes, purpose: str) -> None:
         endpoint = self.directory.endpoint(member)
         if endpoint is None:
             return
         try:
             async with self._slots, asyncio.timeout(SEND_DEADLINE_S):
-                await self.transport.send(endpoint, packet)
+                await self.transport.send(endpoint, packet, purpose)
         except (NetworkError, TimeoutError):
             pass  # normal life: the next digest brings it
 

@@ -1,12 +1,14 @@
 """What happened in a run until now, for whoever asks while it goes on or later."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 from distrai.ledger.errors import LedgerError
 from distrai.ledger.interface import RunState
 from distrai.ledger.locks import FileLock, InUse
+from distrai.peer.journal import Evaluated
 from distrai.runs.anchor import NoLedger, ledger_state
 from distrai.runs.folder import RunFolder
 from distrai.runs.logs import PeerLog, read_log
@@ -20,7 +22,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
     ledger, problem = _ledger(folder)
     done = ledger.round if ledger else max(log.rounds for log in logs)
     seen = {number: item for log in logs for number, item in log.evaluated.items()}
-    newest = seen[max(seen)] if seen else None
+    loss, bits, at = _held_out(folder, seen)
     members = next((log.applied[done].members for log in logs if done in log.applied), frozenset())
     return {
         "folder": str(folder.path),
@@ -29,9 +31,9 @@ def status(folder: RunFolder) -> dict[str, Any]:
         "state": _state(folder, ledger),
         "rounds": done,
         "rounds_planned": info.rounds,
-        "bits_per_byte": newest.bits_per_byte if newest else None,
-        "loss": newest.loss if newest else None,
-        "evaluated_round": max(seen) if seen else None,
+        "bits_per_byte": bits,
+        "loss": loss,
+        "evaluated_round": at,
         "state_root": "0x" + ledger.state_root.hex() if ledger else None,
         "head": "0x" + ledger.head.hex() if ledger else None,
         "ledger": problem or "answers",
@@ -63,6 +65,17 @@ def status_text(told: dict[str, Any]) -> str:
             rules = ", ".join(f"{count} {rule}" for rule, count in peer["refused"].items())
             lines.append(f"          refused: {rules}")
     return "\n".join([*lines, "", *_next(told)])
+
+
+def _held_out(folder: RunFolder, seen: dict[int, Evaluated]) -> tuple[float | None, float | None, int | None]:
+    """Held-out loss, bits per byte, and the round they are of: what was measured at the end, or on the way."""
+    if folder.is_finished():
+        told = json.loads(folder.summary.read_bytes())
+        return told["loss_end"], told["bits_per_byte_end"], told["rounds"]
+    if not seen:
+        return None, None, None
+    number = max(seen)
+    return seen[number].loss, seen[number].bits_per_byte, number
 
 
 def _next(told: dict[str, Any]) -> list[str]:

@@ -24,14 +24,19 @@ def duration(seconds: float) -> str:
     return " ".join(part for part in parts if part)
 
 
+def printable(text: str) -> str:
+    """Text that a model wrote, without what would drive a terminal."""
+    return "".join(item if item.isprintable() or item in "\n\t" else "�" for item in text)
+
+
 def summary_text(summary: dict[str, Any], folder: Path) -> str:
     """The content of ``summary.json`` for people, with what to type next."""
     rows = [*_learned(summary), *_sent(summary), *_time(summary), *_evidence(summary), *_model(summary)]
     lines = [_headline(summary), "", *(_row(label, text) for label, text in rows)]
     if summary["sample"]:
         lines += ["", "  What it writes (it goes on from what stands before the bar):", ""]
-        text = f"{summary['sample']['prompt']}▏{summary['sample']['text']}"
-        lines += [f"    {line}" for line in text.splitlines()]
+        text = printable(f"{summary['sample']['prompt']}▏{summary['sample']['text']}")
+        lines += [f"    {line}" for line in text.split("\n")]
     lines += ["", *(f"  Note: {warning}" for warning in summary["warnings"])]
     return "\n".join([*lines, *_next(summary, folder)])
 

@@ -72,11 +72,11 @@ class HttpClient:
                     raise Lied(f"announces {size} bytes where there are at most {sizes.stop - 1}")
                 return await answer.content.readexactly(size)
 
-    async def post(self, url: str, path: str, body: bytes, headers: dict[str, str]) -> None:
+    async def post(self, url: str, path: str, body: bytes, headers: dict[str, str], purpose: str) -> None:
         """Deliver ``body``. Raises HolderError."""
         async with self._guard(self.patience.answer_s):
             target = _origin(url).join(URL(path))
-            request = self._session("control").post(target, data=body, headers=headers, allow_redirects=False)
+            request = self._session(purpose).post(target, data=body, headers=headers, allow_redirects=False)
             async with request as answer:
                 _check_status(answer)
 

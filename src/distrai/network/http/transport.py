@@ -105,14 +105,14 @@ class HttpTransport:
         """See ``Transport``."""
         return await self._unless_closed(hash_, self._resolve(hash_, holders, size_max, deadline_s))
 
-    async def send(self, endpoint: Endpoint, message: bytes) -> None:
+    async def send(self, endpoint: Endpoint, message: bytes, purpose: str = "control") -> None:
         """See ``Transport``."""
         if len(message) > MESSAGE_BYTES_MAX:
             raise SendFailed(f"a message has at most {MESSAGE_BYTES_MAX} bytes, not {len(message)}")
         try:
             url = await self.client.prove(endpoint)
             sealed = seal_delivery(message, self.address, endpoint.address, self.sign)
-            await self.client.post(url, "/message", message, {DELIVERY_HEADER: sealed})
+            await self.client.post(url, "/message", message, {DELIVERY_HEADER: sealed}, purpose)
         except HolderError as error:
             self.client.forget(endpoint)
             raise SendFailed(f"member {endpoint.member.hex()[:12]} {error}") from None

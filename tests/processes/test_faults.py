@@ -1,0 +1,222 @@
+"""Four real peers and a ledger in one run, while one after the other is killed: what must hold all the same.
+
+The run goes once; each test looks at another side of it.
+"""
+
+import asyncio
+import os
+import signal
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from distrai.ledger.interface import RunState
+from distrai.peer.log import EventLog
+from distrai.peer.records import OWN, decode_own
+from distrai.protocol.canonical import decode_canonical
+from distrai.protocol.ledger_events import Certified, LedgerEvent
+from distrai.protocol.messages import Envelope, decode_body
+from distrai.protocol.primitives import Hash
+from distrai.runs.folder import RunFolder
+from helpers.local_runs import Death, Drive, Observer, ledger_history, logged, other_users, tiny_recipe
+from helpers.nursery import Nursery
+
+pytestmark = pytest.mark.processes
+
+PEERS = [f"peer-{number}" for number in range(4)]
+DEATHS = [
+    ("peer-1", "trained"),
+    ("peer-2", "persisted-update"),
+    ("peer-1", "sent-have"),
+    ("peer-2", "sent-signature"),
+    ("peer-1", "landed"),
+    ("peer-0", "applying"),
+]
+"""Who dies at which point, in this order; peer-0 is the archive."""
+DAMAGED = "peer-3"
+"""Killed at no special point, and its event log damaged while it is down."""
+
+
+@dataclass
+class Record:
+    """What came of the run."""
+
+    folder: RunFolder
+    observer: Observer
+    deaths: list[Death]
+    users: tuple[int, ...]
+    history_before: list[LedgerEvent]
+    """The ledger's events when it was killed, when it was back, and at the end."""
+    history_back: list[LedgerEvent]
+    history: list[LedgerEvent]
+    ledger_round_before: int
+    state: RunState
+
+    @property
+    def certified(self) -> list[Certified]:
+        return [event for event in self.history if isinstance(event, Certified)]
+
+
+def damage(log: Path) -> None:
+    """Change one byte of an own message."""
+    database = sqlite3.connect(log)
+    with database:
+        (seq, data) = database.execute("SELECT seq, data FROM log WHERE kind = 'own' ORDER BY seq LIMIT 1").fetchone()
+        changed = bytes([data[0] ^ 1]) + data[1:]
+        database.execute("UPDATE log SET data = ? WHERE seq = ?", (changed, seq))
+    database.close()
+
+
+async def faults(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
+    texts, path = new_folder("texts"), new_folder("faults")
+    recipe = tiny_recipe(
+        texts,
+        rounds={"count": 1000, "cut_s": 1.5, "hard_s": 10.0, "stall_seconds": 400},
+        membership={"peers": 4, "min_seats": 4},  # nobody loses a seat: absence is what is tried here
+    )
+    folder, users = RunFolder(path), other_users(4)
+    with nursery.attached():
+        drive = Drive(folder, nursery, recipe, texts, users=users)
+        deaths = [Death(name, point, path / f"armed-{at}") for at, (name, point) in enumerate(DEATHS)]
+        drive.deaths = deaths
+        killed_at: dict[str, int] = {}
+        drive.hold = lambda name: (
+            (lambda: drive.observer.newest_round(without=name) > killed_at[name]) if name in killed_at else None
+        )
+        drive.begin()
+        await drive.until(lambda: all(drive.is_certified(name, 0) for name in PEERS), "a certificate for all")
+        for death in deaths:
+            count = len(drive.deaths_of(death.name))
+            killed_at[death.name] = drive.observer.newest_round() + 1
+            death.armed.touch()
+            await drive.until(
+                lambda death=death, count=count: len(drive.deaths_of(death.name)) > count, f"the end of {death.name}"
+            )
+            await drive.until(lambda death=death: death.back_after is not None, f"the return of {death.name}")
+            await drive.until(
+                lambda death=death: drive.is_certified(death.name, death.back_after or 0),
+                f"a certificate with {death.name} after {death.point}",
+            )
+        # The ledger.
+        state_before, history_before = await ledger_history(folder)
+        os.kill(drive.pids["ledger"], signal.SIGKILL)
+        await drive.until(lambda: drive.deaths_of("ledger"), "the end of the ledger")
+        await drive.until(lambda: len(drive.observer.of("ready", "ledger")) == 2, "the ledger's return")
+        _, history_back = await ledger_history(folder)
+        after = max(state_before.round, drive.observer.newest_round())
+        await drive.until(
+            lambda: all(drive.is_certified(name, after + 1) for name in PEERS), "certificates on the new ledger"
+        )
+        # A damaged log.
+        killed_at[DAMAGED] = drive.observer.newest_round()
+        drive.before_start = lambda name: damage(folder.path / "peers" / name / "peer.sqlite")
+        os.kill(drive.pids[DAMAGED], signal.SIGKILL)
+        await drive.until(lambda: drive.observer.of("silent", DAMAGED), "the silence after the damage")
+        through = drive.observer.of("silent", DAMAGED)[0]["through"]
+        await drive.until(lambda: drive.is_certified(DAMAGED, through), "a certificate after the silence")
+        last = drive.observer.newest_round()
+        await drive.until(
+            lambda: all(last in [event["round"] for event in drive.observer.of("applied", name)] for name in PEERS),
+            "everybody to have the last round",
+        )
+        state, history = await ledger_history(folder)
+        assert not await drive.stop()
+    return Record(
+        folder, drive.observer, deaths, users, history_before, history_back, history, state_before.round, state
+    )
+
+
+@pytest.fixture(scope="module")
+def record(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
+    return asyncio.run(faults(nursery, new_folder))
+
+
+def test_a_killed_peer_died_where_it_should_and_came_back_into_a_certificate(record: Record) -> None:
+    for name in PEERS:
+        words = [line for line in logged(record.folder, name).splitlines() if line.startswith("failpoint")]
+        assert words == [f"failpoint: {death.point}" for death in record.deaths if death.name == name]
+    for death in record.deaths:
+        assert death.back_after is not None
+        again = [event["round"] for event in record.observer.of("applied", death.name) if event["own"]]
+        assert any(number > death.back_after for number in again)
+
+
+def test_the_others_go_on(record: Record) -> None:
+    """While a peer was away, rounds were certified without it: it did not come back before."""
+    members = record.observer.of("started")[0]["members"]
+    lists = {event["round"]: event["members"] for event in record.observer.of("applied")}
+    for name in {name for name, _ in DEATHS}:
+        assert any(bytes.fromhex(members[name]).hex() not in listed for listed in lists.values())
+
+
+def test_no_certified_round_is_lost_and_all_report_the_ledgers_state_root(record: Record) -> None:
+    certified = {event.body.round: event for event in record.certified}
+    states = record.observer.states()  # nobody ever told two states of one round
+    last = record.observer.newest_round(without="")
+    assert last > 10
+    for number in range(1, last + 1):
+        expected = ("0x" + certified[number].head.hex(), "0x" + certified[number].body.state_root.hex())
+        assert set(states[number].values()) == {expected}
+    for name in PEERS:
+        rounds = [event["round"] for event in record.observer.of("applied", name)]
+        if name == DAMAGED:
+            assert rounds.count(1) == 2  # it began again from genesis
+            rounds = rounds[rounds.index(1, 1) :]
+        assert rounds == sorted(rounds)  # a round may be told by nobody if its peer died just then, but never twice
+        assert len(rounds) == len(set(rounds))
+        untold = set(range(1, last + 1)) - set(rounds)
+        assert len(untold) <= sum(death.name == name for death in record.deaths)
+
+
+def test_nobody_equivocated_or_was_refused(record: Record) -> None:
+    assert not record.observer.of("equivocation")
+    assert not record.observer.of("refused")
+    for name in PEERS:
+        log = EventLog(record.folder.path / "peers" / name / "peer.sqlite")
+        said: dict[tuple[Hash, str], set[bytes]] = {}
+        for entry in log.entries(OWN):
+            own = decode_own(entry.data, Hash(entry.head), entry.round)
+            said.setdefault((own.head, decode_canonical(own.raw, Envelope).kind), set()).add(own.raw)
+        log.close()
+        assert said
+        assert all(len(raws) == 1 for (_, kind), raws in said.items() if kind in ("update", "have", "key"))
+
+
+def test_a_killed_ledger_loses_no_mined_transaction(record: Record) -> None:
+    assert record.ledger_round_before > 0
+    assert record.history_back[: len(record.history_before)] == record.history_before
+    assert record.history[: len(record.history_back)] == record.history_back
+    urls = {event["url"] for event in record.observer.of("ready", "ledger")}
+    assert len(urls) == 1
+    assert record.state.round > record.ledger_round_before
+    assert record.state.head == record.certified[-1].head
+
+
+def test_after_damage_to_its_log_a_peer_is_silent_until_the_next_head(record: Record) -> None:
+    (noticed,) = record.observer.of("damaged-log", DAMAGED)
+    assert Path(noticed["kept"]).exists()
+    through = record.observer.of("silent", DAMAGED)[0]["through"]
+    log = EventLog(record.folder.path / "peers" / DAMAGED / "peer.sqlite")
+    rounds = [decode_body(envelope.kind, envelope.body).round for envelope in own_envelopes(log)]
+    log.close()
+    assert rounds
+    assert min(rounds) > through
+    assert any(event["own"] and event["round"] > through for event in record.observer.of("applied", DAMAGED))
+
+
+def own_envelopes(log: EventLog) -> list[Envelope]:
+    records = (decode_own(entry.data, Hash(entry.head), entry.round) for entry in log.entries(OWN))
+    return [decode_canonical(record.raw, Envelope) for record in records]
+
+
+def test_homes_are_for_their_owners_alone(record: Record) -> None:
+    """Where the system lets peers have users of their own they had; else every foreign access was refused."""
+    homes = [record.folder.path / "peers" / name for name in PEERS]
+    assert all(home.stat().st_mode & 0o077 == 0 for home in homes)
+    assert not any("foreign home" in logged(record.folder, name) for name in PEERS)
+    if record.users:
+        assert [home.stat().st_uid for home in homes] == list(record.users)
+        assert all(path.stat().st_uid == home.stat().st_uid for home in homes for path in home.rglob("*"))
