@@ -108,6 +108,17 @@ def test_a_seat_is_counted_once_however_many_haves_it_sends(table, book) -> None
     assert not book.has_quorum_of_haves()
 
 
+def test_of_a_liar_no_more_haves_are_kept_than_there_are_proposals_that_rely_on_them(table, book) -> None:
+    made = [table.update(who) for who in range(4)]
+    haves = [table.have(0, made[: count + 1]) for count in range(4)]
+    add(book, haves[0], haves[1])
+    add(book, table.proposal(1, 0, [], haves=(haves[2].id, haves[3].id)), haves[2])
+    with pytest.raises(Equivocation):
+        add(book, haves[3])
+    add(book, table.proposal(2, 1, []), haves[3])
+    assert book.named_by(made[3].id) == 1
+
+
 def test_a_have_is_a_sorted_set(table, book) -> None:
     names = sorted(table.update(who).id for who in (1, 2))
     have = table.have(0, [])
