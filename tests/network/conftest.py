@@ -15,7 +15,7 @@ from distrai.network.store import BlobStore
 from distrai.protocol.primitives import MemberId
 from distrai.protocol.signatures import address_of, recover, sign
 
-QUICK = HttpPatience(connect_s=2.0, stall_s=0.3, answer_s=0.5, chunk_s=1.0)
+QUICK = HttpPatience(connect_s=2.0, stall_s=0.8, answer_s=1.5, chunk_s=2.0)
 """Short enough that what waits for a deadline does not make the tests slow."""
 EAGER = Patience(hedge_s=0.05, refresh_s=0.01, duplicate_after_s=0.2, give_up_s=0.5)
 

@@ -77,9 +77,19 @@ async def test_an_unknown_purpose_counts_as_control(make_peer) -> None:
     assert two.transport.counters.snapshot()["down"]["control"] > 1000
 
 
+async def test_a_message_counts_under_its_purpose(make_peer) -> None:
+    one, two = await make_peer(), await make_peer()
+    await two.transport.send(one.endpoint, bytes(100_000), "updates")
+    await two.transport.send(one.endpoint, bytes(1000), "something")
+    sent, got = two.transport.counters.snapshot()["up"], one.transport.counters.snapshot()["down"]
+    assert 100_000 < sent["updates"] == got["updates"] < 101_000
+    assert 1000 < sent["control"] == got["control"] < 3000
+
+
 @pytest.mark.parametrize(
     ("host", "public"),
-    [("8.8.8.8", True), ("2001:4860:4860::8888", True), ("10.0.0.1", False), ("127.0.0.1", False), ("::1", False),
+    [("8.8.8.8", True), ("::ffff:8.8.8.8", True),
+     ("2001:4860:4860::8888", True), ("10.0.0.1", False), ("127.0.0.1", False), ("::1", False),
      ("192.168.1.1", False), ("169.254.169.254", False), ("fe80::1%eth0", False), ("::ffff:10.0.0.1", False),
      ("2002:0a00:0001::", False), ("100.64.0.1", False), ("224.0.0.1", False), ("0.0.0.0", False), ("fc00::1", False)],
 )  # fmt: skip

@@ -46,6 +46,14 @@ async def endless(request: web.BaseRequest) -> web.StreamResponse:
         await answer.write(bytes(1 << 16))
 
 
+async def huge(request: web.BaseRequest) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    answer.content_length = 1 << 40
+    await answer.prepare(request)
+    while True:
+        await answer.write(bytes(1 << 16))
+
+
 async def clean_end(request: web.BaseRequest) -> web.StreamResponse:
     answer = web.StreamResponse()
     answer.content_length = CHUNK_SIZE
@@ -72,7 +80,15 @@ async def drip(request: web.BaseRequest) -> web.StreamResponse:
 
 @pytest.mark.parametrize(
     ("answer", "lies"),
-    [(wrong, True), (oversized, True), (endless, True), (clean_end, False), (silent, False), (drip, False)],
+    [
+        (wrong, True),
+        (oversized, True),
+        (endless, True),
+        (huge, True),
+        (clean_end, False),
+        (silent, False),
+        (drip, False),
+    ],
 )
 async def test_one_bad_holder_of_two_costs_little(make_peer, answer: Answer, lies: bool) -> None:
     bad, good, me = [await make_peer() for _ in range(3)]
@@ -230,6 +246,21 @@ async def test_strange_challenges_are_not_signed(make_peer, nonce: str) -> None:
     peer = await make_peer()
     request = f"GET /challenge?nonce={nonce} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert b" 400 " in await talk(peer.port, request.encode())
+
+
+async def test_a_client_that_takes_nothing_does_not_delay_the_end(make_peer) -> None:
+    peer = await make_peer()
+    peer.store.put(DATA)
+    reader, writer = await asyncio.open_connection("127.0.0.1", peer.port, limit=1)
+    for index in range(36):  # more than the kernel's buffers take
+        writer.write(f"GET /blob/{REF.hash.hex()}/chunk/{index % 9} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    listener = peer.transport.server._listener
+    await reader.readexactly(1)
+    assert listener.open_count == 1
+    async with asyncio.timeout(2):
+        await peer.transport.close()
+    assert listener.open_count == 0
+    writer.close()
 
 
 async def test_connections_above_the_limits_are_ended_at_once(make_peer) -> None:

@@ -182,12 +182,12 @@ async def test_a_delivery_cannot_be_forged_or_repeated(make_peer) -> None:
     sealed = seal_delivery(b"hello", one.transport.address, two.transport.address, one.transport.sign)
     swapped = sealed[:32] + two.transport.address.hex() + sealed[72:]
     url, post = two.endpoint.urls[0], one.transport.client.post
-    await post(url, "/message", b"hello", {DELIVERY_HEADER: sealed})
+    await post(url, "/message", b"hello", {DELIVERY_HEADER: sealed}, "control")
     forged = ((b"hello", sealed), (b"other", sealed), (b"hello", swapped), (b"hello", "zz"), (b"hello", "00"))
     for message, header in forged:
         with pytest.raises(Exception, match="403"):
-            await post(url, "/message", message, {DELIVERY_HEADER: header})
-    await post(url, "/message", b"from nobody", {})
+            await post(url, "/message", message, {DELIVERY_HEADER: header}, "control")
+    await post(url, "/message", b"from nobody", {}, "control")
     assert [item async for item in closing(two)] == [
         (one.transport.address, b"hello"),
         (None, b"from nobody"),

@@ -5,8 +5,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import psutil
-
 from distrai.protocol.blobs import CHUNK_SIZE, chunk_hash
 from distrai.protocol.errors import WrongBlob
 from distrai.protocol.primitives import Hash
@@ -34,8 +32,18 @@ def clear_left_overs(folder: Path) -> None:
     """Remove what processes that are gone were writing to a folder when they ended."""
     for path in folder.glob(f"*{_TEMPORARY}"):
         number = path.suffixes[-2].lstrip(".").split("-")[0]
-        if not (number.isdecimal() and psutil.pid_exists(int(number))):
+        if not (number.isdecimal() and _is_alive(int(number))):
             path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def sync_file(path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from distrai.algorithms.algorithm import Algorithm, Entry, StepResult
 from distrai.algorithms.errors import PayloadError
 from distrai.algorithms.state import GlobalState
+from distrai.network.store import MissingBlob
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.cipher import binding, unseal
 from distrai.protocol.errors import ProtocolError
@@ -36,10 +37,13 @@ class Aggregation:
         return payload
 
     def verdict(self, update: Update, key: bytes) -> str | None:
-        """Why an update may not be listed, as "Rule: reason"; None if it may."""
+        """Why an update may not be listed, as "Rule: reason"; None if it may.
+
+        A ciphertext that was held and is gone belongs to a round that is long over: somebody announced it again.
+        """
         try:
             self.open(update, key)
-        except (ProtocolError, PayloadError) as error:
+        except (ProtocolError, PayloadError, MissingBlob) as error:
             return f"{type(error).__name__}: {error}"
         return None
 

@@ -20,6 +20,7 @@ from distrai.protocol.errors import (
     BadSignature,
     Equivocation,
     MalformedMessage,
+    MessageTooLarge,
     TooManyMessages,
     UnknownUpdate,
     WrongKey,
@@ -174,6 +175,7 @@ class RoundBook:
 
     def _add_have(self, signed: Signed, have: Have) -> None:
         check_have(have)
+        self._check_count(have.updates)
         if have.member not in self.haves:
             self.haves[have.member] = signed
         elif have.member not in self.second_haves:
@@ -184,6 +186,11 @@ class RoundBook:
             raise Equivocation("more than two different Haves of one seat")
         for name in have.updates:
             self.naming.setdefault(name, set()).add(have.member)
+
+    def _check_count(self, names: tuple[Hash, ...]) -> None:
+        """Raise unless ``names`` can be one of each trainer: longer lists are there to be kept and relayed by others."""
+        if len(names) > len(self.standing.trainers):
+            raise MessageTooLarge(f"{len(names)} updates named where {len(self.standing.trainers)} train")
 
     def _is_relied_on(self, have: Hash, member: MemberId) -> bool:
         """Whether a proposal needs this Have of a liar: else a list that one seat may propose no other could sign."""
@@ -208,6 +215,8 @@ class RoundBook:
 
     def _add_proposal(self, signed: Signed, proposal: Proposal, attempt: int) -> None:
         check_proposal(proposal)
+        self._check_count(proposal.updates)
+        self._check_count(proposal.keys)
         rightful = proposer(self.standing.seat_members, proposal.round, proposal.attempt)
         if proposal.member != rightful or proposal.attempt > attempt + ATTEMPTS_AHEAD_MAX:
             raise WrongProposer(f"attempt {proposal.attempt} is not the turn of this seat")

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from distrai.network.interface import Endpoint
 from distrai.network.records import EndpointRecord, open_record, seal_record
 from distrai.peer.identity import Identity
@@ -15,10 +17,20 @@ RECORDS_KEPT_MAX = 4096
 class Directory:
     """The newest endpoint record of every member, the own one among them."""
 
-    def __init__(self, identity: Identity, run: int, keys: Callable[[], Mapping[MemberId, Address]]) -> None:
-        """``keys`` says who takes part now, with which key: only their records are kept."""
-        self.identity, self.run, self.keys = identity, run, keys
+    def __init__(
+        self,
+        identity: Identity,
+        run: int,
+        keys: Callable[[], Mapping[MemberId, Address]],
+        remember: Callable[[tuple[bytes, ...]], None] = lambda _: None,
+    ) -> None:
+        """``keys`` says who takes part now, with which key: only their records are kept.
+
+        ``remember`` is given all of them whenever one is new, for the next start.
+        """
+        self.identity, self.run, self.keys, self.remember = identity, run, keys, remember
         self._raw: dict[MemberId, bytes] = {}
+        self._known: set[bytes] = set()
         self._records: dict[MemberId, tuple[EndpointRecord, Address]] = {}
         self._bootstrap: dict[MemberId, Endpoint] = {}
         self._turn = 0
@@ -34,6 +46,8 @@ class Directory:
 
     def learn(self, raw: bytes) -> None:
         """Take a record that somebody passed on; what is forged, foreign or old is ignored."""
+        if raw in self._known:
+            return  # as nearly always: no signature is checked twice
         try:
             record, signer = open_record(raw, self.identity.recover)
         except ProtocolError:
@@ -45,8 +59,22 @@ class Directory:
 
     def _keep(self, raw: bytes, record: EndpointRecord, signer: Address) -> None:
         if record.member in self._records or len(self._records) < RECORDS_KEPT_MAX:
+            self._known.discard(self._raw.get(record.member, b""))
+            self._known.add(raw)
             self._raw[record.member] = raw
             self._records[record.member] = (record, signer)
+            self.remember(tuple(self._raw.values()))
+
+    def move(self, endpoint: Endpoint) -> None:
+        """The ledger was just told where a member is now: what its last record says is over."""
+        member = endpoint.member
+        if member == self.identity.member:
+            return
+        self._bootstrap[member] = endpoint
+        self._raw.pop(member, None)
+        if member in self._records:
+            record, signer = self._records[member]
+            self._records[member] = (msgspec.structs.replace(record, urls=endpoint.urls), signer)
 
     def endpoint(self, member: MemberId) -> Endpoint | None:
         """Where a member can be reached, if that is known."""

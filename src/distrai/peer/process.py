@@ -118,7 +118,9 @@ class PeerProcess:
         checkpoint, after = saved if saved is not None else (Checkpoint(), None)
         genesis = (run, opened.genesis.head, opened.genesis.state_root)
         engine = Engine(identity, plan.rules, checkpoint, genesis)
-        directory = Directory(identity, run, lambda: _keys(engine))
+        directory = Directory(identity, run, lambda: _keys(engine), store.save_endpoints)
+        for record in store.endpoints():
+            directory.learn(record)
         directory.announce_self(time.time_ns(), (url,))  # two starts may fall into one second
         if self.options.archive:
             await ledger.announce(run, member, url)

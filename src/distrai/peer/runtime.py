@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from distrai.ledger.interface import Ledger
-from distrai.network.interface import Transport
+from distrai.network.interface import Endpoint, Transport
 from distrai.peer.courier import Courier
 from distrai.peer.directory import Directory
 from distrai.peer.engine import Engine
@@ -45,11 +45,13 @@ from distrai.peer.events import (
 )
 from distrai.peer.feed import LedgerFeed
 from distrai.peer.journal import Evaluated, Journal, Trained
+from distrai.peer.notes import NoteBudget
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
 from distrai.peer.watcher import LedgerWatcher
 from distrai.peer.worker import Worker
 from distrai.protocol.canonical import canonical_json
+from distrai.protocol.ledger_events import Announced
 from distrai.protocol.messages import (
     SALT_SIZE,
 )
@@ -85,8 +87,12 @@ class Runtime:
         self.courier = Courier(
             engine.identity, transport, directory, store, self._post, self._note, self._spawn
         )
-        self.watcher = LedgerWatcher(ledger, feed, store, telemetry, self._post, self._is_certificate_due)
+        self.directory = directory
+        self.watcher = LedgerWatcher(
+            ledger, feed, store, telemetry, self._post, self._is_certificate_due, self._moved
+        )
         self.journal = Journal(store.log, transport.counters)
+        self.notes = NoteBudget()
         self.events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
         self.compute = ThreadPoolExecutor(1, "compute")
         self.training = ThreadPoolExecutor(1, "training")
@@ -145,6 +151,11 @@ class Runtime:
     def _is_certificate_due(self) -> bool:
         return self.engine.round is not None and bool(self.engine.round.own.bodies)
 
+    def _moved(self, event: Announced) -> None:
+        key = self.engine.roster.get(event.member)
+        if key is not None:
+            self.directory.move(Endpoint(event.member, key, (event.endpoint,)))
+
     async def _drive(self) -> None:
         while True:
             event = await self.events.get()
@@ -194,8 +205,10 @@ class Runtime:
     def _note(self, note: Note) -> None:
         now = self.engine.standing
         place = (0, ZERO_HASH) if now is None else (now.round, now.head)
-        self.store.log.append(note.what, *place, canonical_json(note.facts))
-        self.telemetry.emit(note.what, **note.facts)
+        facts = self.notes.take(note, place[1])
+        if facts is not None:
+            self.store.log.append(note.what, *place, canonical_json(facts))
+            self.telemetry.emit(note.what, **facts)
 
     def _wake_at(self, at: float) -> None:
         if self.timer is not None:

@@ -27,7 +27,7 @@ from distrai.peer.records import (
     encode_checkpoint,
     encode_own,
 )
-from distrai.protocol.blobs import BlobRef
+from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.ledger_events import Position
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
@@ -153,6 +153,18 @@ class PeerStore:
         """What was published of how the run began."""
         return msgspec.msgpack.decode(self.public.genesis_path.read_bytes(), type=GenesisRecord)
 
+    def save_endpoints(self, records: tuple[bytes, ...]) -> None:
+        """Remember where the others are."""
+        write_atomically(self.home / "endpoints.msgpack", msgspec.msgpack.encode(records))
+
+    def endpoints(self) -> tuple[bytes, ...]:
+        """The records of the last start, signed; those who moved since are heard of again."""
+        path = self.home / "endpoints.msgpack"
+        try:
+            return msgspec.msgpack.decode(path.read_bytes(), type=tuple[bytes, ...])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return ()
+
     def state_path(self, round_number: int) -> Path:
         """The file of the state after a round."""
         return self.home / "states" / f"{round_number:08d}.bin"
@@ -191,6 +203,7 @@ class PeerStore:
         data = self.list_bytes(round_number)
         if data is None:
             return
+        self.blobs.delete(blob_ref(data))  # there if somebody asked for it, or it was asked for
         for update in msgspec.msgpack.decode(data, type=CertifiedList).updates:
             self.blobs.delete(BlobRef(update.blob_hash, update.blob_size))
         self.public.list_path(round_number).unlink()

@@ -15,10 +15,11 @@ from distrai.peer.feed import LedgerFeed
 from distrai.peer.records import CertificateRecord, GenesisRecord
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
-from distrai.protocol.ledger_events import Certified, LedgerEvent, RunOpened, Started
+from distrai.protocol.ledger_events import Announced, Certified, LedgerEvent, RunOpened, Started
 
 QUIET_POLL_S = 1.0
 BUSY_POLL_S = 0.1
+LOOK_PAUSE_S = 0.02
 
 
 class LedgerWatcher:
@@ -32,10 +33,14 @@ class LedgerWatcher:
         telemetry: Telemetry,
         post: Callable[[Event], Awaitable[None]],
         is_busy: Callable[[], bool],
+        moved: Callable[[Announced], None],
     ) -> None:
-        """``is_busy`` says whether a certificate is due: then the ledger is looked at more often."""
+        """``is_busy`` says whether a certificate is due: then the ledger is looked at more often.
+
+        ``moved`` is told who has a new address.
+        """
         self.ledger, self.feed, self.store, self.telemetry = ledger, feed, store, telemetry
-        self.post, self.is_busy = post, is_busy
+        self.post, self.is_busy, self.moved = post, is_busy, moved
         self.look = asyncio.Event()
         self._unpublished: deque[LedgerEvent] = deque()
 
@@ -50,6 +55,7 @@ class LedgerWatcher:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BUSY_POLL_S if self.is_busy() else QUIET_POLL_S):
                     await self.look.wait()
+            await asyncio.sleep(LOOK_PAUSE_S)  # messages may ask for a look, as fast as somebody sends them
             self.look.clear()
             try:
                 await self._look()
@@ -58,6 +64,9 @@ class LedgerWatcher:
 
     async def _look(self) -> None:
         events = await self.feed.next()
+        for event in events:
+            if isinstance(event, Announced):
+                self.moved(event)
         if events:
             await self.post(LedgerChanged(tuple(events)))
             self.publish(events)

@@ -102,7 +102,7 @@ def _cores() -> Finding:
 
 
 def _memory() -> Finding:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     free = psutil.virtual_memory().available
     advice = f"one peer needs about {size(MEMORY_PER_PEER)}: close other programs"

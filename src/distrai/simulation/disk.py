@@ -21,6 +21,11 @@ class Disk:
     state_roots: list[Hash] = field(default_factory=list)
     listed: list[int] = field(default_factory=list)
 
+    def lose_log(self) -> None:
+        """Nothing is known any more of what was said and of which heads there were; blobs stay."""
+        self.records, self.state_roots, self.listed, self.lists = [], [], [], {}
+        self.checkpoint, self.position = Checkpoint(), None
+
     def save_applied(self, apply: Apply, state_root: Hash) -> None:
         """Make a head durable."""
         self.lists[apply.certified.updates_root] = apply.certified

@@ -44,6 +44,7 @@ class SimulatedPeer:
         self.clock_offset = 0.0
         self.slow = 1.0
         self.applied_at = 0.0
+        self.silent_through = 0
         self.training: Hash | None = None
         self.memory: dict[str, Any] = {}
         self._woken = 0
@@ -74,7 +75,8 @@ class SimulatedPeer:
         genesis = (RUN, GENESIS_HEAD, GENESIS_STATE)
         self.engine = Engine(self.identity, self.world.rules, disk.checkpoint, genesis)
         self._position = disk.position
-        self.carry_out(self.engine.resume(disk.own_records(), list(disk.blobs), self.now))
+        records, held = disk.own_records(), list(disk.blobs)
+        self.carry_out(self.engine.resume(records, held, self.now, self.silent_through))
         standing = disk.checkpoint.standing
         if standing is not None:
             self.later(self.random.uniform(0, POLL_S), lambda: self.tell(StateApplied(standing.head)))
@@ -88,6 +90,9 @@ class SimulatedPeer:
         self.engine, self.training = None, None
         self.life += 1
         self.world.report.crashes += 1
+        if self.world.chance(self.world.scenario.crashes.log_lost):
+            self.disk.lose_log()
+            self.silent_through = self.world.ledger.round + 1  # it may have spoken in the round that is on
         self.later(self.random.uniform(*self.world.scenario.crashes.down_s), self.start)
 
     def later(self, delay_s: float, action: Callable[[], None]) -> None:

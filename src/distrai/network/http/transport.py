@@ -112,7 +112,7 @@ class HttpTransport:
         try:
             url = await self.client.prove(endpoint)
             sealed = seal_delivery(message, self.address, endpoint.address, self.sign)
-            await self.client.post(url, "/message", message, {DELIVERY_HEADER: sealed}, purpose)
+            await self.client.post(url, "/message", message, {DELIVERY_HEADER: sealed}, purpose_of(purpose))
         except HolderError as error:
             self.client.forget(endpoint)
             raise SendFailed(f"member {endpoint.member.hex()[:12]} {error}") from None
