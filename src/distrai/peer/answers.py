@@ -11,8 +11,8 @@ ANSWER_BYTES_MAX = PACKET_BYTES_MAX - (96 << 10)
 def choose_answer(lacking: Sequence[bytes], chance: int) -> list[bytes]:
     """As many of ``lacking`` as one packet carries, in their order.
 
-    Half of it are the first ones, the rest starts anywhere (``chance`` says where): liars could fill the whole with what
-    the asker will never keep, or with objects so large that no two of them fit.
+    Half of it are the first ones, the rest starts anywhere (``chance`` says where): liars could fill the whole with
+    what the asker will never keep, or with objects so large that few of them fit.
     """
     count, size = OBJECTS_PER_PACKET_MAX, ANSWER_BYTES_MAX
     everything = range(len(lacking))

@@ -188,7 +188,7 @@ class RoundBook:
             self.naming.setdefault(name, set()).add(have.member)
 
     def _check_count(self, names: tuple[Hash, ...]) -> None:
-        """Raise unless ``names`` can be one of each trainer: longer lists are there to be kept and relayed by others."""
+        """Raise unless ``names`` can be one of each trainer: longer lists only make others keep and relay them."""
         if len(names) > len(self.standing.trainers):
             raise MessageTooLarge(f"{len(names)} updates named where {len(self.standing.trainers)} train")
 

@@ -1,7 +1,7 @@
 """A peer's post: packets out and in, blobs that the engine asked for, lists offered to who lacks them."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -22,14 +22,20 @@ from distrai.peer.events import (
 from distrai.peer.identity import Identity
 from distrai.peer.store import PeerStore
 from distrai.protocol.blobs import BlobRef, blob_ref
-from distrai.protocol.errors import ProtocolError
+from distrai.protocol.errors import ForeignRun, ProtocolError
 from distrai.protocol.lists import decode_list
 from distrai.protocol.messages import INLINE_BLOB_BYTES_MAX, ListOffer, Packet, decode_packet, encode_packet
 from distrai.protocol.primitives import Hash, MemberId
 
 SEND_DEADLINE_S = 10.0
 FETCH_DEADLINE_S = 600.0
+LIST_DEADLINE_S = 30.0
 SENDS_AT_ONCE = 256
+SENDS_PER_MEMBER = 16
+RETRY_S = 0.5
+"""How long after a failed fetch the engine hears of it, and may ask again: where nobody can be reached failing takes no
+time at all.
+"""
 INLINE_BLOBS_MAX = 64
 """Small blobs that came with a message and wait for the engine to ask for them; others never reach the disk."""
 
@@ -52,6 +58,7 @@ class Courier:
         self.post, self.note, self.spawn = post, note, spawn
         self._inline: OrderedDict[Hash, bytes] = OrderedDict()
         self._slots = asyncio.Semaphore(SENDS_AT_ONCE)
+        self._sending: Counter[MemberId] = Counter()
 
     def send(self, effect: Send) -> None:
         """Send envelopes, with the blob that they name where it is small, to every member of the effect."""
@@ -65,18 +72,23 @@ class Courier:
 
     async def _send_to(self, member: MemberId, packet: bytes, purpose: str) -> None:
         endpoint = self.directory.endpoint(member)
-        if endpoint is None:
-            return
+        if endpoint is None or self._sending[member] >= SENDS_PER_MEMBER:
+            return  # who asks and does not take the answers must not be in the way of the others
+        self._sending[member] += 1
         try:
             async with self._slots, asyncio.timeout(SEND_DEADLINE_S):
                 await self.transport.send(endpoint, packet, purpose)
         except (NetworkError, TimeoutError):
             pass  # normal life: the next digest brings it
+        finally:
+            self._sending[member] -= 1
 
     async def receive(self) -> None:
         """Take packets in, for ever."""
         async for sender, raw in self.transport.received():
             try:
+                if sender not in self.directory.keys().values():
+                    raise ForeignRun("delivered by nobody that takes part in this run")
                 packet = decode_packet(raw)
             except ProtocolError as error:
                 facts = {"rule": type(error).__name__, "why": str(error), "sender": (sender or b"").hex()}
@@ -101,22 +113,25 @@ class Courier:
         else:
             await self.post(BlobFailed(effect.blob.hash))
 
-    async def _bring(self, blob: BlobRef, holders: tuple[MemberId, ...]) -> bool:
+    async def _bring(
+        self, blob: BlobRef, holders: tuple[MemberId, ...], deadline_s: float = FETCH_DEADLINE_S
+    ) -> bool:
         if blob.hash in self._inline:
             self.store.blobs.put(self._inline.pop(blob.hash))
         if self.store.blobs.has(blob):
             return True
         endpoints = [endpoint for member in holders if (endpoint := self.directory.endpoint(member))]
         try:
-            await self.transport.fetch(blob, endpoints, FETCH_DEADLINE_S)
+            await self.transport.fetch(blob, endpoints, deadline_s)
         except NetworkError as error:
             self.note(Note("fetch-failed", {"blob": blob.hash.hex(), "why": str(error)}))
+            await asyncio.sleep(RETRY_S)
             return False
         return True
 
     async def fetch_list(self, effect: FetchList) -> None:
         """Get a list that somebody offered, and decode it."""
-        if not await self._bring(effect.blob, (effect.holder,)):
+        if not await self._bring(effect.blob, (effect.holder,), LIST_DEADLINE_S):
             return
         try:
             certified = decode_list(self.store.blobs.read(effect.blob))

@@ -4,10 +4,11 @@ It follows the ledger from head to head, keeps the messages of the round in betw
 same code is driven by asyncio in ``runtime.py`` and by virtual time in ``simulation/``.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from distrai.peer.answers import choose_answer
 from distrai.peer.events import (
     Apply,
     BlobFailed,
@@ -38,11 +39,17 @@ from distrai.peer.round import Round, Rules
 from distrai.protocol.assignment import assigned_block
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body
-from distrai.protocol.errors import BadSignature, ForeignRun, ProtocolError, UnknownUpdate, WrongHead
+from distrai.protocol.errors import (
+    BadSignature,
+    ForeignRun,
+    MessageTooLarge,
+    ProtocolError,
+    UnknownUpdate,
+    WrongHead,
+)
 from distrai.protocol.ledger_events import Certified, Joined, KeyChanged, LedgerEvent, Left, Started
 from distrai.protocol.lists import CertifiedList, check_list, check_signatures
 from distrai.protocol.messages import (
-    OBJECTS_PER_PACKET_MAX,
     SHORT_NAME_SIZE,
     BodySignature,
     Digest,
@@ -63,6 +70,8 @@ EARLY_MESSAGES_MAX = 512
 """Messages of the next round that are kept until this peer sees its head."""
 BLOBS_REMEMBERED = 8192
 """Blobs that the engine knows to be held; older ones belong to rounds that are long over."""
+LIST_BYTES_PER_TRAINER = 1 << 10
+"""Bytes of a list for each who trains in its round or the next: an envelope with an update and its key has about 500."""
 LISTS_KEPT = 16
 """Lists of the last rounds that are answered from memory."""
 
@@ -83,6 +92,7 @@ class Landing:
     certified: CertifiedList | None = None
     missing: set[Hash] = field(default_factory=set)
     asked_at: float = float("-inf")
+    offered_at: dict[MemberId, float] = field(default_factory=dict)
 
 
 class Engine:
@@ -104,7 +114,7 @@ class Engine:
         self.lists: dict[Hash, CertifiedList] = {}
         self.held: dict[Hash, None] = {}
         self.records: dict[Hash, list[Persist]] = {}
-        self.early: deque[bytes] = deque(maxlen=EARLY_MESSAGES_MAX)
+        self.early: dict[Hash, tuple[MemberId, bytes]] = {}
         self.silent_through = 0
         self.effects: list[Effect] = []
 
@@ -289,8 +299,8 @@ class Engine:
         self.round.book.held.update(self.held)
         for record in self.records.pop(standing.head, ()):
             self._restore(self.round, record, now)
-        early, self.early = list(self.early), deque(maxlen=EARLY_MESSAGES_MAX)
-        for raw in early:
+        early, self.early = list(self.early.values()), {}
+        for _, raw in early:
             self._receive(raw, now)
 
     def _applied(self, head: Hash) -> None:
@@ -330,7 +340,7 @@ class Engine:
                 raise ForeignRun(f"a message of run {message.run}, not of run {self.run}")
             if isinstance(message, Digest | ListRequest | ListOffer):
                 self._check_known(signed)
-                self._service(signed)
+                self._service(signed, now)
             elif self.round is not None and not self.round.book.knows(signed.id):
                 self._take(signed, raw, now)
         except UnknownUpdate:
@@ -343,12 +353,20 @@ class Engine:
         message = signed.message
         if message.round > self.standing.round + 1:
             self._check_known(signed)
-            self.early.append(raw)
+            self._keep_early(signed, raw)
             self.effects.append(LookAtLedger())
             return
         if message.round <= self.standing.round:
             return  # of a round that is over: it came late, and changes nothing any more
         self.round.take(signed, now)
+
+    def _keep_early(self, signed: Signed, raw: bytes) -> None:
+        """Keep a message for later; where room is short, at the cost of whoever sent most of what is kept."""
+        if len(self.early) >= EARLY_MESSAGES_MAX and signed.id not in self.early:
+            counts = Counter(member for member, _ in self.early.values())
+            loudest = max(counts, key=lambda member: counts[member])
+            del self.early[next(name for name, (member, _) in self.early.items() if member == loudest)]
+        self.early.setdefault(signed.id, (signed.message.member, raw))
 
     def _check_known(self, signed: Signed) -> None:
         """Raise unless the member that a message names takes part in the run now, and signed it."""
@@ -369,23 +387,31 @@ class Engine:
             }
         self.effects.append(Note("refused", facts))
 
-    def _service(self, signed: Signed) -> None:
+    def _service(self, signed: Signed, now: float) -> None:
         """Answer who knows less, learn from who knows more."""
         message = signed.message
         if isinstance(message, Digest):
             self._answer_digest(message)
         elif isinstance(message, ListRequest):
-            certified = self.lists.get(message.updates_root)
-            if certified is not None or self.standing is None or message.round <= self.standing.round:
+            known = message.updates_root in self.lists
+            if self.standing is not None and (known or message.round <= self.standing.round):
                 self.effects.append(OfferList(message.member, message.round, message.updates_root))
         elif isinstance(message, ListOffer):
-            wanted = self.landing is not None and self.landing.certified is None
-            if (
-                wanted
-                and self.landing is not None
-                and self.landing.event.body.updates_root == message.updates_root
-            ):
-                self.effects.append(FetchList(BlobRef(message.blob_hash, message.blob_size), message.member))
+            self._take_offer(message, now)
+
+    def _take_offer(self, offer: ListOffer, now: float) -> None:
+        """Fetch a list that may be the one that is missing: of a possible size, and no more often than asked for."""
+        landing = self.landing
+        if landing is None or landing.certified is not None or self.standing is None:
+            return
+        if landing.event.body.updates_root != offer.updates_root:
+            return
+        people = len(self.standing.trainers) + len(self.standing.next_trainers)
+        if offer.blob_size > LIST_BYTES_PER_TRAINER * (people + 1):
+            raise MessageTooLarge(f"a list of {offer.blob_size} bytes where {people} take part")
+        if now >= landing.offered_at.get(offer.member, float("-inf")) + self.rules.timing.d0_s:
+            landing.offered_at[offer.member] = now
+            self.effects.append(FetchList(BlobRef(offer.blob_hash, offer.blob_size), offer.member))
 
     def _answer_digest(self, digest: Digest) -> None:
         if self.standing is None or self.round is None:
@@ -398,11 +424,7 @@ class Engine:
         names = {digest.known[at : at + SHORT_NAME_SIZE] for at in starts}
         objects = self.round.book.objects()
         lacking = [signed.raw for signed in objects if short_name(signed.id, digest.salt) not in names]
-        if len(lacking) > OBJECTS_PER_PACKET_MAX:
-            # Half of the answer starts anywhere: liars could fill the whole with what the asker will never keep.
-            half = OBJECTS_PER_PACKET_MAX // 2
-            start = half + int.from_bytes(digest.salt) % (len(lacking) - OBJECTS_PER_PACKET_MAX + 1)
-            lacking = lacking[:half] + lacking[start : start + half]
+        lacking = choose_answer(lacking, int.from_bytes(digest.salt))
         if lacking:
             self.effects.append(Send((digest.member,), tuple(lacking)))
 

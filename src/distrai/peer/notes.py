@@ -1,6 +1,6 @@
 """What is worth writing down: notes about others are limited, because each one is a write that the disk confirms.
 
-Anybody may send garbage, and as much of it as it likes; its receiver must not pay for each piece with a place in its log.
+Anybody may send garbage, as much as it likes; its receiver must not pay for each piece with a place in its log.
 """
 
 from collections import Counter

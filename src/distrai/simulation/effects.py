@@ -136,26 +136,30 @@ def _offer(peer: "SimulatedPeer", offer: OfferList) -> None:
     _send(peer, Send((offer.to,), (peer.identity.seal(message).raw,), blob))
 
 
+def _work_s(peer: "SimulatedPeer") -> float:
+    return peer.random.uniform(*WORK_S) * peer.slow
+
+
 def _open(peer: "SimulatedPeer", effect: Open) -> None:
     error = None
     try:
         open_payload(effect.update, peer.disk.blobs[effect.update.blob_hash], effect.key)
     except ProtocolError as problem:
         error = f"{type(problem).__name__}: {problem}"
-    peer.later(peer.random.uniform(*WORK_S), lambda: peer.tell(UpdateOpened(effect.id, error)))
+    peer.later(_work_s(peer), lambda: peer.tell(UpdateOpened(effect.id, error)))
 
 
 def _evaluate(peer: "SimulatedPeer", effect: Evaluate) -> None:
     before = effect.standing
     root = state_root_of(before.state_root, effect.certified, peer.disk.blobs)
     computed = StateComputed(before.head, effect.certified.updates_root, root)
-    peer.later(peer.random.uniform(*WORK_S), lambda: peer.tell(computed))
+    peer.later(_work_s(peer), lambda: peer.tell(computed))
 
 
 def _apply(peer: "SimulatedPeer", effect: Apply) -> None:
     """Compute the state, then make the head durable: beside the engine, one head after the other."""
     now = peer.world.clock.now
-    peer.applied_at = max(peer.applied_at, now) + peer.random.uniform(*WORK_S)
+    peer.applied_at = max(peer.applied_at, now) + _work_s(peer)
 
     def done() -> None:
         root = state_root_of(effect.before.state_root, effect.certified, peer.disk.blobs)

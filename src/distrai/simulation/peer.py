@@ -44,6 +44,7 @@ class SimulatedPeer:
         self.clock_offset = 0.0
         self.slow = 1.0
         self.applied_at = 0.0
+        self.is_frail = False
         self.silent_through = 0
         self.training: Hash | None = None
         self.memory: dict[str, Any] = {}
@@ -90,7 +91,7 @@ class SimulatedPeer:
         self.engine, self.training = None, None
         self.life += 1
         self.world.report.crashes += 1
-        if self.world.chance(self.world.scenario.crashes.log_lost):
+        if self.is_frail and self.world.chance(self.world.scenario.crashes.log_lost):
             self.disk.lose_log()
             self.silent_through = self.world.ledger.round + 1  # it may have spoken in the round that is on
         self.later(self.random.uniform(*self.world.scenario.crashes.down_s), self.start)

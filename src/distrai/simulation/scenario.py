@@ -31,7 +31,7 @@ class Crashes:
     """Mean time between deaths of all peers at once (a power cut), 0 for none."""
     down_s: tuple[float, float] = (0.2, 8.0)
     log_lost: float = 0.0
-    """Chance that a crash damages the log: the peer begins anew, silent until the next head."""
+    """Chance that a crash of one certain peer damages its log: it begins anew, silent until the next head."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ _ALL = (
     Scenario("lossy", peers=5, links=_LOSSY, blob_failures=0.2, inline_blobs=False),
     Scenario("slow", peers=5, slow_peers=1, links=Links(delay_s=(0.05, 0.3))),
     Scenario("crashes", peers=5, crashes=Crashes(every_s=10, per_effect=0.005), min_seats=5),
-    Scenario("lost-logs", peers=5, crashes=Crashes(every_s=10, log_lost=0.5, down_s=(0.2, 4)), min_seats=5),
+    Scenario("lost-logs", peers=5, crashes=Crashes(every_s=10, log_lost=1.0, down_s=(0.2, 4)), min_seats=5),
     Scenario(
         "power-cuts",
         crashes=Crashes(together_every_s=6, per_effect=0.004, down_s=(0.2, 3)),

@@ -46,6 +46,7 @@ def _populate(world: World) -> None:
         name = f"peer {index}" + (f" ({behaviour})" if behaviour else "")
         twist = LIARS[behaviour] if behaviour else None
         world.peers[identity.member] = SimulatedPeer(world, identity, twist, name)
+    world.peers[identities[honest[0]].member].is_frail = True
     for index in honest[: scenario.slow_peers]:
         peer = world.peers[identities[index].member]
         peer.slow = world.links.slow[peer.member] = scenario.slow_factor
