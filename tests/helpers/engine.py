@@ -207,14 +207,20 @@ class Driven:
     """An engine, everything that it said so far, and its local time."""
 
     def __init__(
-        self, table: Table, who: int = 0, checkpoint: Checkpoint | None = None, records=(), held=()
+        self,
+        table: Table,
+        who: int = 0,
+        checkpoint: Checkpoint | None = None,
+        records=(),
+        held=(),
+        silent_through: int = 0,
     ) -> None:
         """``checkpoint`` is by default the first head; ``records`` and ``held`` are what a life before left on disk."""
         self.table, self.who = table, who
         self.now = BEGAN
         self.engine = table.engine(checkpoint, who)
         self.all: list[Effect] = []
-        self.last = self._carry_out(self.engine.resume(records, held, self.now))
+        self.last = self._carry_out(self.engine.resume(records, held, self.now, silent_through))
 
     def _carry_out(self, effects: list[Effect]) -> list[Effect]:
         self.all += effects

@@ -1,7 +1,8 @@
 """Named points at which a process kills itself: ``DISTRAI_FAILPOINT=POINT:FILE``.
 
 The point is armed while FILE exists, so that whoever drives the run says when: the first time that the process then
-reaches the point it is gone, as by ``kill -9``: nothing is flushed, closed or said. Its last words go to standard error.
+reaches the point it is gone, as by ``kill -9``: nothing is flushed or closed. Its last word, the point's name, goes to
+standard error.
 The points are set here, from outside, around public methods: the code of a peer knows nothing of them.
 """
 
@@ -51,9 +52,13 @@ def install() -> None:
     elif point.startswith("sent-"):
         _sent(kind, reached)
     else:
-        {"trained": _trained, "landed": _landed, "applying": _applying, "applied": _applied, "relayed": _relayed}[point](
-            reached
-        )
+        {
+            "trained": _trained,
+            "landed": _landed,
+            "applying": _applying,
+            "applied": _applied,
+            "relayed": _relayed,
+        }[point](reached)
 
 
 Reached = Callable[[], None]
@@ -67,7 +72,10 @@ def _kind(raw: bytes) -> str:
 
 
 def _around(
-    owner: type, name: str, before: Callable[..., None] | None = None, after: Callable[..., None] | None = None
+    owner: type,
+    name: str,
+    before: Callable[..., None] | None = None,
+    after: Callable[..., None] | None = None,
 ) -> None:
     """Have ``before(*arguments)`` and ``after(result, *arguments)`` called around a method."""
     method = getattr(owner, name)
@@ -86,7 +94,9 @@ def _around(
 def _persisted(kind: str, reached: Reached) -> None:
     from distrai.peer.store import PeerStore
 
-    _around(PeerStore, "persist", after=lambda _, __, record: reached() if _kind(record.raw) == kind else None)
+    _around(
+        PeerStore, "persist", after=lambda _, __, record: reached() if _kind(record.raw) == kind else None
+    )
 
 
 def _sent(kind: str, reached: Reached) -> None:

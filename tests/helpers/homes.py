@@ -13,7 +13,16 @@ OWN = "DISTRAI_TEST_HOME"
 """The one with the home that this process may use."""
 _EVENTS = {
     *("open", "sqlite3.connect", "os.listdir", "os.scandir", "os.chdir", "os.chmod", "os.chown", "os.link"),
-    *("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate", "os.utime", "shutil.copyfile"),
+    *(
+        "os.mkdir",
+        "os.remove",
+        "os.rename",
+        "os.rmdir",
+        "os.symlink",
+        "os.truncate",
+        "os.utime",
+        "shutil.copyfile",
+    ),
 }
 
 
@@ -35,7 +44,11 @@ def guard() -> None:
             return
         busy = True
         try:
-            paths = [os.path.abspath(os.fsdecode(item)) for item in arguments if isinstance(item, str | bytes | Path)]
+            paths = [
+                os.path.normpath(Path.cwd() / os.fsdecode(item))
+                for item in arguments
+                if isinstance(item, str | bytes | Path)
+            ]
         finally:
             busy = False
         for path in paths:

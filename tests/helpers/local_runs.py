@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from distrai.ledger.interface import RunState
 from distrai.peer.feed import LedgerFeed
@@ -92,7 +92,9 @@ class Observer:
         found = (event for event in self.events if event["event"] == kind)
         return [event for event in found if not names or event["from"] in names]
 
-    async def until(self, condition: Callable[[], Any], what: str, driving: "asyncio.Task[bool] | None" = None) -> None:
+    async def until(
+        self, condition: Callable[[], Any], what: str, driving: "asyncio.Task[bool] | None" = None
+    ) -> None:
         """Wait for something that events bring about."""
         try:
             async with asyncio.timeout(DEADLINE_S):
@@ -105,7 +107,12 @@ class Observer:
                     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                     waiting[0].cancel()
         except TimeoutError:
-            tail = "\n".join(str(event)[:200] for event in self.events[-30:])
+            telling = [
+                event
+                for event in self.events
+                if event["event"] not in ("step", "trained", "evaluated", "applied")
+            ]
+            tail = "\n".join(str(event)[:300] for event in [*telling[-30:], *self.events[-8:]])
             raise AssertionError(f"waited in vain for {what}; the last events:\n{tail}") from None
 
     def newest_round(self, without: str = "") -> int:
@@ -148,8 +155,10 @@ class Drive:
     base: Path
     deaths: list[Death] = field(default_factory=list)
     users: tuple[int, ...] = ()
-    hold: Callable[[str], Callable[[], Any] | None] = lambda name: None
-    """What has to be before a process is started (again)."""
+    held: dict[str, int] = field(default_factory=dict)
+    """Processes that are not started (again) before the others have applied a round after this one."""
+    held_for: dict[str, Callable[[], bool]] = field(default_factory=dict)
+    """Processes that are not started again before something is the case."""
     before_start: Callable[[str], None] = lambda name: None
     observer: Observer = field(default_factory=Observer)
     pids: dict[str, int] = field(default_factory=dict)
@@ -158,10 +167,17 @@ class Drive:
     task: "asyncio.Task[bool]" = field(init=False)
 
     def __post_init__(self) -> None:
-        self.run = LocalRun(self.folder, self.observer.report, users=self.users, start=self._start, device="cpu")
+        self.run = LocalRun(
+            self.folder, self.observer.report, users=self.users, start=self._start, device="cpu"
+        )
 
-    def begin(self) -> None:
+    async def __aenter__(self) -> Self:
         self.task = asyncio.create_task(self.run.run(self.recipe, self.base))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()  # does nothing to a run that is over
+        await asyncio.wait([self.task])
 
     async def finish(self) -> bool:
         async with asyncio.timeout(2 * DEADLINE_S):
@@ -175,11 +191,20 @@ class Drive:
         await self.observer.until(condition, what, self.task)
 
     async def _start(
-        self, name: str, arguments: list[str], log: Path, on_event: Callable[..., None], user: int | None = None
+        self,
+        name: str,
+        arguments: list[str],
+        log: Path,
+        on_event: Callable[..., None],
+        user: int | None = None,
     ) -> Child:
         died = self.dying.pop(name, None)
-        if (condition := self.hold(name)) is not None:
-            await self.observer.until(condition, f"what {name} is held back for")
+        if name in self.pids and name in self.held:
+            await self.observer.until(
+                lambda: self.observer.newest_round(without=name) > self.held[name], f"a round without {name}"
+            )
+        if name in self.pids and name in self.held_for:
+            await self.observer.until(self.held_for[name], f"what {name} is held back for")
         self.before_start(name)
         if died is not None:
             died.back_after = self.observer.newest_round()
@@ -199,6 +224,10 @@ class Drive:
     def is_certified(self, name: str, after: int) -> bool:
         """Whether an update of a peer is in a certificate of a round after ``after``, and the peer knows."""
         return any(event["own"] and event["round"] > after for event in self.observer.of("applied", name))
+
+    def has_applied(self, name: str, number: int) -> bool:
+        """Whether a peer told that it has applied a round."""
+        return any(event["round"] == number for event in self.observer.of("applied", name))
 
     def deaths_of(self, name: str) -> list[int]:
         """The exit codes of a process."""

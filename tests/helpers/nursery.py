@@ -1,8 +1,8 @@
 """Real processes that start quickly: a server imports torch and the rest once, and forks one process for each request.
 
-``python -m helpers.nursery FD`` is the server; it talks over the socket FD. ``Nursery`` starts it, and ``Nursery.start`` stands
-in for ``Child.start`` of a local run. What is forked is a process like any other, in a session of its own: it has its
-home, its sockets and its threads, runs ``python -m MODULE`` and can be killed.
+``python -m helpers.nursery FD`` is the server; it talks over the socket FD. ``Nursery`` starts it, and its ``start``
+stands in for ``Child.start`` of a local run. What is forked is a process like any other, in a session of its own: it
+has its home, its sockets and its threads, runs ``python -m MODULE`` and can be killed.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from typing import Any
 from distrai.runs.children import Child
 
 REQUEST_BYTES_MAX = 64 << 10
-SINGLE_THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+SINGLE_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 # The server
@@ -33,7 +33,7 @@ SINGLE_THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREAD
 def preload() -> None:
     """Import what peers and ledgers need; nothing that starts a thread."""
     import eth_keyfile.keyfile  # noqa: F401
-    import transformers.models.granite.modeling_granite
+    import transformers.models.granite.modeling_granite  # noqa: F401
 
     import distrai.ledger.embedded.__main__
     import distrai.peer.process  # noqa: F401

@@ -154,3 +154,23 @@ def test_without_a_word_said_it_trains_anew() -> None:
     peer = restarted(table, [])
     peer.tell(StateApplied(table.standing.head))
     assert len(peer.of(Train)) == 1
+
+
+def test_after_the_loss_of_its_log_a_peer_is_silent_until_the_next_head() -> None:
+    """It may have said something in the round that is on, and no longer knows what."""
+    table = Table()
+    peer = Driven(table, 1, silent_through=1)
+    peer.tell(StateApplied(table.standing.head))
+    updates = [table.update(who) for who in (0, 2, 3)]
+    peer.get(*updates)
+    everyone_spoke(peer, updates)
+    for at in range(0, 60, 5):
+        peer.tick(at)
+    assert not peer.of(Train) and not peer.persisted and not peer.of(Submit)
+    assert not [signed for kind in ("update", "have", "key", "signature") for signed in peer.said(kind)]
+    peer.tell(LedgerChanged((table.certified(table.body([])),)))
+    head = peer.engine.standing.head
+    peer.tell(StateApplied(head))
+    assert len(peer.of(Train)) == 1
+    peer.tick(60 + TIMING.hard_s)
+    assert peer.said("have")[0].message.round == 2

@@ -40,6 +40,9 @@ DAMAGED = "peer-3"
 """Killed at no special point, and its event log damaged while it is down."""
 
 
+History = tuple[RunState, list[LedgerEvent]]
+
+
 @dataclass
 class Record:
     """What came of the run."""
@@ -48,11 +51,10 @@ class Record:
     observer: Observer
     deaths: list[Death]
     users: tuple[int, ...]
-    history_before: list[LedgerEvent]
-    """The ledger's events when it was killed, when it was back, and at the end."""
-    history_back: list[LedgerEvent]
+    before: History
+    """What the ledger said when it was killed, when it was back, and at the end."""
+    back: History
     history: list[LedgerEvent]
-    ledger_round_before: int
     state: RunState
 
     @property
@@ -64,7 +66,9 @@ def damage(log: Path) -> None:
     """Change one byte of an own message."""
     database = sqlite3.connect(log)
     with database:
-        (seq, data) = database.execute("SELECT seq, data FROM log WHERE kind = 'own' ORDER BY seq LIMIT 1").fetchone()
+        (seq, data) = database.execute(
+            "SELECT seq, data FROM log WHERE kind = 'own' ORDER BY seq LIMIT 1"
+        ).fetchone()
         changed = bytes([data[0] ^ 1]) + data[1:]
         database.execute("UPDATE log SET data = ? WHERE seq = ?", (changed, seq))
     database.close()
@@ -78,55 +82,63 @@ async def faults(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
         membership={"peers": 4, "min_seats": 4},  # nobody loses a seat: absence is what is tried here
     )
     folder, users = RunFolder(path), other_users(4)
+    deaths = [Death(name, point, path / f"armed-{at}") for at, (name, point) in enumerate(DEATHS)]
     with nursery.attached():
-        drive = Drive(folder, nursery, recipe, texts, users=users)
-        deaths = [Death(name, point, path / f"armed-{at}") for at, (name, point) in enumerate(DEATHS)]
-        drive.deaths = deaths
-        killed_at: dict[str, int] = {}
-        drive.hold = lambda name: (
-            (lambda: drive.observer.newest_round(without=name) > killed_at[name]) if name in killed_at else None
-        )
-        drive.begin()
-        await drive.until(lambda: all(drive.is_certified(name, 0) for name in PEERS), "a certificate for all")
-        for death in deaths:
-            count = len(drive.deaths_of(death.name))
-            killed_at[death.name] = drive.observer.newest_round() + 1
-            death.armed.touch()
+        async with Drive(folder, nursery, recipe, texts, deaths, users) as drive:
             await drive.until(
-                lambda death=death, count=count: len(drive.deaths_of(death.name)) > count, f"the end of {death.name}"
+                lambda: all(drive.is_certified(name, 0) for name in PEERS), "a first certificate"
             )
-            await drive.until(lambda death=death: death.back_after is not None, f"the return of {death.name}")
+            for death in deaths:
+                await die(drive, death)
+            before, back = await restart_ledger(drive)
+            await damage_log(drive)
+            last = drive.observer.newest_round()
             await drive.until(
-                lambda death=death: drive.is_certified(death.name, death.back_after or 0),
-                f"a certificate with {death.name} after {death.point}",
+                lambda: all(drive.has_applied(name, last) for name in PEERS), "the last round for all"
             )
-        # The ledger.
-        state_before, history_before = await ledger_history(folder)
-        os.kill(drive.pids["ledger"], signal.SIGKILL)
-        await drive.until(lambda: drive.deaths_of("ledger"), "the end of the ledger")
-        await drive.until(lambda: len(drive.observer.of("ready", "ledger")) == 2, "the ledger's return")
-        _, history_back = await ledger_history(folder)
-        after = max(state_before.round, drive.observer.newest_round())
-        await drive.until(
-            lambda: all(drive.is_certified(name, after + 1) for name in PEERS), "certificates on the new ledger"
-        )
-        # A damaged log.
-        killed_at[DAMAGED] = drive.observer.newest_round()
-        drive.before_start = lambda name: damage(folder.path / "peers" / name / "peer.sqlite")
-        os.kill(drive.pids[DAMAGED], signal.SIGKILL)
-        await drive.until(lambda: drive.observer.of("silent", DAMAGED), "the silence after the damage")
-        through = drive.observer.of("silent", DAMAGED)[0]["through"]
-        await drive.until(lambda: drive.is_certified(DAMAGED, through), "a certificate after the silence")
-        last = drive.observer.newest_round()
-        await drive.until(
-            lambda: all(last in [event["round"] for event in drive.observer.of("applied", name)] for name in PEERS),
-            "everybody to have the last round",
-        )
-        state, history = await ledger_history(folder)
-        assert not await drive.stop()
-    return Record(
-        folder, drive.observer, deaths, users, history_before, history_back, history, state_before.round, state
+            state, history = await ledger_history(folder)
+            assert not await drive.stop()
+    return Record(folder, drive.observer, deaths, users, before, back, history, state)
+
+
+async def die(drive: Drive, death: Death) -> None:
+    """Have a peer die and come back once the others have done a round without it."""
+    count = len(drive.deaths_of(death.name))
+    drive.held[death.name] = drive.observer.newest_round() + 1
+    death.armed.touch()
+    await drive.until(
+        lambda: len(drive.deaths_of(death.name)) > count, f"the end of {death.name} when {death.point}"
     )
+    await drive.until(lambda: death.back_after is not None, f"the return of {death.name}")
+    back_after = death.back_after or 0
+    await drive.until(
+        lambda: drive.is_certified(death.name, back_after),
+        f"a certificate with {death.name} after {death.point}",
+    )
+
+
+async def restart_ledger(drive: Drive) -> tuple[History, History]:
+    """Kill the ledger and have rounds on the one that follows: what it said before and after."""
+    before = await ledger_history(drive.folder)
+    os.kill(drive.pids["ledger"], signal.SIGKILL)
+    await drive.until(lambda: drive.deaths_of("ledger"), "the end of the ledger")
+    await drive.until(lambda: len(drive.observer.of("ready", "ledger")) == 2, "the ledger's return")
+    back = await ledger_history(drive.folder)
+    after = max(back[0].round, drive.observer.newest_round())
+    await drive.until(
+        lambda: all(drive.is_certified(name, after + 1) for name in PEERS), "certificates on the new ledger"
+    )
+    return before, back
+
+
+async def damage_log(drive: Drive) -> None:
+    """Kill a peer, damage its log, and have it take part again."""
+    drive.held[DAMAGED] = drive.observer.newest_round()
+    drive.before_start = lambda name: damage(drive.folder.path / "peers" / name / "peer.sqlite")
+    os.kill(drive.pids[DAMAGED], signal.SIGKILL)
+    await drive.until(lambda: drive.observer.of("silent", DAMAGED), "the silence after the damage")
+    through = drive.observer.of("silent", DAMAGED)[0]["through"]
+    await drive.until(lambda: drive.is_certified(DAMAGED, through), "a certificate after the silence")
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +177,9 @@ def test_no_certified_round_is_lost_and_all_report_the_ledgers_state_root(record
         if name == DAMAGED:
             assert rounds.count(1) == 2  # it began again from genesis
             rounds = rounds[rounds.index(1, 1) :]
-        assert rounds == sorted(rounds)  # a round may be told by nobody if its peer died just then, but never twice
+        assert rounds == sorted(
+            rounds
+        )  # a round may be told by nobody if its peer died just then, but never twice
         assert len(rounds) == len(set(rounds))
         untold = set(range(1, last + 1)) - set(rounds)
         assert len(untold) <= sum(death.name == name for death in record.deaths)
@@ -186,12 +200,12 @@ def test_nobody_equivocated_or_was_refused(record: Record) -> None:
 
 
 def test_a_killed_ledger_loses_no_mined_transaction(record: Record) -> None:
-    assert record.ledger_round_before > 0
-    assert record.history_back[: len(record.history_before)] == record.history_before
-    assert record.history[: len(record.history_back)] == record.history_back
-    urls = {event["url"] for event in record.observer.of("ready", "ledger")}
-    assert len(urls) == 1
-    assert record.state.round > record.ledger_round_before
+    (state_before, before), (_, back) = record.before, record.back
+    assert state_before.round > 0
+    assert back[: len(before)] == before
+    assert record.history[: len(back)] == back
+    assert len({event["url"] for event in record.observer.of("ready", "ledger")}) == 1
+    assert record.state.round > state_before.round
     assert record.state.head == record.certified[-1].head
 
 

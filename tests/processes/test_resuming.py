@@ -17,7 +17,7 @@ SPARSE = {
     "algorithm": {"preset": "sparseloco", "inner_steps": 2, "codec_options": {"k": 16}},
     "membership": {"peers": 1},
 }
-"""Private inner state and error feedback. One peer: with more, who gets which data hangs on keys that are drawn anew."""
+"""Private inner state and error feedback. With more than one peer, who gets which data hangs on new keys."""
 
 NewFolder = Callable[[str], Path]
 
@@ -29,25 +29,22 @@ def test_averaged_inner_state(nursery: Nursery, new_folder: NewFolder) -> None:
 
     async def whole() -> str:
         with nursery.attached():
-            drive = Drive(RunFolder(new_folder("averaged-whole")), nursery, recipe, texts)
-            drive.begin()
-            assert await drive.finish()
-            return drive.observer.final_root()
+            async with Drive(RunFolder(new_folder("averaged-whole")), nursery, recipe, texts) as drive:
+                assert await drive.finish()
+                return drive.observer.final_root()
 
     async def stopped() -> str:
         folder = RunFolder(new_folder("averaged-stopped"))
         with nursery.attached():
-            drive = Drive(folder, nursery, recipe, texts)
-            drive.begin()
-            await drive.until(
-                lambda: any(event["round"] == 3 for event in drive.observer.of("trained", "peer-1")),
-                "the training of round 3",
-            )
-            assert not await drive.stop()
+            async with Drive(folder, nursery, recipe, texts) as drive:
+                await drive.until(
+                    lambda: any(event["round"] == 3 for event in drive.observer.of("trained", "peer-1")),
+                    "the training of round 3",
+                )
+                assert not await drive.stop()
             assert drive.observer.newest_round() < 6
-            again = Drive(folder, nursery, None, texts)
-            again.begin()
-            assert await again.finish()
+            async with Drive(folder, nursery, None, texts) as again:
+                assert await again.finish()
             for name in ("peer-0", "peer-1"):
                 applied = [*drive.observer.of("applied", name), *again.observer.of("applied", name)]
                 assert [event["round"] for event in applied] == [1, 2, 3, 4, 5, 6]
@@ -71,18 +68,17 @@ def test_kept_inner_state_and_error_feedback(nursery: Nursery, new_folder: NewFo
     async def disturbed() -> str:
         folder = RunFolder(new_folder("kept-disturbed"))
         with nursery.attached():
-            drive = Drive(folder, nursery, recipe, texts)
-            drive.begin()
-            await drive.until(lambda: drive.observer.newest_round() >= 2, "round 2")
-            assert not await drive.stop()
+            async with Drive(folder, nursery, recipe, texts) as drive:
+                await drive.until(lambda: drive.observer.newest_round() >= 2, "round 2")
+                assert not await drive.stop()
             armed = folder.path / "armed"
             armed.touch()
-            again = Drive(folder, nursery, None, texts)
-            again.deaths = [Death("peer-0", point, armed) for point in points]
-            again.begin()
-            assert await again.finish()
+            deaths = [Death("peer-0", point, armed) for point in points]
+            async with Drive(folder, nursery, None, texts, deaths) as again:
+                assert await again.finish()
             assert again.deaths_of("peer-0")[:-1] == [-9] * len(points)
-            assert [line for line in logged(folder, "peer-0").splitlines() if line.startswith("failpoint")] == [
+            words = logged(folder, "peer-0").splitlines()
+            assert [line for line in words if line.startswith("failpoint")] == [
                 f"failpoint: {point}" for point in points
             ]
             return again.observer.final_root()

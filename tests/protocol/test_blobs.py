@@ -154,3 +154,15 @@ def test_other_bytes_are_no_such_blob(data: bytes, draw: st.DataObject) -> None:
     for wrong in (flipped, data[:-1], data + b"\0"):
         with pytest.raises(WrongBlob):
             check_blob(blob, wrong)
+
+
+def test_a_name_made_for_too_few_chunks_has_no_manifest() -> None:
+    # Whoever announces a blob makes its name, and may put any number of hashes under any size.
+    data = content(MIB)
+    for size in (2 * MIB, MIB + 1, 0):
+        forged = BlobRef(manifest_hash(size, chunk_hashes(data)), size)
+        with pytest.raises(WrongManifest, match="chunks"):
+            check_manifest(forged, chunk_hashes(data))
+    forged = BlobRef(manifest_hash(MIB, [Hash(b"short")]), MIB)
+    with pytest.raises(WrongManifest):
+        check_manifest(forged, [Hash(b"short")])

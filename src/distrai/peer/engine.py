@@ -71,7 +71,7 @@ EARLY_MESSAGES_MAX = 512
 BLOBS_REMEMBERED = 8192
 """Blobs that the engine knows to be held; older ones belong to rounds that are long over."""
 LIST_BYTES_PER_TRAINER = 1 << 10
-"""Bytes of a list for each who trains in its round or the next: an envelope with an update and its key has about 500."""
+"""Bytes of a list for each who trains in its round or the next: an envelope with its key has about 500."""
 LISTS_KEPT = 16
 """Lists of the last rounds that are answered from memory."""
 

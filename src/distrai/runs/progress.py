@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,10 +49,11 @@ class Progress:
     _landed: list[tuple[int, float]] = field(default_factory=list)
 
     def take(self, event: dict[str, Any]) -> None:
-        """Go on with the next event; unknown ones say nothing."""
+        """Go on with the next event. Unknown ones, and ones that lack what is told of them, say nothing."""
         handler = getattr(self, f"_on_{str(event.get('event')).replace('-', '_')}", None)
         if handler is not None:
-            handler(event)
+            with suppress(KeyError, TypeError, ValueError, AttributeError):
+                handler(event)
 
     @property
     def train_bits(self) -> float | None:
@@ -103,7 +105,7 @@ class Progress:
     def _on_preparing(self, event: dict[str, Any]) -> None:
         self.doing = str(event["what"])
 
-    _on_measuring = _on_exporting = _on_preparing
+    _on_measuring = _on_exporting = _on_stopping = _on_preparing
 
     def _on_started(self, event: dict[str, Any]) -> None:
         self.doing = "training"
@@ -115,8 +117,9 @@ class Progress:
         self._peer(event).member = str(event["member"])
 
     def _on_ready(self, event: dict[str, Any]) -> None:
-        peer = self._peer(event)
-        peer.member, peer.doing = str(event["member"]), "ready"
+        if "member" in event:  # the ledger has none
+            peer = self._peer(event)
+            peer.member, peer.doing = str(event["member"]), "ready"
 
     def _on_step(self, event: dict[str, Any]) -> None:
         peer = self._peer(event)
@@ -153,7 +156,8 @@ class Progress:
     _on_equivocation = _on_refused
 
     def _on_restarting(self, event: dict[str, Any]) -> None:
-        self._peer(event).doing = "restarting"
+        if str(event["from"]).startswith("peer-"):
+            self._peer(event).doing = "restarting"
         self.notices.append(f"{event['from']} ended and is started again")
 
     def _on_failed(self, event: dict[str, Any]) -> None:

@@ -345,8 +345,9 @@ class Registry(RuleBasedStateMachine):
         is_rotating=st.booleans(),
         is_old_key=st.booleans(),
         is_empty=seldom,
+        fault=st.sampled_from([*[""] * 12, *FAULTS]),
     )
-    def certify_well(
+    def certify_next(
         self,
         data: Any,
         promote: int,
@@ -355,13 +356,14 @@ class Registry(RuleBasedStateMachine):
         is_rotating: bool,
         is_old_key: bool,
         is_empty: bool,
+        fault: str,
     ) -> None:
-        """A certificate that often changes seats or their keys, and is seldom refused."""
+        """A certificate that often changes seats or their keys, with at most one fault."""
         promoted, dropped = ({promote}, {drop} - {promote}) if is_changing else (set(), set())
         dropped = {number for number in dropped if self.ids[number] in self.model.seats}
         if is_changing and is_rotating:
             self.rotate(promote, False, False)
-        self.certify(data, is_empty, "", "", promoted, dropped, is_old_key)
+        self.certify(data, is_empty, "", fault, promoted, dropped, is_old_key)
 
     @precondition(lambda self: self.model.started)
     @rule(numbers=st.lists(numbers, unique=True, min_size=1), late=waits)
@@ -374,13 +376,13 @@ class Registry(RuleBasedStateMachine):
         self.check_in(numbers[-1])
 
     @precondition(lambda self: self.model.current_call is not None)
-    @rule(is_early=seldom, late=waits)
-    def close_in_time(self, is_early: bool, late: int) -> None:
+    @rule(is_early=seldom, late=waits, fault=st.sampled_from(["", "", "", "present", "twice"]))
+    def close_in_time(self, is_early: bool, late: int, fault: str) -> None:
         call = self.model.current_call
         assert call is not None
         self.evm.now = max(self.now, self.model.closable_at(call) - is_early)
         self.wait(late)
-        self.close("")
+        self.close(fault)
 
     @precondition(lambda self: self.model.current_call is not None)
     @rule(fault=st.sampled_from(["", "", "", "missing", "reversed", "present", "twice"]))
