@@ -188,7 +188,14 @@ class Drive:
         return await self.finish()
 
     async def until(self, condition: Callable[[], Any], what: str) -> None:
-        await self.observer.until(condition, what, self.task)
+        """Wait for something; nobody may fail meanwhile."""
+        await self.observer.until(lambda: self.failures() or condition(), what, self.task)
+        if failed := self.failures():
+            raise AssertionError("\n".join(f"{name} failed:\n{logged(self.folder, name)[-3000:]}" for name in failed))
+
+    def failures(self) -> set[str]:
+        """Processes that ended, neither in order nor killed."""
+        return {event["from"] for event in self.observer.of("exited") if event["code"] not in (0, -9)}
 
     async def _start(
         self,

@@ -109,13 +109,10 @@ async def garbage_and_no_number(hostile: Hostile) -> None:
     await uncertified(hostile)
     endpoint = hostile.endpoints[hostile.honest["peer-0"]]
     with pytest.raises(HolderError, match="413|cannot be reached"):
-        await hostile.transport.client.post(endpoint.urls[0], "/message", bytes(MESSAGE_BYTES_MAX + 1), {})
+        await hostile.transport.client.post(
+            endpoint.urls[0], "/message", bytes(MESSAGE_BYTES_MAX + 1), {}, "control"
+        )
     await hostile.send(garbage(hostile))
-    for name in HONEST:  # the key of somebody else's update, to somebody who knows that update
-        other = HONEST[(HONEST.index(name) + 1) % len(HONEST)]
-        theirs = await hostile.hear("update", hostile.honest[other])
-        key = hostile.seal(Key(**hostile.header(), update=theirs.id, key=bytes(32)))
-        await hostile.send([key], to=[name])
     for rule in MESSAGE_RULES - {"ForeignHead"}:
         await hostile.refused(rule)
     data = bytearray(hostile.payload())
@@ -169,7 +166,17 @@ def garbage(hostile: Hostile) -> list[bytes]:
         encode_canonical(Envelope("update", bytes(70_000), envelope.signature)),
         msgspec.msgpack.encode([1] * 1000),
     ]
-    return [*(hostile.seal(each).raw for each in signed), *(each.raw for each in forged), *raw]
+    ghost = hostile.seal(
+        replace(update, blob_hash=hostile.head)
+    )  # nobody has its ciphertext; kept, until a key comes
+    lock = hostile.seal(Key(**header, update=ghost.id, key=bytes(32)))
+    return [
+        ghost.raw,
+        lock.raw,
+        *(hostile.seal(each).raw for each in signed),
+        *(each.raw for each in forged),
+        *raw,
+    ]
 
 
 def wrong_turn(hostile: Hostile) -> int:

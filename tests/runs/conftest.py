@@ -1,6 +1,13 @@
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from distrai.runs.folder import RunFolder
 from helpers.archives import ArchiveMaker, FakeArchive, make_archive
+from helpers.run_folders import FakeRun, make_run
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +34,30 @@ def conspiracy(tmp_path) -> ArchiveMaker:
     """A run that was just opened, all of whose seats do what the test says."""
     (tmp_path / "texts").mkdir()
     return ArchiveMaker.opened(tmp_path / "home", tmp_path / "texts")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
+    """The folder of a run of four rounds; tests copy it before they write into it."""
+    return make_run(tmp_path_factory.mktemp("runs") / "smoke", tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture
+def fake_run(finished: FakeRun, tmp_path: Path) -> FakeRun:
+    """A copy of that folder, for one test."""
+    shutil.copytree(finished.folder.path, tmp_path / "smoke")
+    return replace(finished, folder=RunFolder(tmp_path / "smoke"))
+
+
+@pytest.fixture
+def ledger_says(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeRun], None]:
+    """Let a run's ledger answer without a chain."""
+
+    def says(run: FakeRun) -> None:
+        async def state(folder: RunFolder) -> object:
+            return run.ledger
+
+        for module in ("results", "verify", "status"):
+            monkeypatch.setattr(f"distrai.runs.{module}.ledger_state", state)
+
+    return says

@@ -228,6 +228,9 @@ class RoundBook:
         digest = self.identity.domain.digest(signature.body_id)
         if self.identity.recover(digest, signature.attestation) != signed.signer:
             raise BadSignature("the attestation is not by the key that sent it")
+        if signature.member in self.signatures.get(signature.body_id, {}):
+            # There are many valid signatures of one body: one of each seat is kept.
+            raise TooManyMessages("a second signature of one seat under one body")
         bodies = sum(signature.member in by_member for by_member in self.signatures.values())
         if bodies >= BODIES_PER_MEMBER:
             raise TooManyMessages(f"signatures of one seat under more than {BODIES_PER_MEMBER} bodies")
