@@ -229,3 +229,11 @@ def test_runs_do_not_share_roll_calls(world):
         second.close([])
     with refused("NotASeatSender", second.run, first.seats[0].key.address):
         second.check_in(first.seats[0])
+
+
+@pytest.mark.parametrize(("stall", "grace"), [(1, 1), (4, 1), (5, 2), (601, 151)])
+def test_the_grace_is_a_quarter_of_the_stall_rounded_up(world, stall, grace):
+    running = world.started(1, stall_seconds=stall)
+    running.wait(stall)
+    said = running.check_in(running.seats[0]).log.arguments
+    assert (said["closesAt"] - world.evm.now, said["closableAt"] - said["closesAt"]) == (stall, grace)

@@ -108,8 +108,8 @@ def _sent(kind: str, reached: Reached) -> None:
     _around(PeerStore, "persist", before=lambda _, record: own.add(record.raw))
     send = HttpTransport.send
 
-    async def wrapped(self: HttpTransport, endpoint: Any, message: bytes) -> None:
-        await send(self, endpoint, message)
+    async def wrapped(self: HttpTransport, endpoint: Any, message: bytes, *more: Any, **others: Any) -> None:
+        await send(self, endpoint, message, *more, **others)
         if any(raw in own and _kind(raw) == kind for raw in decode_packet(message).envelopes):
             reached()
 

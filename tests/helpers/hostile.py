@@ -172,7 +172,10 @@ class Hostile:
 
     async def begin(self) -> None:
         """Wait for the start, and find out where everybody is."""
-        await self.drive.until(lambda: self.drive.observer.of("started"), "the start")
+        observer = self.drive.observer
+        await self.drive.until(  # who trains has seen the start; before that nothing is kept
+            lambda: {event["from"] for event in observer.of("trained")} >= set(HONEST), "training by all"
+        )
         state = await self.ledger.run_state(self.run)
         self.head, self.state_root = state.head, state.state_root
         archive = Archive(self.drive.folder.archive)
@@ -259,8 +262,15 @@ class Hostile:
     def reveal(self, work: Work, **changes: Any) -> Signed:
         return self.seal(replace(Key(**self.header(), update=work.id, key=work.key), **changes))
 
-    def have(self, *updates: Work) -> Signed:
-        return self.seal(Have(**self.header(), updates=tuple(sorted(each.id for each in updates))))
+    async def have(self, work: Work) -> Signed:
+        """A Have that names the own update and what the honest announced, so that it makes nobody miss the round.
+
+        Not in round 1, where nobody may have known yet to whom to announce.
+        """
+        names = {work.id}
+        if self.round > 0:
+            names |= {(await self.hear("update", member)).id for member in self.honest.values()}
+        return self.seal(Have(**self.header(), updates=tuple(sorted(names))))
 
     def body(self, **changes: Any) -> Body:
         return replace(
@@ -284,7 +294,7 @@ class Hostile:
 
     async def everything(self, work: Work, to: Sequence[str] = HONEST, *, key: bool = True) -> None:
         """An update with its ciphertext, its key and a Have that names it."""
-        said = [work.signed, *([self.reveal(work)] if key else []), self.have(work)]
+        said = [work.signed, *([self.reveal(work)] if key else []), await self.have(work)]
         await self.send(said, (work.blob,), to)
 
     # What came of it

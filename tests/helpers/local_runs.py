@@ -191,7 +191,9 @@ class Drive:
         """Wait for something; nobody may fail meanwhile."""
         await self.observer.until(lambda: self.failures() or condition(), what, self.task)
         if failed := self.failures():
-            raise AssertionError("\n".join(f"{name} failed:\n{logged(self.folder, name)[-3000:]}" for name in failed))
+            raise AssertionError(
+                "\n".join(f"{name} failed:\n{logged(self.folder, name)[-3000:]}" for name in failed)
+            )
 
     def failures(self) -> set[str]:
         """Processes that ended, neither in order nor killed."""

@@ -74,10 +74,13 @@ def test_a_member_that_sends_garbage(nursery: Nursery, tmp_path: Path) -> None:
 
 
 def check_lists(folder: RunFolder, hostile: Hostile) -> None:
-    """The honest are in every list, the hostile one only where it sent two good updates, and then once."""
+    """The honest are in every list, the hostile one only where it sent two good updates, and then once.
+
+    (But for round 1: what is sent to somebody who has not seen the start yet is lost, and comes with a digest or late.)
+    """
     for number, certified in Archive(folder.archive).lists():
         authors = [update.member for update in certified.updates]
-        assert set(hostile.honest.values()) <= set(authors), f"round {number}"
+        assert set(hostile.honest.values()) <= set(authors) or number == 1, f"round {number}"
         assert authors.count(hostile.member) == 0 or number == TWO_UPDATES
         assert authors.count(hostile.member) <= 1
 
@@ -205,7 +208,7 @@ async def anothers_ciphertext(hostile: Hostile) -> None:
     theirs = (await hostile.hear("update", hostile.honest["peer-1"])).message
     assert isinstance(theirs, Update)
     own = hostile.work(hostile.payload(), blob_hash=theirs.blob_hash)
-    await hostile.send([own.signed, hostile.reveal(own), hostile.have(own)])
+    await hostile.send([own.signed, hostile.reveal(own), await hostile.have(own)])
 
 
 async def a_key_that_does_not_open(hostile: Hostile) -> None:
@@ -223,8 +226,8 @@ async def two_updates(hostile: Hostile) -> None:
     one, other = hostile.work(hostile.payload()), hostile.work(hostile.payload())
     await hostile.everything(one, HONEST[:1])
     await hostile.everything(other, HONEST[1:])
-    await hostile.send([one.signed, hostile.reveal(one), hostile.have(one)], to=HONEST[1:])
-    await hostile.send([other.signed, hostile.reveal(other), hostile.have(other)], to=HONEST[:1])
+    await hostile.send([one.signed, hostile.reveal(one), await hostile.have(one)], to=HONEST[1:])
+    await hostile.send([other.signed, hostile.reveal(other), await hostile.have(other)], to=HONEST[:1])
 
 
 async def far_too_large(hostile: Hostile) -> None:
@@ -252,7 +255,7 @@ async def a_flood(hostile: Hostile) -> None:
 async def wrong_bytes(hostile: Hostile) -> None:
     own = hostile.work(hostile.payload())
     hostile.store.lies = True
-    await hostile.send([own.signed, hostile.reveal(own), hostile.have(own)])
+    await hostile.send([own.signed, hostile.reveal(own), await hostile.have(own)])
     observer = hostile.drive.observer
     await hostile.drive.until(
         lambda: all(

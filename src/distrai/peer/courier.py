@@ -22,7 +22,7 @@ from distrai.peer.events import (
 from distrai.peer.identity import Identity
 from distrai.peer.store import PeerStore
 from distrai.protocol.blobs import BlobRef, blob_ref
-from distrai.protocol.errors import ForeignRun, ProtocolError
+from distrai.protocol.errors import ProtocolError
 from distrai.protocol.lists import decode_list
 from distrai.protocol.messages import INLINE_BLOB_BYTES_MAX, ListOffer, Packet, decode_packet, encode_packet
 from distrai.protocol.primitives import Hash, MemberId
@@ -86,9 +86,9 @@ class Courier:
     async def receive(self) -> None:
         """Take packets in, for ever."""
         async for sender, raw in self.transport.received():
+            if sender not in self.directory.keys().values():
+                continue  # by a stranger, or a member that the ledger has not told of yet: its next digest comes soon
             try:
-                if sender not in self.directory.keys().values():
-                    raise ForeignRun("delivered by nobody that takes part in this run")
                 packet = decode_packet(raw)
             except ProtocolError as error:
                 facts = {"rule": type(error).__name__, "why": str(error), "sender": (sender or b"").hex()}

@@ -461,6 +461,8 @@ class Engine:
         """Take a list that somebody offered, if it is the one that the landed certificate commits to."""
         if self.landing is None or self.landing.certified is not None:
             return
+        if certified.updates_root in self.lists:
+            return  # several answered: this one came when the next list was wanted already
         try:
             check_list(certified, self.landing.event.body)
             assert self.standing is not None

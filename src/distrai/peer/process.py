@@ -155,7 +155,7 @@ class PeerProcess:
         """Load the state of the checkpoint, and take back what this peer had said."""
         state = initial if standing is None else store.state_after(standing.round, initial)
         worker.load(standing, state)
-        records = list(store.own_records(standing.head)) if standing is not None else store.first_records()
+        records = store.own_records(0 if standing is None else standing.round)
         held = [blob.hash for blob in store.blobs.refs()]
         silent_through = store.silent_through()
         if standing is None and silent_through:

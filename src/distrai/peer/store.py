@@ -109,15 +109,10 @@ class PeerStore:
         """Make an own message durable."""
         self.log.append(OWN, record.round, record.head, encode_own(record))
 
-    def own_records(self, head: Hash) -> Iterator[Persist]:
-        """The own messages of the round that follows ``head``."""
-        return (
-            decode_own(entry.data, Hash(entry.head), entry.round) for entry in self.log.entries(OWN, head)
-        )
-
-    def first_records(self) -> list[Persist]:
-        """The own messages of round 1, for which there is no checkpoint yet."""
-        return [decode_own(entry.data, Hash(entry.head), entry.round) for entry in self.log.entries(OWN)]
+    def own_records(self, after: int) -> list[Persist]:
+        """The own messages of the rounds after ``after``: a Have may be on disk before the checkpoint it follows."""
+        entries = self.log.entries(OWN)
+        return [decode_own(item.data, Hash(item.head), item.round) for item in entries if item.round > after]
 
     def checkpoint(self) -> tuple[Checkpoint, Position] | None:
         """The newest applied head, or None before the first."""

@@ -1,0 +1,86 @@
+"""The newcomer's way through: run, Ctrl-C, run again, ask, replay; and replay of a folder that somebody changed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "smoke.toml"
+SECONDS_MAX = 240
+pytestmark = pytest.mark.processes
+
+
+def distrai(*arguments: str | Path) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "distrai.cli", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_MAX, env=environment)
+    return done.returncode, done.stdout, done.stderr
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def interrupted(folder: Path) -> tuple[int, list[dict[str, Any]]]:
+    """Start a run of two peers and press Ctrl-C once the first round is applied."""
+    command = [sys.executable, "-m", "distrai.cli", "run", str(RECIPE), "--out", str(folder)]
+    command += ["--peers", "2", "--rounds", "5", "--json"]
+    deadline, told = time.monotonic() + SECONDS_MAX, []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        sent = False
+        for line in process.stdout:
+            assert time.monotonic() < deadline
+            told.append(json.loads(line))
+            if told[-1]["event"] == "applied" and not sent:
+                process.send_signal(signal.SIGINT)
+                sent = True
+        return process.wait(SECONDS_MAX), told
+
+
+def test_run_stop_resume_replay_and_ask(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    code, told = interrupted(folder)
+    assert code == 130
+    partial = told[-1]
+    assert (partial["event"], partial["finished"]) == ("summary", False)
+    assert 1 <= partial["rounds"] < 5
+
+    code, out, err = distrai("run", folder)
+    assert code == 0, err
+    summary = events(out)[-1]
+    assert (summary["event"], summary["finished"], summary["rounds"]) == ("summary", True, 5)
+    assert summary["roots_agree"]
+    assert summary["loss_end"] < summary["loss_start"]
+    assert summary["run_id"] == partial["run_id"]
+    assert summary["bytes_up_per_peer"] > partial["bytes_up_per_peer"]
+    assert sum(summary["updates_of"].values()) == summary["updates"] <= 10
+    assert {"up", "down"} == set(summary["traffic_per_peer"])
+
+    code, out, err = distrai("run", folder)
+    assert (code, out) == (2, "")
+    assert "is finished" in err
+
+    code, out, _ = distrai("replay", folder, "--json")
+    assert code == 0
+    replayed = json.loads(out)
+    assert (replayed["state_root"], replayed["head"]) == (summary["state_root"], summary["head"])
+    assert replayed["rounds"] == 5
+
+    code, out, _ = distrai("generate", folder, "def ", "--tokens", "5", "--json")
+    assert (code, json.loads(out)["round"]) == (0, 5)
+
+    certificate = folder / "peers" / "peer-0" / "public" / "lists" / "00000002.msgpack"
+    data = bytearray(certificate.read_bytes())
+    data[len(data) // 2] ^= 1
+    certificate.write_bytes(data)
+    code, out, _ = distrai("replay", folder, "--json")
+    verdict = json.loads(out)
+    assert (code, verdict["ok"]) == (1, False)
+    assert "round 2" in verdict["culprit"]
