@@ -5,6 +5,7 @@ Peer 3 misses round 2, nobody is in round 3, and peer 1 is started twice.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def _write_log(
     log, counters = EventLog(home / "peer.sqlite"), Counters()
     journal = Journal(log, counters)
     journal.running(maker.people[number].member)
-    for before, after in zip(standings, standings[1:], strict=False):
+    for before, after in pairwise(standings):
         start = BEGAN + ROUND_S * (after.round - 1)
         took = 6.0 + number / 2
         now = start + took

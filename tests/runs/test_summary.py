@@ -12,9 +12,32 @@ from distrai.runs.telling import duration, size, summary_text
 from helpers.messages import DOMAIN
 from helpers.run_folders import FakeRun
 
-FIELDS = """run_id preset inner_state params peers rounds tokens loss_start loss_end bits_per_byte_start
-bits_per_byte_end payload_up_per_peer bytes_up_per_peer bytes_down_per_peer bytes_ddp_per_peer compute_utilisation
-round_overhead_s state_root head certificates ledger corpus_hash wall_s model_path""".split()
+FIELDS = [
+    "run_id",
+    "preset",
+    "inner_state",
+    "params",
+    "peers",
+    "rounds",
+    "tokens",
+    "loss_start",
+    "loss_end",
+    "bits_per_byte_start",
+    "bits_per_byte_end",
+    "payload_up_per_peer",
+    "bytes_up_per_peer",
+    "bytes_down_per_peer",
+    "bytes_ddp_per_peer",
+    "compute_utilisation",
+    "round_overhead_s",
+    "state_root",
+    "head",
+    "certificates",
+    "ledger",
+    "corpus_hash",
+    "wall_s",
+    "model_path",
+]
 FINAL = Final(5.1, 1.4, 7.4, 2.0, 64, "there/model", "def ", "main():\n\x1b[31m")
 
 
@@ -84,7 +107,7 @@ def test_roots_must_be_one_among_peers(finished: FakeRun) -> None:
 
 
 def test_a_restart_and_refusals_are_told(summary: Summary) -> None:
-    assert summary.warnings == ["peer-1 was started 2 times"]
+    assert summary.warnings == ["peers were started again: peer-1"]
     assert summary.refused == {"PayloadSize": 1}
 
 

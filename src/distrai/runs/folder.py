@@ -106,7 +106,10 @@ def make_home(home: Path, user: int | None = None) -> None:
     home.parent.mkdir(parents=True, exist_ok=True)
     home.mkdir(mode=0o700, exist_ok=True)
     if user is not None and home.stat().st_uid != user:
-        for path in (*home.rglob("*"), home):  # the home last: then an interrupted handing over is begun again
+        for path in (
+            *home.rglob("*"),
+            home,
+        ):  # the home last: then an interrupted handing over is begun again
             os.chown(path, user, user, follow_symlinks=False)
 
 

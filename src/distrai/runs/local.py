@@ -79,7 +79,9 @@ class LocalRun:
     async def _start_ledger(self) -> tuple[str, int]:
         self.folder.ledger.mkdir(parents=True, exist_ok=True)
         arguments = ["distrai.ledger.embedded", "--dir", str(self.folder.ledger), "--parent-pipe"]
-        self.ledger = await self.start("ledger", arguments, self.folder.path / "ledger.log", self._on_event, None)
+        self.ledger = await self.start(
+            "ledger", arguments, self.folder.path / "ledger.log", self._on_event, None
+        )
         ready = await self.ledger.said("ready")
         return str(ready["url"]), int(ready["chain_id"])
 

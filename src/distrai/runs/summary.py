@@ -239,5 +239,6 @@ def _warnings(facts: Facts, final: Final | None) -> list[str]:
         found.append(f"the archive holds the lists of {len(facts.lists)} of {facts.ledger.round} rounds")
     if final is None:
         found.append("the losses are those that the peers looked at on the way, on few samples")
-    restarted = [log for log in facts.logs if len(log.sessions) > 1]
-    return found + [f"{log.name} was started {len(log.sessions)} times" for log in restarted]
+    if restarted := [log.name for log in facts.logs if len(log.sessions) > 1]:
+        found.append(f"peers were started again: {', '.join(restarted)}")
+    return found

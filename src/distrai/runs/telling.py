@@ -38,7 +38,7 @@ def summary_text(summary: dict[str, Any], folder: Path) -> str:
         text = printable(f"{summary['sample']['prompt']}▏{summary['sample']['text']}")
         lines += [f"    {line}" for line in text.split("\n")]
     lines += ["", *(f"  Note: {warning}" for warning in summary["warnings"])]
-    return "\n".join([*lines, *_next(summary, folder)])
+    return "\n".join([*lines, *([""] if summary["warnings"] else []), *_next(summary, folder)])
 
 
 def _headline(summary: dict[str, Any]) -> str:
