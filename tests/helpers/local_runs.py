@@ -12,7 +12,12 @@ from typing import Any, Self
 
 from distrai.ledger.interface import RunState
 from distrai.peer.feed import LedgerFeed
+from distrai.peer.log import EventLog
+from distrai.peer.records import OWN, decode_own
+from distrai.protocol.canonical import decode_canonical
 from distrai.protocol.ledger_events import LedgerEvent
+from distrai.protocol.messages import Envelope, Message, decode_body
+from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe import Recipe, parse_recipe
 from distrai.runs.anchor import open_ledger
 from distrai.runs.children import Child
@@ -253,3 +258,25 @@ async def ledger_history(folder: RunFolder) -> tuple[RunState, list[LedgerEvent]
 def logged(folder: RunFolder, name: str) -> str:
     """What a process wrote to its standard error."""
     return (folder.path / f"{name}.log").read_text()
+
+
+def own_messages(folder: RunFolder, name: str) -> list[Message]:
+    """What a peer's log holds of what it said, in order."""
+    log = EventLog(folder.path / "peers" / name / "peer.sqlite")
+    records = [decode_own(entry.data, Hash(entry.head), entry.round) for entry in log.entries(OWN)]
+    log.close()
+    envelopes = (decode_canonical(record.raw, Envelope) for record in records)
+    return [decode_body(envelope.kind, envelope.body) for envelope in envelopes]
+
+
+def check_consistent(observer: Observer, folder: RunFolder, names: list[str]) -> None:
+    """That nobody saw anybody say two things, or anything against the rules, and nobody did by its own account."""
+    assert not observer.of("equivocation")
+    assert not observer.of("refused")
+    for name in names:
+        said = [
+            message for message in own_messages(folder, name) if message.kind in ("update", "have", "key")
+        ]
+        assert said
+        places = [(message.kind, message.previous_head) for message in said]
+        assert len(places) == len(set(places))

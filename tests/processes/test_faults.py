@@ -14,14 +14,19 @@ from pathlib import Path
 import pytest
 
 from distrai.ledger.interface import RunState
-from distrai.peer.log import EventLog
-from distrai.peer.records import OWN, decode_own
-from distrai.protocol.canonical import decode_canonical
 from distrai.protocol.ledger_events import Certified, LedgerEvent
-from distrai.protocol.messages import Envelope, decode_body
-from distrai.protocol.primitives import Hash
 from distrai.runs.folder import RunFolder
-from helpers.local_runs import Death, Drive, Observer, ledger_history, logged, other_users, tiny_recipe
+from helpers.local_runs import (
+    Death,
+    Drive,
+    Observer,
+    check_consistent,
+    ledger_history,
+    logged,
+    other_users,
+    own_messages,
+    tiny_recipe,
+)
 from helpers.nursery import Nursery
 
 pytestmark = pytest.mark.processes
@@ -186,17 +191,7 @@ def test_no_certified_round_is_lost_and_all_report_the_ledgers_state_root(record
 
 
 def test_nobody_equivocated_or_was_refused(record: Record) -> None:
-    assert not record.observer.of("equivocation")
-    assert not record.observer.of("refused")
-    for name in PEERS:
-        log = EventLog(record.folder.path / "peers" / name / "peer.sqlite")
-        said: dict[tuple[Hash, str], set[bytes]] = {}
-        for entry in log.entries(OWN):
-            own = decode_own(entry.data, Hash(entry.head), entry.round)
-            said.setdefault((own.head, decode_canonical(own.raw, Envelope).kind), set()).add(own.raw)
-        log.close()
-        assert said
-        assert all(len(raws) == 1 for (_, kind), raws in said.items() if kind in ("update", "have", "key"))
+    check_consistent(record.observer, record.folder, PEERS)
 
 
 def test_a_killed_ledger_loses_no_mined_transaction(record: Record) -> None:
@@ -213,17 +208,10 @@ def test_after_damage_to_its_log_a_peer_is_silent_until_the_next_head(record: Re
     (noticed,) = record.observer.of("damaged-log", DAMAGED)
     assert Path(noticed["kept"]).exists()
     through = record.observer.of("silent", DAMAGED)[0]["through"]
-    log = EventLog(record.folder.path / "peers" / DAMAGED / "peer.sqlite")
-    rounds = [decode_body(envelope.kind, envelope.body).round for envelope in own_envelopes(log)]
-    log.close()
+    rounds = [message.round for message in own_messages(record.folder, DAMAGED)]
     assert rounds
     assert min(rounds) > through
     assert any(event["own"] and event["round"] > through for event in record.observer.of("applied", DAMAGED))
-
-
-def own_envelopes(log: EventLog) -> list[Envelope]:
-    records = (decode_own(entry.data, Hash(entry.head), entry.round) for entry in log.entries(OWN))
-    return [decode_canonical(record.raw, Envelope) for record in records]
 
 
 def test_homes_are_for_their_owners_alone(record: Record) -> None:

@@ -53,13 +53,14 @@ class Child:
             )
         child = cls(name, process, on_event)
         child.reader = asyncio.create_task(child._read())
+        child.reader.add_done_callback(lambda _: child.changed.set())
         return child
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
         while line := await self.process.stdout.readline():
-            with suppress(ValueError):
-                event = json.loads(line)
+            event = _parsed(line)
+            if event is not None:
                 self.events[event["event"]] = event
                 self.on_event(self.name, event)
             self.changed.set()
@@ -70,7 +71,8 @@ class Child:
     async def said(self, event: str) -> dict[str, Any]:
         """Wait for an event of a kind. Raises ChildFailed if the process ends without it."""
         while event not in self.events:
-            if self.process.returncode is not None and (self.reader is None or self.reader.done()):
+            if self.reader is not None and self.reader.done():
+                self.reader.result()  # what went wrong while its events were told
                 why = self.events.get("failed", {}).get("why", f"exit status {self.process.returncode}")
                 raise ChildFailed(f"{self.name} stopped: {why}")
             self.changed.clear()
@@ -99,6 +101,15 @@ class Child:
 
 StartChild = Callable[[str, list[str], Path, OnEvent, int | None], Awaitable[Child]]
 """Starts a process: see ``Child.start``."""
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """An event, or None for a line that is none (a library printed something)."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
 
 
 class ChildFailed(ValueError):

@@ -106,10 +106,8 @@ def make_home(home: Path, user: int | None = None) -> None:
     home.parent.mkdir(parents=True, exist_ok=True)
     home.mkdir(mode=0o700, exist_ok=True)
     if user is not None and home.stat().st_uid != user:
-        for path in (
-            *home.rglob("*"),
-            home,
-        ):  # the home last: then an interrupted handing over is begun again
+        # The home last: then a handing over that was interrupted is begun again.
+        for path in (*home.rglob("*"), home):
             os.chown(path, user, user, follow_symlinks=False)
 
 
