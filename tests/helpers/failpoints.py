@@ -14,7 +14,7 @@ from typing import Any
 
 VARIABLE = "DISTRAI_FAILPOINT"
 BIG_BLOB_BYTES = 8 << 20
-CHUNKS_RELAYED = 3
+CHUNKS_RELAYED = 1
 LAST_WORDS = "failpoint: "
 POINTS = (
     "trained",  # the inner steps are done, the update is sealed; nothing is persisted

@@ -162,12 +162,19 @@ def test_early_messages_are_bounded_and_only_kept_of_members() -> None:
     assert peer.refused == ["BadSignature"] and list(peer.engine.early) == before
 
 
-def test_before_the_start_nothing_is_kept() -> None:
+def test_before_the_start_messages_of_those_who_joined_wait_for_it() -> None:
     table = Table()
     peer = Driven(table, checkpoint=Checkpoint())
-    assert quiet(peer.hear(table.update(1).signed))
-    peer.tell(LedgerChanged(table.opening()))
+    update = table.update(1)
+    effects = peer.hear(update.signed)
+    assert any(isinstance(effect, LookAtLedger) for effect in effects) and not peer.engine.early
+    *joined, started = table.opening()
+    peer.tell(LedgerChanged(tuple(joined)))
+    peer.hear(update.signed)
+    assert list(peer.engine.early) == [update.id]
+    peer.tell(LedgerChanged((started,)))
     assert peer.engine.standing == table.standing
+    assert list(peer.engine.round.book.updates) == [update.id] and not peer.refused
 
 
 # Digest and pull

@@ -341,12 +341,20 @@ class Engine:
             if isinstance(message, Digest | ListRequest | ListOffer):
                 self._check_known(signed)
                 self._service(signed, now)
-            elif self.round is not None and not self.round.book.knows(signed.id):
+            elif self.round is None:
+                self._take_before_start(signed, raw)
+            elif not self.round.book.knows(signed.id):
                 self._take(signed, raw, now)
         except UnknownUpdate:
             pass  # a key that came before its update: the digests bring both in order
         except ProtocolError as error:
             self._refuse(error, signed)
+
+    def _take_before_start(self, signed: Signed, raw: bytes) -> None:
+        """Somebody has seen the first head already: keep what it says until this peer has."""
+        if self.roster.get(signed.message.member) == signed.signer:
+            self._keep_early(signed, raw)
+        self.effects.append(LookAtLedger())
 
     def _take(self, signed: Signed, raw: bytes, now: float) -> None:
         assert self.round is not None and self.standing is not None
