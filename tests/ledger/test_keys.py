@@ -155,3 +155,9 @@ def test_transactions_are_signed_as_eth_account_signs_them(
         theirs["to"] = to
     signed = Account.from_key(SECRET).sign_transaction(theirs)
     assert ours.sign(NodeKey(SECRET)) == (signed.raw_transaction, signed.hash)
+
+
+def test_a_secret_is_the_same_every_time_and_another_for_every_key_and_purpose() -> None:
+    key, other = NodeKey.generate(), NodeKey.generate()
+    assert key.secret("sealing") == key.secret("sealing") and len(key.secret("sealing")) == 32
+    assert len({key.secret("sealing"), key.secret("else"), other.secret("sealing")}) == 3

@@ -1,6 +1,7 @@
 """A run that was stopped, or whose peers were killed, arrives at the bits of one that nothing happened to."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ SPARSE = {
     "algorithm": {"preset": "sparseloco", "inner_steps": 2, "codec_options": {"k": 16}},
     "membership": {"peers": 1},
 }
-"""Private inner state and error feedback. With more than one peer, who gets which data hangs on new keys."""
+"""Private inner state and error feedback. With more peers, who gets which data hangs on the members' new ids."""
 
 NewFolder = Callable[[str], Path]
 
@@ -111,3 +112,30 @@ def test_kept_inner_state_and_error_feedback(nursery: Nursery, new_folder: NewFo
             return again.observer.final_root()
 
     assert asyncio.run(disturbed()) == asyncio.run(whole())
+
+
+def test_copies_of_a_stopped_run_arrive_at_the_same_head(nursery: Nursery, new_folder: NewFolder) -> None:
+    """Three peers with private states and error feedback: everything follows, keys and heads too."""
+    texts = new_folder("copied-texts")
+    recipe = tiny_recipe(texts, **SPARSE | {"membership": {"peers": 3}})
+    original = RunFolder(new_folder("copied-original"))
+
+    async def stop_in_the_middle() -> None:
+        with nursery.attached():
+            async with Drive(original, nursery, recipe, texts) as drive:
+                await drive.until(lambda: drive.observer.newest_round() >= 2, "round 2")
+                assert not await drive.stop()
+
+    async def go_on(folder: RunFolder) -> set[str]:
+        with nursery.attached():
+            async with Drive(folder, nursery, None, texts) as drive:
+                assert await drive.finish()
+            last = drive.observer.newest_round()
+            return {event["head"] for event in drive.observer.of("applied") if event["round"] == last}
+
+    asyncio.run(stop_in_the_middle())
+    copy = RunFolder(original.path.with_name("copied-copy"))
+    shutil.copytree(original.path, copy.path)
+    heads = asyncio.run(go_on(original))
+    assert len(heads) == 1
+    assert asyncio.run(go_on(copy)) == heads

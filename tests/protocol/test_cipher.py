@@ -14,6 +14,7 @@ from distrai.protocol.cipher import (
     key_hash,
     seal,
     sealed_size,
+    sealing_key,
     unseal,
 )
 from distrai.protocol.errors import CannotOpen, WrongKey
@@ -34,6 +35,15 @@ def content(size: int) -> bytes:
 
 LARGE = content(2 * PLAIN + 100)
 SEALED = seal(LARGE, KEY, BOUND)
+
+
+def test_a_sealing_key_depends_on_secret_payload_and_place_and_on_nothing_else() -> None:
+    secret, other = bytes(32), bytes([1]) * 32
+    key = sealing_key(secret, b"payload", BOUND)
+    assert len(key) == KEY_SIZE and key == sealing_key(secret, memoryview(b"payload"), BOUND)
+    elsewhere = binding(1, 3, named("head"), MEMBER)
+    others = [(other, b"payload", BOUND), (secret, b"payloae", BOUND), (secret, b"payload", elsewhere)]
+    assert len({key, *(sealing_key(*arguments) for arguments in others)}) == 4
 
 
 def flipped(data: bytes, at: int) -> bytes:

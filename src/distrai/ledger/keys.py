@@ -10,9 +10,11 @@ import secrets
 from pathlib import Path
 from typing import Any, NoReturn
 
+from blake3 import blake3
 from coincurve import PrivateKey
 
 from distrai.ledger.locks import FileLock
+from distrai.protocol.keccak import tagged_hash
 from distrai.protocol.primitives import Address, Hash, SignatureBytes
 from distrai.protocol.signatures import address_of, sign
 
@@ -64,6 +66,13 @@ class NodeKey:
     def sign(self, digest: Hash) -> SignatureBytes:
         """65 bytes r, s (low), v (27 or 28) over a 32-byte digest."""
         return sign(self._key, digest)
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes that only the holder of this key can make, the same every time.
+
+        Made from a signature (RFC 6979: deterministic) of something that is signed for nobody, and that is never told.
+        """
+        return blake3(self.sign(tagged_hash("own-secret", purpose.encode()))).digest()
 
     def keystore(self, password: str, *, light: bool) -> dict[str, Any]:
         """The key, encrypted with ``password``. ``light``: milliseconds to open, for keys that guard nothing."""

@@ -4,7 +4,6 @@ Two threads use it: one trains, the other computes what the round asks for. Stat
 trainer may go on with the one it started from.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from distrai.peer.plan import Plan
 from distrai.peer.private import PrivateState, TrainedState
 from distrai.peer.store import PeerStore, write_atomically
 from distrai.protocol.assignment import Block, DataOrder
-from distrai.protocol.cipher import KEY_SIZE, binding, seal
+from distrai.protocol.cipher import binding, seal, sealing_key
 from distrai.protocol.errors import WrongStateRoot
 from distrai.protocol.merkle import state_root
 from distrai.protocol.primitives import Hash, MemberId
@@ -58,9 +57,17 @@ class Worker:
     """The tensors of one member in one run."""
 
     def __init__(
-        self, plan: Plan, corpus: Corpus, store: PeerStore, member: MemberId, device: str = "auto"
+        self,
+        plan: Plan,
+        corpus: Corpus,
+        store: PeerStore,
+        member: MemberId,
+        secret: bytes,
+        device: str = "auto",
     ) -> None:
+        """``secret`` (32 bytes) is what the keys of the own updates are made of; it stays with the peer."""
         self.plan, self.corpus, self.store, self.member = plan, corpus, store, member
+        self.secret = secret
         self.device = training_device(device)
         self.algorithm = Algorithm(plan.spec, plan.layout, consensus_device(self.device))
         recipe = plan.resolved.recipe
@@ -157,8 +164,8 @@ class Worker:
         encoded = self.algorithm.encode(delta, result.state.moments, private.feedback)
         kept = result.state if self.plan.spec.inner_state == "kept" else None
         trained = TrainedState(encoded.pending_feedback, encoded.carried_feedback, kept)
-        key = os.urandom(KEY_SIZE)
         bound = binding(standing.run, number, standing.head, self.member)
+        key = sealing_key(self.secret, encoded.payload, bound)
         blob = self.store.blobs.put(seal(encoded.payload, key, bound))
         write_atomically(self.store.trained_path(standing.head), trained.to_bytes())
         report = RoundReport(result.loss_mean, result.steps, result.tokens, result.seconds)
