@@ -35,9 +35,9 @@ def key_hash(key: bytes, bound: bytes) -> Hash:
 def sealing_key(secret: bytes, payload: bytes | memoryview, bound: bytes) -> bytes:
     """The key for a payload: nobody else can compute it, and after a crash it is the same again.
 
-    ``secret`` (32 bytes) never leaves its peer and is not what is revealed. As the key depends on the payload, no key is
-    ever used for two; as it depends on nothing random, a run that was stopped and resumed has the same heads as one that
-    was not.
+    ``secret`` (32 bytes) never leaves its peer and is not what is revealed. As the key depends on the payload, none is
+    ever used for two; as it depends on nothing random, a run that was stopped and resumed has the same heads as one
+    that was not.
     """
     return blake3(blake3(payload).digest() + bound, key=secret).digest(length=KEY_SIZE)
 
