@@ -11,7 +11,7 @@ QUICKSTART = RECIPES / "quickstart.toml"
 
 def test_quickstart_is_the_recipe_of_the_design() -> None:
     recipe = load_recipe(QUICKSTART)
-    assert (recipe.membership.peers, recipe.rounds.count, recipe.algorithm.inner_steps) == (4, 64, 40)
+    assert (recipe.membership.peers, recipe.rounds.count, recipe.algorithm.inner_steps) == (4, 96, 40)
     assert recipe.model.config["embedding_multiplier"] == 96**0.5
     assert recipe.model.config["attention_multiplier"] == 24**-0.5
 
