@@ -159,9 +159,20 @@ async def test_the_liar_about_a_small_blob_is_named(tmp_path: Path) -> None:
     blob = blob_ref(PARTS[0])
     for seed in range(4):  # whoever is asked first
         liar, good = FakeHolder(1, wrong=True), FakeHolder(2)
-        work = Fetch(blob, [liar, good], BlobStore(tmp_path / str(seed)), random.Random(seed), PATIENCE)
+        store, rng = BlobStore(tmp_path / str(seed)), random.Random(seed)
+        work = Fetch(blob, [liar, good], store, rng, Patience())
         done = await work.run(5)
         assert done.liars == ((liar.member,) if liar.asked else ()) and done.sent == {good.member: blob.size}
+
+
+async def test_who_is_silent_about_a_small_blob_delays_nobody(tmp_path: Path) -> None:
+    blob = blob_ref(PARTS[0])
+    for seed in range(4):  # whoever is asked first
+        silent, good = FakeHolder(1, block=True), FakeHolder(2)
+        work = Fetch(blob, [silent, good], BlobStore(tmp_path / str(seed)), random.Random(seed), PATIENCE)
+        before = asyncio.all_tasks()
+        assert (await work.run(5)).sent == {good.member: blob.size}
+        assert asyncio.all_tasks() == before
 
 
 async def test_an_empty_blob_needs_nobody(tmp_path: Path) -> None:

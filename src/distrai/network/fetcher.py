@@ -17,6 +17,7 @@ from distrai.network.holders import (
     HolderError,
     Lied,
     find_manifest,
+    first_answer,
     run_all,
     stop,
     wait_at_most,
@@ -112,20 +113,26 @@ class Fetch:
     # Before the first chunk
 
     async def _fetch_single(self) -> None:
-        """A blob of one chunk needs no manifest: the chunk alone proves the name. One round trip."""
-        for holder in self.rng.sample(self.holders, len(self.holders)):
+        """A blob of one chunk needs no manifest: the chunk alone proves the name. One round trip.
+
+        Who is slow does not keep the others from being asked.
+        """
+
+        async def ask(holder: Holder) -> bytes:
+            data = await holder.chunk(self.blob.hash, 0, self.blob.size)
             try:
-                data = await holder.chunk(self.blob.hash, 0, self.blob.size)
                 check_manifest(self.blob, [chunk_hash(data)])
-            except HolderError as error:
-                self._note(holder, error)
             except WrongManifest:
-                self._note(holder, Lied("sent other bytes than the blob's"))
-            else:
-                await asyncio.to_thread(self.store.put, data)
-                self.sent[holder.member] += len(data)
-                return
-        raise self._failed("no holder gave it")
+                raise Lied("sent other bytes than the blob's") from None
+            return data
+
+        hedge_s = self.patience.duplicate_after_s
+        answer = await first_answer(self.holders, self.rng, hedge_s, self._note, ask)
+        if answer is None:
+            raise self._failed("no holder gave it")
+        holder, data = answer
+        await asyncio.to_thread(self.store.put, data)
+        self.sent[holder.member] += len(data)
 
     async def _find_hashes(self) -> tuple[Hash, ...]:
         try:

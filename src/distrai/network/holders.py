@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from distrai.network.manifests import Manifest
 from distrai.protocol.blobs import BlobRef, check_manifest, manifest_hash
@@ -11,6 +11,9 @@ from distrai.protocol.errors import WrongManifest
 from distrai.protocol.primitives import Hash, MemberId
 
 _EMPTY_BLOB = manifest_hash(0, ())
+
+
+T = TypeVar("T")
 
 
 class HolderError(Exception):
@@ -42,39 +45,35 @@ class Holder(Protocol):
         ...
 
 
-async def find_manifest(
-    hash_: Hash,
-    size_max: int,
+async def first_answer(
     holders: Sequence[Holder],
     rng: random.Random,
     hedge_s: float,
     note: Callable[[Holder, HolderError], None],
-) -> Manifest | None:
-    """The first manifest that proves itself against the name, or None; ``note`` is told who failed, and how.
+    ask: Callable[[Holder], Awaitable[T]],
+) -> tuple[Holder, T] | None:
+    """The first answer that is not a HolderError, and whose it is, or None; ``note`` is told who failed, and how.
 
     The holders are asked in random order: the next one as soon as the one before has failed or ``hedge_s`` have passed.
     """
-    if hash_ == _EMPTY_BLOB:
-        return 0, ()
     order = rng.sample(list(holders), len(holders))
     over = [asyncio.Event() for _ in order]
-    found: asyncio.Future[Manifest] = asyncio.get_running_loop().create_future()
+    found: asyncio.Future[tuple[Holder, T]] = asyncio.get_running_loop().create_future()
 
-    async def ask(place: int, holder: Holder) -> None:
+    async def ask_one(place: int, holder: Holder) -> None:
         for earlier in over[:place]:
             await wait_at_most(earlier, hedge_s)
         try:
-            manifest = await holder.manifest(hash_, size_max)
-            _check(hash_, manifest)
+            answer = await ask(holder)
         except HolderError as error:
             note(holder, error)
             over[place].set()
         else:
             if not found.done():
-                found.set_result(manifest)
+                found.set_result((holder, answer))
 
     async def ask_all() -> None:
-        await run_all(ask(place, holder) for place, holder in enumerate(order))
+        await run_all(ask_one(place, holder) for place, holder in enumerate(order))
 
     asking = asyncio.ensure_future(ask_all())
     try:
@@ -84,6 +83,27 @@ async def find_manifest(
         return found.result() if found.done() else None
     finally:
         await stop(asking)
+
+
+async def find_manifest(
+    hash_: Hash,
+    size_max: int,
+    holders: Sequence[Holder],
+    rng: random.Random,
+    hedge_s: float,
+    note: Callable[[Holder, HolderError], None],
+) -> Manifest | None:
+    """The first manifest that proves itself against the name, or None; ``note`` is told who failed, and how."""
+    if hash_ == _EMPTY_BLOB:
+        return 0, ()
+
+    async def ask(holder: Holder) -> Manifest:
+        manifest = await holder.manifest(hash_, size_max)
+        _check(hash_, manifest)
+        return manifest
+
+    answer = await first_answer(holders, rng, hedge_s, note, ask)
+    return None if answer is None else answer[1]
 
 
 def _check(hash_: Hash, manifest: Manifest) -> None:

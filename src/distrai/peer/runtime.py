@@ -131,6 +131,7 @@ class Runtime:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.watcher.finish()
         for pool in (self.training, self.compute):
             await asyncio.to_thread(pool.shutdown, True, cancel_futures=True)
 

@@ -19,6 +19,7 @@ from distrai.protocol.ledger_events import Announced, Certified, LedgerEvent, Ru
 
 QUIET_POLL_S = 1.0
 BUSY_POLL_S = 0.1
+FINISH_S = 2.0
 LOOK_PAUSE_S = 0.02
 
 
@@ -62,6 +63,12 @@ class LedgerWatcher:
             except LedgerError as error:
                 self.telemetry.emit("ledger", why=str(error))
 
+    async def finish(self) -> None:
+        """Publish what is left, if the ledger answers soon: the last certificate may just have landed."""
+        with suppress(LedgerError, TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                await self._publish_all()
+
     async def _look(self) -> None:
         events = await self.feed.next()
         for event in events:
@@ -70,6 +77,9 @@ class LedgerWatcher:
         if events:
             await self.post(LedgerChanged(tuple(events)))
             self.publish(events)
+        await self._publish_all()
+
+    async def _publish_all(self) -> None:
         while self._unpublished:
             await self._publish(self._unpublished[0])
             self._unpublished.popleft()
