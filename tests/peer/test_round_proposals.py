@@ -347,7 +347,7 @@ def test_signs_at_most_as_many_bodies_as_others_keep() -> None:
     round_ = peer.engine.round
     for number in range(BODIES_PER_MEMBER + 3):
         body = table.body(updates, state_root=bytes([number]) * 32)
-        round_._sign(body, table.listed(updates), peer.now)
+        round_.agreement._sign(body, table.listed(updates), peer.now)
     peer.tick(SETTLED + 0.1)
     assert len(peer.said("signature")) == BODIES_PER_MEMBER
 

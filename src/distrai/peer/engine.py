@@ -182,7 +182,7 @@ class Engine:
                 self._opened(update, error)
             case StateComputed(head, updates_root, state_root):
                 if self.round is not None and self.round.standing.head == head:
-                    self.round.states[updates_root] = state_root
+                    self.round.agreement.states[updates_root] = state_root
             case StateApplied(head):
                 self._applied(head)
             case TrainingDone(head=head):

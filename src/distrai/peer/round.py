@@ -7,29 +7,26 @@ after a crash. What a step has decided is persisted before it is sent.
 from dataclasses import dataclass, field
 from typing import Any
 
-from distrai.peer.book import BODIES_PER_MEMBER, RoundBook
-from distrai.peer.events import Effect, Evaluate, Fetch, Note, Open, Persist, Send, Submit, TrainingDone
+from distrai.peer.agreement import Agreement
+from distrai.peer.book import RoundBook
+from distrai.peer.events import Effect, Fetch, Note, Open, Persist, Send, TrainingDone
 from distrai.peer.identity import Identity, Timing
-from distrai.protocol.assignment import proposer
 from distrai.protocol.blobs import BlobRef
-from distrai.protocol.body import Body, check_body
-from distrai.protocol.canonical import decode_canonical, encode_canonical
+from distrai.protocol.body import Body
 from distrai.protocol.checks import WorkRules
 from distrai.protocol.cipher import binding, key_hash
-from distrai.protocol.errors import ProtocolError, WrongStateRoot, WrongUpdatesRoot
+from distrai.protocol.errors import ProtocolError
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.messages import (
     UPDATE_VERSION,
-    BodySignature,
     Have,
     Key,
     Message,
-    Proposal,
     Signed,
     Update,
 )
 from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
-from distrai.protocol.standing import RunRules, Standing, check_succession, drops, following_cursor
+from distrai.protocol.standing import RunRules, Standing, following_cursor
 
 
 @dataclass(frozen=True)
@@ -73,13 +70,8 @@ class Round:
         self.required_since: dict[Hash, float] = {}
         self.opening: set[Hash] = set()
         self.fetching: set[Hash] = set()
-        self.evaluating: set[Hash] = set()
-        self.bodies: dict[Hash, Body] = {}
-        self.judged: set[Hash] = set()
-        self.states: dict[Hash, Hash] = {}
-        self.submitted_at: dict[Hash, float] = {}
-        self.complete_at: dict[Hash, float] = {}
         self.effects: list[Effect] = []
+        self.agreement = Agreement(self)
 
     # Small questions
 
@@ -121,7 +113,7 @@ class Round:
 
     # Doing things
 
-    def _say(
+    def say(
         self,
         message: Message,
         to: tuple[MemberId, ...],
@@ -138,7 +130,7 @@ class Round:
         self.effects.append(Send(to, (signed.raw,), blob))
         return signed
 
-    def _keep(self, signed: Signed, now: float) -> None:
+    def keep(self, signed: Signed, now: float) -> None:
         """Take an own message into the book, as everybody else does."""
         if not self.book.knows(signed.id):
             self.book.add(signed, now, self.attempt(now))
@@ -205,9 +197,9 @@ class Round:
             key_hash=key_hash(done.key, bound),
             trace_root=ZERO_HASH,
         )
-        self.own.update = self._say(update, self.everyone, secret=done.key)
+        self.own.update = self.say(update, self.everyone, secret=done.key)
         self.own.secret = done.key
-        self._keep(self.own.update, now)
+        self.keep(self.own.update, now)
         self.book.hold(done.blob.hash)
 
     # The steps that conditions drive
@@ -227,10 +219,10 @@ class Round:
         self._reveal(now)
         self._open()
         if self.is_seat:
-            self._agree_at_once(now)
-            self._propose(now)
-            self._consider_proposals(now)
-            self._submit(now)
+            self.agreement.agree_at_once(now)
+            self.agreement.propose(now)
+            self.agreement.consider_proposals(now)
+            self.agreement.submit(now)
 
     def _watch(self, now: float) -> None:
         """Remember when things became so: the rules count from there."""
@@ -263,8 +255,8 @@ class Round:
         if self.own.have is not None or cut_at is None or now < cut_at:
             return
         have = Have(**self.header(), updates=tuple(sorted(self.book.first_held.values())))
-        self.own.have = self._say(have, self.everyone)
-        self._keep(self.own.have, now)
+        self.own.have = self.say(have, self.everyone)
+        self.keep(self.own.have, now)
         self._watch(now)
 
     def _reveal(self, now: float) -> None:
@@ -272,8 +264,8 @@ class Round:
         if self.quorum_at is None or self.own.update is None or self.own.key is not None:
             return
         key = Key(**self.header(), update=self.own.update.id, key=self.own.secret)
-        self.own.key = self._say(key, self.everyone)
-        self._keep(self.own.key, now)
+        self.own.key = self.say(key, self.everyone)
+        self.keep(self.own.key, now)
 
     def _open(self) -> None:
         """Decrypt and check what two thirds hold and whose key is known."""
@@ -292,137 +284,6 @@ class Round:
             self.opening.add(name)
             self.effects.append(Open(name, update, key.key))
 
-    def _state_of(self, certified: CertifiedList) -> Hash | None:
-        """The state root that a list leads to, or None while it is being computed."""
-        if not certified.entries:
-            return self.standing.state_root
-        root = certified.updates_root
-        if root not in self.states and root not in self.evaluating:
-            self.evaluating.add(root)
-            self.effects.append(Evaluate(self.standing, certified))
-        return self.states.get(root)
-
-    def _body(self, certified: CertifiedList) -> Body | None:
-        """The body that a list leads to, or None while its state is being computed. Made once, as the list."""
-        root = certified.updates_root
-        state_root = self._state_of(certified)
-        if state_root is None or root in self.bodies:
-            return self.bodies.get(root)
-        self.bodies[root] = Body(
-            run=self.standing.run,
-            round=self.standing.round + 1,
-            previous_head=self.standing.head,
-            updates_root=certified.updates_root,
-            state_root=state_root,
-            trainers_root=certified.trainers_root,
-            drops=drops(self.standing, self.rules.run),
-        )
-        return self.bodies[root]
-
-    def _sign(self, body: Body, certified: CertifiedList, now: float) -> None:
-        """Attest a body; its whole list is persisted first, else it may land and be known to nobody."""
-        signed = any(own == body for own, _ in self.own.bodies.values())
-        if signed or len(self.own.bodies) >= BODIES_PER_MEMBER:
-            return  # the others would not keep more
-        identity = body.id
-        self.own.bodies[identity] = (body, certified)
-        attestation = self.identity.sign(self.identity.domain.digest(identity))
-        message = BodySignature(**self.header(), body_id=identity, attestation=attestation)
-        self._keep(self._say(message, self.everyone, body=body, listed=certified), now)
-
-    def _agree_at_once(self, now: float) -> None:
-        """Step 5, the fast path: everybody has spoken and everything named is open, so all compute the same list."""
-        if len(self.book.haves) < len(self.standing.seats) or self.book.second_haves:
-            return
-        if any(name not in self.book.opened for name in self.book.named_by_quorum()):
-            return
-        allowed = self.book.allowed()
-        if len(allowed) < max(1, self.rules.min_updates):
-            return
-        certified = self.book.certified_list(allowed)
-        body = self._body(certified)
-        if body is not None:
-            self._sign(body, certified, now)
-
-    def _propose(self, now: float) -> None:
-        """Step 6: in the own attempt, propose the allowed list, once."""
-        settled = self.settled_at()
-        if settled is None or now < settled:
-            return
-        attempt = self.attempt(now)
-        turn = proposer(self.standing.seat_members, self.standing.round + 1, attempt)
-        if turn != self.member or attempt in self.own.proposed:
-            return
-        updates = self.book.allowed()
-        if len(updates) < max(1, self.rules.min_updates):
-            if attempt == 0 or len(self.book.required()) >= self.rules.min_updates:
-                return
-            updates = []
-        certified = self.book.certified_list(updates)
-        body = self._body(certified)
-        if body is None:
-            return
-        self.own.proposed.add(attempt)
-        keys = tuple(self.book.keys[name].id for name in updates)
-        proposal = Proposal(
-            **self.header(),
-            attempt=attempt,
-            body=encode_canonical(body),
-            updates=tuple(updates),
-            haves=self.book.haves_naming(updates),
-            keys=keys,
-        )
-        self._keep(self._say(proposal, self.everyone), now)
-
-    def _consider_proposals(self, now: float) -> None:
-        """Step 7: sign what omits nothing that two thirds hold and leads where this peer arrives too."""
-        settled = self.settled_at()
-        if settled is None or now < settled:
-            return
-        for signed in list(self.book.proposals.values()):
-            proposal = signed.message
-            assert isinstance(proposal, Proposal)
-            if signed.id not in self.judged and self._may_sign(
-                proposal, self.book.received_at[signed.id], now
-            ):
-                self._sign_proposal(signed, proposal, now)
-
-    def _may_sign(self, proposal: Proposal, received_at: float, now: float) -> bool:
-        """Whether the list is within what is allowed, and omits nothing required since long enough before."""
-        settled, timing = self.settled_at(), self.rules.timing
-        assert settled is not None
-        listed = set(proposal.updates)
-        own_attempt = self.attempt(now)
-        if not listed <= set(self.book.allowed()) or self.book.in_order(list(listed)) != list(
-            proposal.updates
-        ):
-            return False
-        if not listed:
-            return own_attempt >= 1 and len(self.book.required()) < self.rules.min_updates
-        if len(listed) < self.rules.min_updates:
-            return False
-        attempt = min(proposal.attempt, own_attempt)
-        since = max(received_at, settled + timing.attempt_start(attempt)) - timing.delay_s(attempt)
-        return all(name in listed for name, at in self.required_since.items() if at < since)
-
-    def _sign_proposal(self, signed: Signed, proposal: Proposal, now: float) -> None:
-        try:
-            body = decode_canonical(proposal.body, Body)
-            check_body(body)
-            check_succession(self.standing, self.rules.run, body)
-            certified = self.book.certified_list(list(proposal.updates))
-            if body.updates_root != certified.updates_root:
-                raise WrongUpdatesRoot("the body of a proposal names another list than the proposal")
-            own_body = self._body(certified)
-            if own_body is None:
-                return  # asked for: its state is being computed
-            if own_body != body:
-                raise WrongStateRoot("the list of a proposal leads to another state than its body says")
-            self._sign(body, certified, now)
-        except ProtocolError as error:
-            self.refuse(signed, error)
-        self.judged.add(signed.id)
-
     def refuse(self, signed: Signed, error: ProtocolError) -> None:
         """Log which rule a message broke, and whose it is."""
         facts: dict[str, str | int] = {
@@ -432,36 +293,6 @@ class Round:
         }
         facts |= {"member": signed.message.member.hex(), "signer": signed.signer.hex()}
         self.effects.append(Note("refused", facts))
-
-    # Step 8: certify
-
-    def rank(self) -> int:
-        """How many seats submit before this one."""
-        seats = self.standing.seat_members
-        return (seats.index(self.member) - self.standing.round - 1) % len(seats)
-
-    def _submit(self, now: float) -> None:
-        """Send a full certificate to the ledger, staggered by rank, again and again until a head is seen."""
-        for body_id, (body, _) in self.own.bodies.items():
-            by_member = self.book.signatures.get(body_id, {})
-            if len(by_member) < self.standing.quorum:
-                continue
-            first = self.complete_at.setdefault(body_id, now)
-            due = self.submit_at(body_id, first)
-            if now < due:
-                continue
-            self.submitted_at[body_id] = now
-            ordered = sorted(by_member.values(), key=lambda item: item.signer)
-            attestations = (item.message for item in ordered)
-            signatures = tuple(item.attestation for item in attestations if isinstance(item, BodySignature))
-            self.effects.append(Submit(body, signatures))
-
-    def submit_at(self, body_id: Hash, complete_at: float) -> float:
-        """When to submit (again)."""
-        timing = self.rules.timing
-        if body_id in self.submitted_at:
-            return self.submitted_at[body_id] + len(self.standing.seats) * timing.d0_s
-        return complete_at + self.rank() * timing.d0_s
 
     def wake_at(self, now: float) -> float:
         """The next time at which a condition may become true by itself."""
@@ -473,5 +304,5 @@ class Round:
         if settled is not None:
             times.append(settled)
             times.append(settled + self.rules.timing.attempt_at(max(0.0, now - settled))[2])
-        times += [self.submit_at(body_id, at) for body_id, at in self.complete_at.items()]
+        times += [self.agreement.submit_at(body_id, at) for body_id, at in self.agreement.complete_at.items()]
         return min(time for time in times if time > now)

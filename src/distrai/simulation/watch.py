@@ -161,7 +161,7 @@ class Watch:
             "updates": (len(book.updates), 3 * trainers),
             "proposals": (len(book.proposals), 65 * seats),
             "bodies": (len(book.signatures), BODIES_PER_MEMBER * seats),
-            "evaluating": (len(engine.round.evaluating), BODIES_PER_MEMBER * seats),
+            "evaluating": (len(engine.round.agreement.evaluating), BODIES_PER_MEMBER * seats),
         }
         for name, (size, limit) in sizes.items():
             if size > largest[name]:
