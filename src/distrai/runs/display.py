@@ -12,7 +12,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from distrai.runs.progress import Progress
-from distrai.runs.telling import size
+from distrai.runs.telling import TRUST, size
 
 REFRESHES_PER_SECOND = 2.0
 """The peers need the processor more than the picture does."""
@@ -111,7 +111,7 @@ def title(now: Progress) -> str:
     """Which run, and what it is doing."""
     if not now.name:
         return now.doing
-    return f"{now.name} · {now.preset} · {len(now.peers)} peers · {now.doing}"
+    return f"{now.name} · {now.preset} · {len(now.peers)} peers · {TRUST} · {now.doing}"
 
 
 def learning(now: Progress) -> str:

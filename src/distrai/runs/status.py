@@ -12,7 +12,7 @@ from distrai.peer.journal import Evaluated
 from distrai.runs.anchor import NoLedger, ledger_state
 from distrai.runs.folder import RunFolder
 from distrai.runs.logs import PeerLog, read_log
-from distrai.runs.telling import size
+from distrai.runs.telling import TRUST, size
 
 
 def status(folder: RunFolder) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
         "folder": str(folder.path),
         "name": info.name,
         "preset": info.preset,
+        "trust": TRUST,
         "state": _state(folder, ledger),
         "rounds": done,
         "rounds_planned": info.rounds,
@@ -43,7 +44,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
 
 def status_text(told: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [f"{told['name']} ({told['preset']}) in {told['folder']}: {told['state']}"]
+    lines = [f"{told['name']} ({told['preset']}, {told['trust']}) in {told['folder']}: {told['state']}"]
     lines.append(f"  rounds         {told['rounds']} of {told['rounds_planned']}")
     if told["bits_per_byte"] is not None:
         lines.append(

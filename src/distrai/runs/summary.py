@@ -18,6 +18,7 @@ from distrai.protocol.recipe import ResolvedRecipe
 from distrai.runs.archive import Archive, NothingPublished
 from distrai.runs.folder import RunFolder
 from distrai.runs.logs import PeerLog, read_log
+from distrai.runs.telling import TRUST
 from distrai.runs.timing import Timing
 
 BYTES_PER_PARAMETER = 4
@@ -86,6 +87,7 @@ class Summary:
     corpus_hash: str
     model_path: str | None
     sample: dict[str, str] | None
+    trust: str = TRUST
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:

@@ -4,6 +4,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+TRUST = "trusted"
+"""What every run without stake is called wherever it is shown."""
+TRUST_TEXT = "trusted: members have no stake, and the checks of this version do not prove work"
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _LABEL = 16
 
@@ -46,8 +49,8 @@ def _headline(summary: dict[str, Any]) -> str:
     state = "Finished" if summary["finished"] else "Stopped"
     rounds = f"{done} rounds" if summary["finished"] else f"{done} of {planned} rounds"
     return (
-        f"{state}: {summary['name']} ({summary['preset']}), {rounds} by {summary['peers']} peers on "
-        f"{summary['params']:,} parameters and {summary['tokens']:,} tokens, {duration(summary['wall_s'])}"
+        f"{state}: {summary['name']} ({summary['preset']}, {summary['trust']}), {rounds} by {summary['peers']} peers "
+        f"on {summary['params']:,} parameters and {summary['tokens']:,} tokens, {duration(summary['wall_s'])}"
     )
 
 
@@ -95,6 +98,7 @@ def _evidence(summary: dict[str, Any]) -> list[tuple[str, str]]:
     if summary["empty_rounds"]:
         updates += f" ({summary['empty_rounds']} empty rounds)"
     rows = [("Certificates", updates), ("State root", f"{summary['state_root']} ({agree})")]
+    rows.append(("Trust", TRUST_TEXT))
     if summary["refused"]:
         rules = ", ".join(f"{count} {rule}" for rule, count in summary["refused"].items())
         rows.append(("Refused", rules))

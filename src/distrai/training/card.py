@@ -83,6 +83,7 @@ class ModelCard:
             "## Evidence",
             "",
             "Whoever has the run's published bytes can recompute this model with `distrai replay`.",
+            "It was a *trusted* run: members had no stake, and the checks on updates do not prove work.",
             "",
             f"- Run `{self.run_id}`",
             f"- Recipe hash `{self.recipe_hash}`",
