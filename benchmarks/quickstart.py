@@ -44,6 +44,7 @@ def one_run(folder: Path) -> dict[str, Any]:
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    del summary["model_path"]  # of a folder that is gone
     summary["command_wall_s"] = round(time.monotonic() - began, 1)
     summary["command_cpu_s"] = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
     return summary
