@@ -145,7 +145,7 @@ def test_a_terminal_shows_rounds_losses_bytes_and_certificates() -> None:
     Console(file=picture, width=110).print(display.picture())
     text = picture.getvalue()
     for part in (
-        "quick · prime · 2 peers · training",
+        "quick · prime · 2 peers · trusted · training",
         "3/10",
         "held-out 2.900",
         "2 MB sent",

@@ -121,7 +121,7 @@ def test_a_folder_of_another_run_is_refused(fake_run: FakeRun) -> None:
 def test_people_are_told_all_that_matters(summary: Summary, finished: FakeRun) -> None:
     text = summary_text(summary.to_json(), finished.folder.path)
     for part in (
-        "Finished: smoke (prime), 4 rounds by 4 peers",
+        "Finished: smoke (prime, trusted), 4 rounds by 4 peers",
         "7.40 → 2.00 bits per byte",
         "times less",
         f"{100 * summary.compute_utilisation:.0f} % of the rounds spent computing",
@@ -140,7 +140,7 @@ def test_people_are_told_all_that_matters(summary: Summary, finished: FakeRun) -
 def test_people_are_told_how_to_go_on(facts: Facts) -> None:
     short = replace(facts, ledger=replace(facts.ledger, round=3))
     text = summary_text(summarise(short).to_json(), facts.folder.path)
-    assert "Stopped: smoke (prime), 3 of 4 rounds" in text
+    assert "Stopped: smoke (prime, trusted), 3 of 4 rounds" in text
     assert f"distrai run {facts.folder.path}" in text
 
 

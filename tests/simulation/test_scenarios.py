@@ -103,7 +103,7 @@ def test_a_peer_that_forgets_what_it_said_is_noticed(monkeypatch) -> None:
 
 
 def test_a_message_that_is_sent_before_it_is_on_disk_is_noticed(monkeypatch) -> None:
-    say = Round._say
+    say = Round.say
 
     def hasty(round_: Round, *args, **kwargs):
         signed = say(round_, *args, **kwargs)
@@ -111,7 +111,7 @@ def test_a_message_that_is_sent_before_it_is_on_disk_is_noticed(monkeypatch) -> 
         round_.effects[-2:] = [round_.effects[-1], round_.effects[-2]]
         return signed
 
-    monkeypatch.setattr(Round, "_say", hasty)
+    monkeypatch.setattr(Round, "say", hasty)
     assert "that was not persisted" in broken("calm", 0)
 
 
