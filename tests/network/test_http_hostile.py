@@ -54,11 +54,16 @@ async def huge(request: web.BaseRequest) -> web.StreamResponse:
         await answer.write(bytes(1 << 16))
 
 
+def announced(request: web.BaseRequest) -> int:
+    """The size of the chunk that is asked for: the last one is shorter."""
+    return REF.chunk_size(int(request.path.rpartition("/")[2]))
+
+
 async def clean_end(request: web.BaseRequest) -> web.StreamResponse:
     answer = web.StreamResponse()
-    answer.content_length = CHUNK_SIZE
+    answer.content_length = announced(request)
     await answer.prepare(request)
-    await answer.write(bytes(1000))
+    await answer.write(bytes(announced(request) // 2))
     request.transport.close()
     return answer
 
@@ -71,11 +76,12 @@ async def silent(request: web.BaseRequest) -> web.StreamResponse:
 async def drip(request: web.BaseRequest) -> web.StreamResponse:
     """One byte every 50 ms: never silent, never done."""
     answer = web.StreamResponse()
-    answer.content_length = CHUNK_SIZE
+    answer.content_length = announced(request)
     await answer.prepare(request)
-    while True:
+    for _ in range(announced(request) - 1):
         await answer.write(b"x")
         await asyncio.sleep(0.05)
+    return await silent(request)
 
 
 @pytest.mark.parametrize(
