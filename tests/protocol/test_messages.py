@@ -17,6 +17,7 @@ from distrai.protocol.messages import (
     BodySignature,
     Envelope,
     Message,
+    Update,
     short_name,
 )
 from distrai.protocol.primitives import Address, SignatureBytes
@@ -77,6 +78,12 @@ def test_identities_differ_between_kinds_and_fields() -> None:
         for message in EXAMPLES.values()
     }
     assert len(names) == 2 * len(EXAMPLES)
+
+
+def test_an_update_names_its_ciphertext_by_hash_and_size() -> None:
+    update = EXAMPLES["update"]
+    assert isinstance(update, Update)
+    assert (update.blob.hash, update.blob.size) == (update.blob_hash, update.blob_size)
 
 
 def test_short_names_depend_on_the_salt() -> None:

@@ -30,7 +30,7 @@ class Aggregation:
 
         Raises a ProtocolError (it does not open) or a PayloadError (an absolute check fails).
         """
-        sealed = self.read(BlobRef(update.blob_hash, update.blob_size))
+        sealed = self.read(update.blob)
         bound = binding(update.run, update.round, update.previous_head, update.member)
         payload = unseal(sealed, key, bound)
         self.algorithm.check(payload, self.norm_ceiling)

@@ -108,7 +108,6 @@ class Engine:
         self.standing = checkpoint.standing
         self.roster = dict(checkpoint.roster)
         self.round: Round | None = None
-        self.ready_head: Hash | None = None
         self.pending: deque[LedgerEvent] = deque()
         self.landing: Landing | None = None
         self.lists: dict[Hash, CertifiedList] = {}
@@ -157,11 +156,7 @@ class Engine:
         attempt = signed.message.attempt if isinstance(signed.message, Proposal) else 0
         round_.book.add(signed, now, attempt)
         others = round_.everyone
-        blob = (
-            BlobRef(signed.message.blob_hash, signed.message.blob_size)
-            if isinstance(signed.message, Update)
-            else None
-        )
+        blob = signed.message.blob if isinstance(signed.message, Update) else None
         self.effects.append(Send(others, (record.raw,), blob))
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -225,7 +220,6 @@ class Engine:
                     if standing.head != event.head:
                         raise WrongHead("the ledger's first head does not follow from genesis and seats")
                     self._begin_round(standing, now)
-                    self.ready_head = standing.head
                     self._train(standing)
                 case Certified():
                     self.landing = Landing(event)
@@ -242,7 +236,7 @@ class Engine:
                 self._ask_for_list(landing, now)
                 return False
         updates = landing.certified.updates
-        landing.missing = {update.blob_hash for update in updates} - set(self.held)
+        landing.missing = {update.blob_hash for update in updates if update.blob_hash not in self.held}
         if landing.missing:
             self._fetch_landed(landing, updates, now)
             return False
@@ -288,9 +282,7 @@ class Engine:
             if update.blob_hash in landing.missing and update.blob_hash not in self.round.fetching:
                 holders = tuple(m for m in (update.member, *self.round.everyone) if m != self.identity.member)
                 self.round.fetching.add(update.blob_hash)
-                self.effects.append(
-                    Fetch(BlobRef(update.blob_hash, update.blob_size), tuple(dict.fromkeys(holders)))
-                )
+                self.effects.append(Fetch(update.blob, tuple(dict.fromkeys(holders))))
 
     def _begin_round(self, standing: Standing, now: float) -> None:
         self.standing = standing
@@ -304,7 +296,6 @@ class Engine:
             self._receive(raw, now)
 
     def _applied(self, head: Hash) -> None:
-        self.ready_head = head
         if self.standing is not None and self.standing.head == head:
             self._train(self.standing)
 

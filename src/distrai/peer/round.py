@@ -11,7 +11,6 @@ from distrai.peer.agreement import Agreement
 from distrai.peer.book import RoundBook
 from distrai.peer.events import Effect, Fetch, Note, Open, Persist, Send, TrainingDone
 from distrai.peer.identity import Identity, Timing
-from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body
 from distrai.protocol.checks import WorkRules
 from distrai.protocol.cipher import binding, key_hash
@@ -126,7 +125,7 @@ class Round:
         self.effects.append(Persist(self.standing.head, message.round, signed.raw, secret, body, listed))
         blob = None
         if isinstance(message, Update):
-            blob = BlobRef(message.blob_hash, message.blob_size)
+            blob = message.blob
         self.effects.append(Send(to, (signed.raw,), blob))
         return signed
 
@@ -164,9 +163,7 @@ class Round:
         others = [member for member in (update.member, *holders) if member != self.member]
         if others:
             self.fetching.add(update.blob_hash)
-            self.effects.append(
-                Fetch(BlobRef(update.blob_hash, update.blob_size), tuple(dict.fromkeys(others)))
-            )
+            self.effects.append(Fetch(update.blob, tuple(dict.fromkeys(others))))
 
     def fetch_missing(self) -> None:
         """Try again for every ciphertext that is not held."""
@@ -235,8 +232,8 @@ class Round:
             required = set(self.book.required())
             self.required_since = {name: self.required_since.get(name, now) for name in required}
 
-    def cut_at(self) -> float | None:
-        """When to send the Have, as far as it is known now; None: only ``hard_s`` after the head."""
+    def cut_at(self) -> float:
+        """When to send the Have, as far as it is known now: at the latest ``hard_s`` after the head."""
         timing = self.rules.timing
         times = [self.began_at + timing.hard_s]
         held = self.book.first_held
@@ -251,8 +248,7 @@ class Round:
 
     def _cut(self, now: float) -> None:
         """Step 2: say once which updates are held."""
-        cut_at = self.cut_at()
-        if self.own.have is not None or cut_at is None or now < cut_at:
+        if self.own.have is not None or now < self.cut_at():
             return
         have = Have(**self.header(), updates=tuple(sorted(self.book.first_held.values())))
         self.own.have = self.say(have, self.everyone)
@@ -297,9 +293,8 @@ class Round:
     def wake_at(self, now: float) -> float:
         """The next time at which a condition may become true by itself."""
         times = [now + self.rules.timing.hard_s]
-        cut_at = self.cut_at()
-        if self.own.have is None and cut_at is not None:
-            times.append(cut_at)
+        if self.own.have is None:
+            times.append(self.cut_at())
         settled = self.settled_at()
         if settled is not None:
             times.append(settled)

@@ -27,7 +27,7 @@ from distrai.peer.records import (
     encode_checkpoint,
     encode_own,
 )
-from distrai.protocol.blobs import BlobRef, blob_ref
+from distrai.protocol.blobs import blob_ref
 from distrai.protocol.ledger_events import Position
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
@@ -200,5 +200,5 @@ class PeerStore:
             return
         self.blobs.delete(blob_ref(data))  # there if somebody asked for it, or it was asked for
         for update in msgspec.msgpack.decode(data, type=CertifiedList).updates:
-            self.blobs.delete(BlobRef(update.blob_hash, update.blob_size))
+            self.blobs.delete(update.blob)
         self.public.list_path(round_number).unlink()

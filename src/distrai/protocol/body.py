@@ -67,8 +67,9 @@ class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     @property
     def head(self) -> Hash:
         """The head that the ledger records when this body is certified."""
+        values = [self.previous_head, CERTIFICATE_HEAD, self.round, self.updates_root, self.state_root]
         changes = [(item.member, item.key) for item in self.promotions]
-        return _head(self.previous_head, CERTIFICATE_HEAD, self, changes)
+        return keccak(encode(_HEAD_TYPES, [*values, self.trainers_root, changes, list(self.drops)]))
 
     @property
     def is_empty(self) -> bool:
@@ -78,11 +79,6 @@ class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 def _promotion_hash(promotion: Promotion) -> Hash:
     return struct_hash(_PROMOTION_TYPE, ["bytes32", "address"], [promotion.member, promotion.key])
-
-
-def _head(previous: Hash, kind: int, body: Body, promotions: Sequence[tuple[MemberId, Address]]) -> Hash:
-    values = [previous, kind, body.round, body.updates_root, body.state_root, body.trainers_root]
-    return keccak(encode(_HEAD_TYPES, [*values, list(promotions), list(body.drops)]))
 
 
 def roll_call_head(previous: Hash, round_number: int, state_root: Hash, drops: Sequence[MemberId]) -> Hash:

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import msgspec
 
+from distrai.protocol.blobs import BlobRef
 from distrai.protocol.canonical import decode_canonical, encode_canonical
 from distrai.protocol.errors import MalformedMessage, MessageTooLarge
 from distrai.protocol.keccak import keccak, tagged_hash
@@ -85,6 +86,11 @@ class Update(Message, frozen=True, array_like=True, kw_only=True):
     blob_size: int
     key_hash: Hash
     trace_root: Hash
+
+    @property
+    def blob(self) -> BlobRef:
+        """The ciphertext that the update names."""
+        return BlobRef(self.blob_hash, self.blob_size)
 
     def identity(self, body: bytes) -> Hash:
         """The EIP-712 struct hash, which the ledger can compute from the fields."""

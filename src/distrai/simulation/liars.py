@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from distrai.peer.events import Effect, Send, Submit
-from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body
 from distrai.protocol.canonical import decode_canonical, encode_canonical
 from distrai.protocol.keccak import keccak
@@ -105,7 +104,7 @@ def _copied(peer: SimulatedPeer, update: Update) -> Made | None:
     for signed in peer.engine.round.book.updates.values():
         seen = signed.message
         if isinstance(seen, Update) and seen.member != peer.member and seen.blob_hash in peer.disk.blobs:
-            sealed = Sealed(BlobRef(seen.blob_hash, seen.blob_size), peer.disk.blobs[seen.blob_hash], key)
+            sealed = Sealed(seen.blob, peer.disk.blobs[seen.blob_hash], key)
             hashes = {"blob_hash": seen.blob_hash, "key_hash": commitment(update, key)}
             return forge(peer, update, **hashes), sealed
     return None
