@@ -58,7 +58,7 @@ def after_round(
 ) -> Standing:
     """The standing once the next body landed with the updates of ``listed``."""
     body = next_body(standing, rules, **changes)
-    return advance(standing, rules, body, [author.member for author in listed], roster_of(roster))
+    return advance(standing, body, listing(standing, listed, rules), roster_of(roster))
 
 
 def update_of(author: Author, standing: Standing, **changes: Any) -> Update:

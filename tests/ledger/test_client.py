@@ -298,7 +298,7 @@ async def test_a_roll_call_goes_on_without_those_who_are_silent(
     assert await refused(ledger.close_roll_call(run, seats[:2])) == "SeatCheckedIn"
     await ledger.close_roll_call(run, seats[2:])
     *_, first, second, closed = await ledger.events(run, 0, chain.block_number)
-    assert (first, second) == (CheckedIn(first.at, 1, seats[0]), CheckedIn(second.at, 1, seats[1]))
+    assert (first, second) == (CheckedIn(first.at, 1, seats[0], 1), CheckedIn(second.at, 1, seats[1], 1))
     head = roll_call_head(before.head, 1, before.state_root, seats[2:])
     assert closed == RollCalled(closed.at, 1, head, before.head, before.state_root, seats[2:])
     await network.certify(seats[:2])

@@ -47,7 +47,7 @@ class FakeHolder:
     async def have(self, hash_: Hash, chunk_count: int) -> frozenset[int]:
         return self.has
 
-    async def chunk(self, hash_: Hash, index: int, size: int) -> bytes:
+    async def chunk(self, hash_: Hash, index: int, size: int, polite: bool = False) -> bytes:
         self.asked.append(index)
         await asyncio.sleep(0)
         if self.block:
@@ -211,7 +211,7 @@ async def test_who_is_silent_about_the_manifest_delays_nobody() -> None:
 
 async def test_a_blob_deleted_on_the_way_fails_the_fetch(tmp_path: Path) -> None:
     class Deleter(FakeHolder):
-        async def chunk(self, hash_: Hash, index: int, size: int) -> bytes:
+        async def chunk(self, hash_: Hash, index: int, size: int, polite: bool = False) -> bytes:
             if self.asked:
                 work.store.delete(REF)
             return await super().chunk(hash_, index, size)

@@ -86,7 +86,7 @@ _BUILDERS: Mapping[str, _Build] = {
     "Announced": lambda at, said, _: Announced(at, said["member"], said["endpoint"]),
     "Started": _started,
     "Certified": _certified,
-    "CheckedIn": lambda at, said, _: CheckedIn(at, said["round"], said["member"]),
+    "CheckedIn": lambda at, said, _: CheckedIn(at, said["round"], said["member"], said["call"]),
     "RollCalled": _roll_called,
 }
 

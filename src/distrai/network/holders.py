@@ -24,6 +24,14 @@ class Lied(HolderError):
     """The holder sent what cannot belong to the blob."""
 
 
+class NotHeld(HolderError):
+    """The holder says that it does not have this."""
+
+
+class Busy(HolderError):
+    """The holder has something rarer to send, or too much: ask somebody else, or later. Never to blame."""
+
+
 class Holder(Protocol):
     """Someone who may have a blob. Every method raises HolderError, and ends within a deadline of its own."""
 
@@ -40,8 +48,8 @@ class Holder(Protocol):
         """The chunks that it has now."""
         ...
 
-    async def chunk(self, hash_: Hash, index: int, size: int) -> bytes:
-        """``size`` bytes that claim to be a chunk."""
+    async def chunk(self, hash_: Hash, index: int, size: int, polite: bool = False) -> bytes:
+        """``size`` bytes that claim to be a chunk. ``polite``: Busy is raised if it has something rarer to send."""
         ...
 
 

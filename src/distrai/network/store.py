@@ -37,6 +37,7 @@ from distrai.protocol.errors import WrongBlob, WrongManifest
 from distrai.protocol.primitives import HASH_SIZE, Hash
 
 _MANIFESTS_CACHED = 64
+_RELAYED_REMEMBERED = 4096
 
 
 class MissingBlob(ValueError):
@@ -72,6 +73,10 @@ class BlobStore:
 
     @cached_property
     def _partials(self) -> "dict[Hash, _Partial]":
+        return {}
+
+    @cached_property
+    def _relayed(self) -> dict[Hash, None]:
         return {}
 
     @cached_property
@@ -130,6 +135,10 @@ class BlobStore:
 
     # Chunks
 
+    def is_relayed(self, hash_: Hash) -> bool:
+        """Whether a blob came, or is coming, from others since this store was opened, as far as is remembered."""
+        return hash_ in self._relayed
+
     def manifest(self, hash_: Hash) -> Manifest:
         """Size and chunk hashes of a blob that is here at least in part. Raises MissingBlob, also if damaged."""
         if (known := self._manifests.get(hash_)) is not None:
@@ -171,9 +180,8 @@ class BlobStore:
         if self.has(blob):
             return []
         self._write_manifest(blob, hashes)
-        with self._partial_path(blob.hash).open("ab") as file:
-            file.truncate(blob.size)  # sparse: what has not arrived reads as zeros
-        partial = self._partial(blob.hash)
+        self._remember_relayed(blob.hash)
+        partial = self._begin_partial(blob, hashes)
         with partial.lock:
             if len(partial.held) == len(partial.hashes):
                 self._finish(partial)
@@ -212,10 +220,10 @@ class BlobStore:
         return self._data_path(hash_).with_suffix(".partial")
 
     def _open_data(self, hash_: Hash) -> BinaryIO:
-        try:
-            return self._data_path(hash_).open("rb")
-        except FileNotFoundError:
-            return self._partial_path(hash_).open("rb")
+        for path in (self._data_path(hash_), self._partial_path(hash_)):
+            with suppress(FileNotFoundError):
+                return path.open("rb")
+        return self._data_path(hash_).open("rb")  # it became whole in between, or is not here
 
     def _keep(self, blob: BlobRef, hashes: Sequence[Hash], parts: Iterable[bytes | memoryview]) -> BlobRef:
         if not self.has(blob):
@@ -263,6 +271,22 @@ class BlobStore:
                     raise MissingBlob(hash_) from None
                 self._partials[hash_] = partial
             return partial
+
+    def _begin_partial(self, blob: BlobRef, hashes: Sequence[Hash]) -> _Partial:
+        path = self._partial_path(blob.hash)
+        with self._lock:
+            is_new = not path.exists()
+            with path.open("ab") as file:
+                file.truncate(blob.size)  # sparse: what has not arrived reads as zeros
+            if is_new:  # nothing to hash
+                self._partials[blob.hash] = _Partial(blob, tuple(hashes))
+        return self._partial(blob.hash)
+
+    def _remember_relayed(self, hash_: Hash) -> None:
+        with self._lock:
+            self._relayed[hash_] = None
+            while len(self._relayed) > _RELAYED_REMEMBERED:
+                del self._relayed[next(iter(self._relayed))]
 
     def _finish(self, partial: _Partial) -> None:
         """All chunks have arrived: from here on the blob is whole, durably. Called with the partial's lock."""

@@ -14,7 +14,7 @@ from distrai.protocol.errors import ProtocolError, WrongStateRoot, WrongUpdatesR
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.messages import BodySignature, Proposal, Signed
 from distrai.protocol.primitives import Hash
-from distrai.protocol.standing import check_succession, drops
+from distrai.protocol.standing import check_succession, drops, promotions
 
 if TYPE_CHECKING:
     from distrai.peer.round import Round
@@ -56,6 +56,7 @@ class Agreement:
             updates_root=certified.updates_root,
             state_root=state_root,
             trainers_root=certified.trainers_root,
+            promotions=promotions(self.standing, self.rules.run),
             drops=drops(self.standing, self.rules.run),
         )
         return self.bodies[root]
@@ -67,7 +68,8 @@ class Agreement:
             return  # the others would not keep more
         identity = body.id
         self.round.own.bodies[identity] = (body, certified)
-        attestation = self.round.identity.sign(self.round.identity.domain.digest(identity))
+        _, sign = self.round.identity.signs_with(self.standing.seat_key(self.round.member))
+        attestation = sign(self.round.identity.domain.digest(identity))
         message = BodySignature(**self.round.header(), body_id=identity, attestation=attestation)
         self.round.keep(self.round.say(message, self.round.everyone, body=body, listed=certified), now)
 

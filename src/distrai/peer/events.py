@@ -29,6 +29,16 @@ class LedgerChanged(Event):
 
 
 @dataclass(frozen=True)
+class LedgerRewound(Event):
+    """The ledger's blocks above ``to_block`` are not on its chain any more: what came with them did not happen.
+
+    Nothing more of the ledger may be told until ``Refollow`` says from where on.
+    """
+
+    to_block: int
+
+
+@dataclass(frozen=True)
 class MessageReceived(Event):
     """An envelope arrived, from whomever."""
 
@@ -75,7 +85,7 @@ class StateComputed(Event):
 
 @dataclass(frozen=True)
 class StateApplied(Event):
-    """The private and common state now follow ``head``: training may start from it."""
+    """The private and common state now follow ``head`` (after Apply or Revert): training may start from it."""
 
     head: Hash
 
@@ -178,17 +188,36 @@ class Evaluate(Effect):
 class Apply(Effect):
     """A certificate landed: make its state the current one, and settle the own error feedback.
 
+    Or a roll call closed: then there is neither ``body`` nor ``certified``, and the state stays as it was.
     ``standing`` is what holds from now on, ``own`` says whether the own update was in the list; ``roster`` and ``at``
     are who takes part and the ledger position up to which events were taken: with ``standing`` a checkpoint.
     """
 
     before: Standing
     standing: Standing
-    body: Body
-    certified: CertifiedList
+    body: Body | None
+    certified: CertifiedList | None
     own: bool
     roster: dict[MemberId, Address]
     at: Position
+
+
+@dataclass(frozen=True)
+class Revert(Effect):
+    """The ledger took heads back: state and private state are again those that follow ``standing``.
+
+    None: those of before round 1. What was applied since is void; StateApplied (of the genesis head for None) says when
+    it is done.
+    """
+
+    standing: Standing | None
+
+
+@dataclass(frozen=True)
+class Refollow(Effect):
+    """Tell the ledger's events after this position from now on, those told before too. None: from the first on."""
+
+    after: Position | None
 
 
 @dataclass(frozen=True)
@@ -210,6 +239,18 @@ class Submit(Effect):
 
     body: Body
     signatures: tuple[SignatureBytes, ...]
+
+
+@dataclass(frozen=True)
+class CheckIn(Effect):
+    """Tell the ledger that this seat is alive: into the open roll call, or to open one."""
+
+
+@dataclass(frozen=True)
+class CloseRollCall(Effect):
+    """Ask the ledger to end the round without the seats that did not check in (sorted)."""
+
+    absent: tuple[MemberId, ...]
 
 
 @dataclass(frozen=True)

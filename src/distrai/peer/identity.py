@@ -7,6 +7,9 @@ from distrai.protocol.messages import Message, Signed, seal_envelope
 from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
 from distrai.protocol.typed_data import Domain
 
+Sign = Callable[[Hash], SignatureBytes]
+"""Signs a digest; pure: the same digest, the same signature."""
+
 ROUNDING_S = 1e-6
 """Times of a local clock are added and subtracted: what should be equal may differ by far less than this."""
 
@@ -18,12 +21,23 @@ class Identity:
     member: MemberId
     address: Address
     domain: Domain
-    sign: Callable[[Hash], SignatureBytes]
+    sign: Sign
     recover: Callable[[Hash, bytes], Address]
+    also: tuple[tuple[Address, Sign], ...] = ()
+    """Further own keys: after a rotation a seat attests with its old one until it is promoted with the new one."""
 
-    def seal(self, message: Message) -> Signed:
-        """Encode and sign an own message."""
-        return seal_envelope(message, self.domain, self.sign, self.address)
+    def owns(self, key: Address | None) -> bool:
+        """Whether this is one of the own keys."""
+        return key == self.address or any(key == address for address, _ in self.also)
+
+    def signs_with(self, key: Address | None) -> tuple[Address, Sign]:
+        """The own key at this address, or the newest if it is none of them."""
+        return next((own for own in self.also if own[0] == key), (self.address, self.sign))
+
+    def seal(self, message: Message, key: Address | None = None) -> Signed:
+        """Encode and sign an own message, with the own key at this address."""
+        address, sign = self.signs_with(key)
+        return seal_envelope(message, self.domain, sign, address)
 
 
 @dataclass(frozen=True)

@@ -43,13 +43,13 @@ class Plan:
     def rules(self) -> Rules:
         """What the engine goes by."""
         recipe = self.resolved.recipe
-        rounds = recipe.rounds
+        rounds, members = recipe.rounds, recipe.membership
         work = WorkRules(
             self.codec, sealed_size(self.payload_bytes), self.inner.inner_steps, self.inner.step_tokens
         )
-        run = RunRules(recipe.membership.min_seats, self.inner.round_samples)
+        run = RunRules(members.min_seats, self.inner.round_samples, members.max_seats)
         timing = Timing(rounds.d0_s, rounds.cut_s, rounds.hard_s)
-        return Rules(run, work, timing, rounds.min_updates, rounds.count)
+        return Rules(run, work, timing, rounds.min_updates, rounds.count, float(rounds.stall_seconds))
 
     def data_order(self, samples: int) -> DataOrder:
         """The order in which the run reads a data set of ``samples``."""

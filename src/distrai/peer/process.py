@@ -24,7 +24,7 @@ from distrai.network.http import HttpTransport
 from distrai.network.interface import Endpoint, NetworkError
 from distrai.peer.bootstrap import Bootstrap
 from distrai.peer.directory import Directory
-from distrai.peer.engine import Checkpoint, Engine
+from distrai.peer.engine import Engine
 from distrai.peer.events import Effect
 from distrai.peer.feed import LedgerFeed
 from distrai.peer.identity import Identity
@@ -115,10 +115,10 @@ class PeerProcess:
         identity = Identity(member, key.address, domain, key.sign, recover)
         secret = key.secret("sealing")
         worker = await asyncio.to_thread(Worker, plan, corpus, store, member, secret, self.options.device)
-        saved = store.checkpoint()
-        checkpoint, after = saved if saved is not None else (Checkpoint(), None)
+        kept = store.checkpoints()
+        checkpoint = kept[-1]
         genesis = (run, opened.genesis.head, opened.genesis.state_root)
-        engine = Engine(identity, plan.rules, checkpoint, genesis)
+        engine = Engine(identity, plan.rules, kept, genesis)
         directory = Directory(identity, run, lambda: _keys(engine), store.save_endpoints)
         for record in store.endpoints():
             directory.learn(record)
@@ -142,7 +142,8 @@ class PeerProcess:
             store,
             transport,
             ledger,
-            LedgerFeed(ledger, run, after),
+            key,
+            LedgerFeed(ledger, run, checkpoint.at),
             directory,
             self.telemetry,
         )
@@ -156,7 +157,7 @@ class PeerProcess:
         """Load the state of the checkpoint, and take back what this peer had said."""
         state = initial if standing is None else store.state_after(standing.round, initial)
         worker.load(standing, state)
-        records = store.own_records(0 if standing is None else standing.round)
+        records = store.own_records()
         held = [blob.hash for blob in store.blobs.refs()]
         silent_through = store.silent_through()
         if standing is None and silent_through:

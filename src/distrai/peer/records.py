@@ -2,7 +2,7 @@
 
 import msgspec
 
-from distrai.peer.engine import Checkpoint
+from distrai.peer.checkpoint import Checkpoint
 from distrai.peer.events import Apply, Persist
 from distrai.protocol.body import Body, Genesis
 from distrai.protocol.ledger_events import Position
@@ -16,6 +16,8 @@ MEMBER = "member"
 """Kind of the log entry that every log begins with: whose it is, and from which round on it is whole."""
 APPLIED = "applied"
 """Kind of the log entries that hold a checkpoint."""
+REVERTED = "reverted"
+"""Kind of the log entries that say to which head a reorg led back: checkpoints after it are void."""
 
 
 class _Own(msgspec.Struct, frozen=True, array_like=True):
@@ -30,11 +32,12 @@ class _Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     round: int
     head: Hash
     state_root: Hash
-    seats: tuple[tuple[MemberId, Address, int], ...]
+    seats: tuple[tuple[MemberId, Address, int, int], ...]
     trainers: tuple[Trainer, ...]
     cursor: int
     next_trainers: tuple[Trainer, ...]
     recent: tuple[tuple[int, tuple[MemberId, ...]], ...]
+    enrolled: tuple[Trainer, ...]
     roster: tuple[tuple[MemberId, Address], ...]
     at: tuple[int, int, Hash]
 
@@ -64,27 +67,34 @@ def decode_own(data: bytes, head: Hash, round_number: int) -> Persist:
     return Persist(head, round_number, own.raw, own.secret, own.body, own.listed)
 
 
-def encode_checkpoint(apply: Apply) -> bytes:
+def checkpoint_of(apply: Apply) -> Checkpoint:
+    """Where an engine can go on from once ``apply`` is done."""
+    return Checkpoint(apply.standing, apply.roster, apply.at)
+
+
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     """The data of an ``applied`` entry."""
-    now = apply.standing
+    now, at = checkpoint.standing, checkpoint.at
+    assert now is not None and at is not None
     record = _Checkpoint(
         run=now.run,
         round=now.round,
         head=now.head,
         state_root=now.state_root,
-        seats=tuple((seat.member, seat.key, seat.since) for seat in now.seats),
+        seats=tuple((seat.member, seat.key, seat.since, seat.seated) for seat in now.seats),
         trainers=now.trainers,
         cursor=now.cursor,
         next_trainers=now.next_trainers,
         recent=tuple((listed.round, tuple(sorted(listed.members))) for listed in now.recent),
-        roster=tuple(sorted(apply.roster.items())),
-        at=(apply.at.block_number, apply.at.log_index, apply.at.block_hash),
+        enrolled=now.roster,
+        roster=tuple(checkpoint.roster.items()),
+        at=(at.block_number, at.log_index, at.block_hash),
     )
     return msgspec.msgpack.encode(record)
 
 
-def decode_checkpoint(data: bytes) -> tuple[Checkpoint, Position]:
-    """The checkpoint of an ``applied`` entry, and the ledger position from which to go on."""
+def decode_checkpoint(data: bytes) -> Checkpoint:
+    """The checkpoint of an ``applied`` entry."""
     record = msgspec.msgpack.decode(data, type=_Checkpoint)
     standing = Standing(
         run=record.run,
@@ -96,5 +106,6 @@ def decode_checkpoint(data: bytes) -> tuple[Checkpoint, Position]:
         cursor=record.cursor,
         next_trainers=record.next_trainers,
         recent=tuple(ListedRound(number, frozenset(members)) for number, members in record.recent),
+        roster=record.enrolled,
     )
-    return Checkpoint(standing, dict(record.roster)), Position(*record.at)
+    return Checkpoint(standing, dict(record.roster), Position(*record.at))

@@ -4,6 +4,8 @@ Every step asks "is it time, and has it not been done?", so steps may be tried a
 after a crash. What a step has decided is persisted before it is sent.
 """
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +13,9 @@ from distrai.peer.agreement import Agreement
 from distrai.peer.book import RoundBook
 from distrai.peer.events import Effect, Fetch, Note, Open, Persist, Send, TrainingDone
 from distrai.peer.identity import Identity, Timing
+from distrai.peer.roll_call import RollCall
 from distrai.protocol.body import Body
-from distrai.protocol.checks import WorkRules
+from distrai.protocol.checks import WorkRules, author_key
 from distrai.protocol.cipher import binding, key_hash
 from distrai.protocol.errors import ProtocolError
 from distrai.protocol.lists import CertifiedList
@@ -38,6 +41,8 @@ class Rules:
     min_updates: int
     rounds: int
     """How many rounds the run has."""
+    stall_s: float = math.inf
+    """Without a certificate for so long a roll call may open: the ledger's stall time, as a local duration."""
 
 
 @dataclass
@@ -71,6 +76,7 @@ class Round:
         self.fetching: set[Hash] = set()
         self.effects: list[Effect] = []
         self.agreement = Agreement(self)
+        self.roll_call = RollCall(self)
 
     # Small questions
 
@@ -82,7 +88,8 @@ class Round:
     @property
     def is_seat(self) -> bool:
         """Whether this peer attests in this round."""
-        return self.standing.seat_key(self.member) == self.identity.address
+        key = self.standing.seat_key(self.member)
+        return key is not None and self.identity.owns(key)
 
     @property
     def everyone(self) -> tuple[MemberId, ...]:
@@ -121,7 +128,7 @@ class Round:
         listed: CertifiedList | None = None,
     ) -> Signed:
         """Sign, keep, persist and send an own message."""
-        signed = self.identity.seal(message)
+        signed = self.identity.seal(message, author_key(message, self.standing))
         self.effects.append(Persist(self.standing.head, message.round, signed.raw, secret, body, listed))
         blob = None
         if isinstance(message, Update):
@@ -133,6 +140,18 @@ class Round:
         """Take an own message into the book, as everybody else does."""
         if not self.book.knows(signed.id):
             self.book.add(signed, now, self.attempt(now))
+
+    def inherit(self, known: "Round", now: float) -> None:
+        """Take over what was known of the round when it was on before; its timers begin anew.
+
+        After a reorg the same head may stand for another view of who takes part: what does not fit it is left out.
+        """
+        for signed in known.book.objects():
+            if not self.book.knows(signed.id):
+                with suppress(ProtocolError):
+                    self.book.add(signed, now, 0)
+        self.book.opened.update(known.book.opened)
+        self.agreement.states.update(known.agreement.states)
 
     def take(self, signed: Signed, now: float) -> None:
         """Keep a received message, or raise the ProtocolError that refuses it."""
@@ -203,8 +222,11 @@ class Round:
 
     def progress(self, now: float) -> list[Effect]:
         """Do whatever it is time for; returns the effects since the last call."""
-        if self.standing.round < self.rules.rounds and not self.silent:
-            self._take_steps(now)
+        if self.standing.round < self.rules.rounds:
+            if not self.silent:
+                self._take_steps(now)
+            if self.is_seat:
+                self.effects += self.roll_call.act(now)
         effects, self.effects = self.effects, []
         return effects
 
@@ -300,4 +322,6 @@ class Round:
             times.append(settled)
             times.append(settled + self.rules.timing.attempt_at(max(0.0, now - settled))[2])
         times += [self.agreement.submit_at(body_id, at) for body_id, at in self.agreement.complete_at.items()]
+        if self.is_seat and self.standing.round < self.rules.rounds:
+            times.append(self.roll_call.due_at(now))
         return min(time for time in times if time > now)

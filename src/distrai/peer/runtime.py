@@ -16,12 +16,15 @@ from typing import Any
 import msgspec
 
 from distrai.ledger.interface import Ledger
+from distrai.ledger.keys import NodeKey
 from distrai.network.interface import Endpoint, Transport
 from distrai.peer.courier import Courier
 from distrai.peer.directory import Directory
 from distrai.peer.engine import Engine
 from distrai.peer.events import (
     Apply,
+    CheckIn,
+    CloseRollCall,
     Effect,
     Evaluate,
     Event,
@@ -33,6 +36,8 @@ from distrai.peer.events import (
     OfferList,
     Open,
     Persist,
+    Refollow,
+    Revert,
     Send,
     StateApplied,
     StateComputed,
@@ -78,6 +83,7 @@ class Runtime:
         store: PeerStore,
         transport: Transport,
         ledger: Ledger,
+        key: NodeKey,
         feed: LedgerFeed,
         directory: Directory,
         telemetry: Telemetry,
@@ -89,7 +95,7 @@ class Runtime:
         )
         self.directory = directory
         self.watcher = LedgerWatcher(
-            ledger, feed, store, telemetry, self._post, self._is_certificate_due, self._moved
+            ledger, key, feed, store, telemetry, self._post, self._is_certificate_due, self._moved
         )
         self.journal = Journal(store.log, transport.counters)
         self.notes = NoteBudget()
@@ -170,7 +176,7 @@ class Runtime:
         match effect:
             case Persist():
                 self.store.persist(effect)
-            case Open() | Evaluate() | Apply():
+            case Open() | Evaluate() | Apply() | Revert():
                 self._compute(effect)
             case Train():
                 self.stop_training = ThreadEvent()  # a new one: who trains still has to see the old one set
@@ -198,6 +204,12 @@ class Runtime:
                 self.courier.offer_list(effect, self.engine.run, self.engine.standing.head)
             case Submit():
                 self._spawn(self.watcher.submit(effect))
+            case CheckIn():
+                self._spawn(self.watcher.check_in())
+            case CloseRollCall(absent):
+                self._spawn(self.watcher.close_roll_call(absent))
+            case Refollow(after):
+                self.watcher.follow_from(after)
             case LookAtLedger():
                 self.watcher.look.set()
             case _:
@@ -218,15 +230,15 @@ class Runtime:
         delay = max(0.0, at - time.monotonic())
         self.timer = loop.call_later(delay, lambda: self._spawn(self.events.put(Tick())))
 
-    def _compute(self, effect: Open | Evaluate | Apply) -> None:
+    def _compute(self, effect: Open | Evaluate | Apply | Revert) -> None:
         """Give the thread that computes something to do; effects are computed in order."""
         self._spawn(self._computed(effect))
 
-    async def _computed(self, effect: Open | Evaluate | Apply) -> None:
+    async def _computed(self, effect: Open | Evaluate | Apply | Revert) -> None:
         event = await asyncio.get_running_loop().run_in_executor(self.compute, self._result, effect)
         await self.events.put(event)
 
-    def _result(self, effect: Open | Evaluate | Apply) -> Event:
+    def _result(self, effect: Open | Evaluate | Apply | Revert) -> Event:
         match effect:
             case Open(name, update, key):
                 return UpdateOpened(name, self.worker.aggregation.verdict(update, key))
@@ -235,20 +247,28 @@ class Runtime:
             case Apply():
                 self._apply(effect)
                 return StateApplied(effect.standing.head)
+            case Revert(standing):
+                self.worker.revert(standing)
+                back = (0, ZERO_HASH) if standing is None else (standing.round, standing.head)
+                self.telemetry.emit("reverted", round=back[0], head=back[1])
+                return StateApplied(back[1] if standing is not None else self.engine.following.genesis[1])
 
     def _apply(self, effect: Apply) -> None:
         self.worker.apply(effect)
-        standing, body = effect.standing, effect.body
+        before, standing = effect.before, effect.standing
+        listed = () if effect.certified is None else effect.certified.updates
+        gone, came = {*before.seat_members}, {*standing.seat_members}
         self.telemetry.emit(
             "applied",
             round=standing.round,
             head=standing.head,
             state_root=standing.state_root,
-            previous_head=body.previous_head,
-            members=[member.hex() for member in sorted(standing.recent[-1].members)]
-            if not body.is_empty
-            else [],
-            drops=[member.hex() for member in body.drops],
+            previous_head=before.head,
+            members=[update.member.hex() for update in listed],
+            drops=[member.hex() for member in sorted(gone - came)],
+            promotions=[member.hex() for member in sorted(came - gone)],
+            roll_call=effect.body is None,
+            seats=len(standing.seats),
             own=effect.own,
             bytes=self.journal.traffic(standing.round, standing.head),
         )

@@ -6,34 +6,37 @@
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from distrai.network.store import BlobStore
-from distrai.peer.engine import Checkpoint
+from distrai.peer.checkpoint import Checkpoint
 from distrai.peer.events import Apply, Persist
-from distrai.peer.log import open_log
+from distrai.peer.following import KEPT_HEADS
+from distrai.peer.log import LogEntry, open_log
 from distrai.peer.records import (
     APPLIED,
     MEMBER,
     OWN,
+    REVERTED,
     CertificateRecord,
     GenesisRecord,
+    checkpoint_of,
     decode_checkpoint,
     decode_own,
     encode_checkpoint,
     encode_own,
 )
 from distrai.protocol.blobs import blob_ref
-from distrai.protocol.ledger_events import Position
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
+from distrai.protocol.standing import Standing
 
-STATES_KEPT = 3
-"""States after the newest rounds that stay on disk."""
+REORG_BLOCKS_MAX = 64
+"""Blocks that a reorg may take back: states of older heads are not kept, but for the last one."""
 ROUNDS_OF_BLOBS_KEPT = 8
 """Rounds whose ciphertexts and lists a peer that is no archive keeps."""
 
@@ -47,6 +50,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _until_head(entries: list[LogEntry], head: Hash) -> list[LogEntry]:
+    """The entries up to the newest one at ``head``; none if there is no such."""
+    at = next((index for index in reversed(range(len(entries))) if entries[index].head == head), -1)
+    return entries[: at + 1]
 
 
 @dataclass(frozen=True)
@@ -78,9 +87,9 @@ class PeerStore:
         self.home = home
         self.archive = archive
         self.log, self.damaged_log = open_log(home / "peer.sqlite")
-        if self.log.last(APPLIED) is None:
-            for state in (home / "states").glob("*.bin"):  # of rounds that this log knows nothing of
-                state.unlink()
+        self._kept = self._read_checkpoints()
+        reached = self._kept[-1].standing
+        self._forget_states_after(0 if reached is None else reached.round)
         self.blobs = BlobStore(home / "blobs")
         self.public = PublicFolder(home / "public")
 
@@ -109,15 +118,29 @@ class PeerStore:
         """Make an own message durable."""
         self.log.append(OWN, record.round, record.head, encode_own(record))
 
-    def own_records(self, after: int) -> list[Persist]:
-        """The own messages of the rounds after ``after``: a Have may be on disk before the checkpoint it follows."""
+    def own_records(self) -> list[Persist]:
+        """The own messages since the oldest kept head: one may be on disk before the checkpoint it follows."""
+        oldest = self._kept[0].standing
+        after = 0 if oldest is None else oldest.round
         entries = self.log.entries(OWN)
         return [decode_own(item.data, Hash(item.head), item.round) for item in entries if item.round > after]
 
-    def checkpoint(self) -> tuple[Checkpoint, Position] | None:
-        """The newest applied head, or None before the first."""
-        entry = self.log.last(APPLIED)
-        return None if entry is None else decode_checkpoint(entry.data)
+    def checkpoints(self) -> list[Checkpoint]:
+        """Where an engine can go on from, oldest first: the kept applied heads, and the start if it is near."""
+        return list(self._kept)
+
+    def _read_checkpoints(self) -> list[Checkpoint]:
+        """From the log, without those that reorgs have made void."""
+        entries = sorted((*self.log.entries(APPLIED), *self.log.entries(REVERTED)), key=lambda item: item.seq)
+        kept: list[LogEntry] = []
+        for entry in entries:
+            if entry.kind == APPLIED:
+                kept.append(entry)
+            else:
+                kept = _until_head(kept, Hash(entry.head))
+        from_genesis = not kept or kept[0].round == 1
+        found = [decode_checkpoint(entry.data) for entry in kept[-KEPT_HEADS - 1 :]]
+        return [Checkpoint(), *found] if from_genesis and len(found) <= KEPT_HEADS else found
 
     def recent_updates(self) -> Iterator[CertifiedList]:
         """The lists of the newest rounds."""
@@ -128,13 +151,48 @@ class PeerStore:
 
     def save_applied(self, apply: Apply, state: bytes, private: bytes) -> None:
         """Make a head durable: its state, the private state that goes with it, its list, and last the checkpoint."""
-        standing = apply.standing
-        write_atomically(self.public.list_path(standing.round), apply.certified.to_bytes())
-        if not apply.body.is_empty:
+        standing, path = apply.standing, self.public.list_path(apply.standing.round)
+        if apply.certified is not None:
+            write_atomically(path, apply.certified.to_bytes())
+        else:
+            path.unlink(missing_ok=True)  # a reorg put a roll call in the place of this round's certificate
+        if apply.body is not None and not apply.body.is_empty:
             write_atomically(self.state_path(standing.round), state)
+        else:
+            self.state_path(standing.round).unlink(missing_ok=True)
         write_atomically(self.private_path(standing.head), private)
-        self.log.append(APPLIED, standing.round, standing.head, encode_checkpoint(apply))
-        self._prune(standing.round, standing.head, apply.before.head)
+        self._log_applied(checkpoint_of(apply))
+        self._prune(standing.round, apply.before.head)
+
+    def _log_applied(self, checkpoint: Checkpoint) -> None:
+        standing = checkpoint.standing
+        assert standing is not None
+        self.log.append(APPLIED, standing.round, standing.head, encode_checkpoint(checkpoint))
+        self._kept = [*self._kept, checkpoint][-KEPT_HEADS - 1 :]
+
+    def adopt(self, checkpoint: Checkpoint, state: bytes, lists: Mapping[int, CertifiedList]) -> None:
+        """Begin from a snapshot: a head that was not lived through here, its state, and the newest lists."""
+        standing = checkpoint.standing
+        assert standing is not None
+        for number, certified in lists.items():
+            write_atomically(self.public.list_path(number), certified.to_bytes())
+        write_atomically(self.state_path(standing.round), state)
+        self._kept = []
+        self._log_applied(checkpoint)
+
+    def revert(self, standing: Standing | None) -> None:
+        """The ledger went back to this head: the checkpoints and states after it are void."""
+        number, head = (0, ZERO_HASH) if standing is None else (standing.round, standing.head)
+        self.log.append(REVERTED, number, head, b"")
+        while self._kept[-1].standing is not None and self._kept[-1].standing.head != head:
+            self._kept.pop()
+        self._forget_states_after(number)
+
+    def _forget_states_after(self, number: int) -> None:
+        """Else a later empty round would seem to leave one of them."""
+        for path in (self.home / "states").glob("*.bin"):
+            if int(path.stem) > number:
+                path.unlink()
 
     def save_certificate(self, record: CertificateRecord) -> None:
         """Publish a certificate (an archive does)."""
@@ -183,16 +241,35 @@ class PeerStore:
         path = self.public.list_path(round_number)
         return path.read_bytes() if path.exists() else None
 
-    def _prune(self, round_number: int, head: Hash, previous: Hash) -> None:
-        """Forget what nobody will ask for: old states and private states; old ciphertexts unless this is an archive."""
-        for path in sorted((self.home / "states").glob("*.bin"))[:-STATES_KEPT]:
+    def _prune(self, round_number: int, previous: Hash) -> None:
+        """Forget what nobody will ask for: states and private states that no reorg leads back to; old ciphertexts."""
+        kept = self._within_reach()
+        oldest = kept[0].round if len(kept) > 1 else 0
+        states = sorted((self.home / "states").glob("*.bin"))
+        base = [
+            path for path in states if int(path.stem) <= oldest
+        ]  # the newest of them is what ``oldest`` follows
+        for path in base[:-1]:
             path.unlink()
-        keep = {self.private_path(head), self.private_path(previous), self.trained_path(previous)}
+        heads = [previous, *(standing.head for standing in kept)]
+        keep = {*map(self.private_path, heads), *map(self.trained_path, heads)}
         for path in (self.home / "private").iterdir():
             if path not in keep and path.suffix == ".bin":  # not what is being written just now
                 path.unlink()
         if not self.archive:
             self._prune_round(round_number - ROUNDS_OF_BLOBS_KEPT)
+
+    def _within_reach(self) -> list[Standing]:
+        """The heads that a reorg may lead back to, oldest first: the last two in any case."""
+        kept, newest = self._kept, self._kept[-1].at
+        assert newest is not None
+        reach = newest.block_number - REORG_BLOCKS_MAX
+        near = [
+            item
+            for at, item in enumerate(kept)
+            if at >= len(kept) - 2 or (item.at is not None and item.at.block_number > reach)
+        ]
+        return [item.standing for item in near if item.standing is not None]
 
     def _prune_round(self, round_number: int) -> None:
         data = self.list_bytes(round_number)

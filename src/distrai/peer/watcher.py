@@ -8,14 +8,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
-from distrai.ledger.errors import LedgerError, LedgerRefused
+from distrai.ledger.errors import LedgerError, LedgerRefused, Reorganised
 from distrai.ledger.interface import Ledger
-from distrai.peer.events import Event, LedgerChanged, Submit
+from distrai.ledger.keys import NodeKey
+from distrai.peer.events import Event, LedgerChanged, LedgerRewound, Submit
 from distrai.peer.feed import LedgerFeed
 from distrai.peer.records import CertificateRecord, GenesisRecord
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
-from distrai.protocol.ledger_events import Announced, Certified, LedgerEvent, RunOpened, Started
+from distrai.protocol.ledger_events import Announced, Certified, LedgerEvent, Position, RunOpened, Started
+from distrai.protocol.primitives import MemberId
 
 QUIET_POLL_S = 1.0
 BUSY_POLL_S = 0.1
@@ -29,6 +31,7 @@ class LedgerWatcher:
     def __init__(
         self,
         ledger: Ledger,
+        key: NodeKey,
         feed: LedgerFeed,
         store: PeerStore,
         telemetry: Telemetry,
@@ -40,9 +43,11 @@ class LedgerWatcher:
 
         ``moved`` is told who has a new address.
         """
-        self.ledger, self.feed, self.store, self.telemetry = ledger, feed, store, telemetry
+        self.ledger, self.key, self.feed, self.store, self.telemetry = ledger, key, feed, store, telemetry
         self.post, self.is_busy, self.moved = post, is_busy, moved
         self.look = asyncio.Event()
+        self._lost = False
+        """The chain was reorganised, and the engine has not said yet from where on to follow it."""
         self._unpublished: deque[LedgerEvent] = deque()
 
     def publish(self, history: Iterable[LedgerEvent]) -> None:
@@ -69,8 +74,22 @@ class LedgerWatcher:
             async with asyncio.timeout(FINISH_S):
                 await self._publish_all()
 
+    def follow_from(self, after: Position | None) -> None:
+        """Tell the events after this position again: where the engine went back to after a reorg."""
+        self.feed.restart(after)
+        self._lost = False
+        self.look.set()
+
     async def _look(self) -> None:
-        events = await self.feed.next()
+        if self._lost:
+            return
+        try:
+            events = await self.feed.next()
+        except Reorganised as reorg:
+            self._lost = True
+            self.telemetry.emit("reorganised", to_block=reorg.to_block)
+            await self.post(LedgerRewound(reorg.to_block))
+            return
         for event in events:
             if isinstance(event, Announced):
                 self.moved(event)
@@ -97,10 +116,21 @@ class LedgerWatcher:
             case _:
                 pass
 
+    async def check_in(self) -> None:
+        """Say that this seat is alive. A refusal is no harm: it is too early, or somebody was first."""
+        await self._try(self.ledger.check_in(self.feed.run, self.key))
+
+    async def close_roll_call(self, absent: tuple[MemberId, ...]) -> None:
+        """Ask for the end of a roll call. A refusal is no harm either."""
+        await self._try(self.ledger.close_roll_call(self.feed.run, absent))
+
     async def submit(self, effect: Submit) -> None:
         """Certify. A refusal is no harm: most often another seat was first, and the next look shows it."""
+        await self._try(self.ledger.certify(effect.body, effect.signatures))
+
+    async def _try(self, transaction: Awaitable[object]) -> None:
         try:
-            await self.ledger.certify(effect.body, effect.signatures)
+            await transaction
         except LedgerRefused:
             pass
         except LedgerError as error:

@@ -21,6 +21,7 @@ from distrai.peer.store import PeerStore, write_atomically
 from distrai.protocol.assignment import Block, DataOrder
 from distrai.protocol.cipher import binding, seal, sealing_key
 from distrai.protocol.errors import WrongStateRoot
+from distrai.protocol.lists import CertifiedList
 from distrai.protocol.merkle import state_root
 from distrai.protocol.primitives import Hash, MemberId
 from distrai.protocol.standing import Standing
@@ -76,6 +77,8 @@ class Worker:
         self.loop = InnerLoop(self.model, plan.inner, NextToken(), corpus.train.batch, self.device)
         self.order: DataOrder = plan.data_order(corpus.train.samples_total)
         self.state: GlobalState | None = None
+        self.state_head: Hash | None = None
+        """The head that the state follows; None before round 1."""
         self.private = PrivateState()
         self._computed: dict[tuple[Hash, Hash], tuple[GlobalState, bytes, Hash, frozenset[MemberId]]] = {}
         self._model_lock = threading.Lock()
@@ -92,28 +95,42 @@ class Worker:
             raise WrongStateRoot(
                 "the state on disk is damaged: remove this peer's home, and it starts afresh"
             )
-        self.state = self.algorithm.state_from_bytes(data)
-        if standing is not None and self.store.private_path(standing.head).exists():
+        self.state, self.private = self.algorithm.state_from_bytes(data), PrivateState()
+        self.state_head = None
+        if standing is None or standing.round == 0:
+            return
+        self.state_head = standing.head
+        if self.store.private_path(standing.head).exists():
             private = self.store.private_path(standing.head).read_bytes()
             self.private = PrivateState.from_bytes(private, self.plan.layout)
 
+    def revert(self, standing: Standing | None) -> None:
+        """Go back to the state at an earlier head, as after a restart there."""
+        self._computed.clear()
+        self.store.revert(standing)
+        self.load(standing, self.state_bytes(standing))
+
+    def state_bytes(self, standing: Standing | None) -> bytes:
+        """The bytes of the state at ``standing``, from disk."""
+        initial = self.store.blobs.read(self.plan.resolved.initial_state)
+        return initial if standing is None else self.store.state_after(standing.round, initial)
+
     def evaluate_list(self, effect: Evaluate) -> Hash:
         """The state root that a list leads to. Raises what opening its updates raises."""
-        return self._compute(effect.standing.head, effect.certified.updates_root, effect)[2]
+        return self._compute(effect.standing.head, effect.certified)[2]
 
     def _compute(
-        self, head: Hash, root: Hash, effect: Evaluate | Apply
+        self, head: Hash, certified: CertifiedList
     ) -> tuple[GlobalState, bytes, Hash, frozenset[MemberId]]:
+        root = certified.updates_root
         known = self._computed.get((head, root))
         if known is not None:
             return known
         assert self.state is not None
-        result = self.aggregation.apply(self.state, effect.certified)
+        result = self.aggregation.apply(self.state, certified)
         data = self.algorithm.state_bytes(result.state)
         counted = frozenset(
-            member
-            for member, weight in zip(members_of(effect.certified), result.weights, strict=True)
-            if weight > 0
+            member for member, weight in zip(members_of(certified), result.weights, strict=True) if weight > 0
         )
         self._computed[head, root] = (result.state, data, state_root(data), counted)
         return self._computed[head, root]
@@ -124,8 +141,8 @@ class Worker:
         Raises WrongStateRoot if more than two thirds of the seats certified another state than their list gives.
         """
         counted, data = False, b""
-        if not effect.body.is_empty:
-            state, data, root, members = self._compute(effect.before.head, effect.body.updates_root, effect)
+        if effect.body is not None and effect.certified is not None and not effect.body.is_empty:
+            state, data, root, members = self._compute(effect.before.head, effect.certified)
             if root != effect.body.state_root:
                 raise WrongStateRoot(
                     f"round {effect.body.round}: the ledger's state is not what its updates give. Two thirds of the "
@@ -137,16 +154,22 @@ class Worker:
             self.private = TrainedState.from_bytes(trained.read_bytes(), self.plan.layout).settle(counted)
         self._computed.clear()
         self.store.save_applied(effect, data, self.private.to_bytes())
+        self.state_head = effect.standing.head
 
     # Training
 
     def train(
         self, effect: Train, should_stop: Callable[[], bool], on_step: Callable[[int, float], None]
     ) -> tuple[TrainingDone, RoundReport] | None:
-        """Run the inner steps of a round and seal what came out; None if it was stopped before the end."""
+        """Run the inner steps of a round and seal what came out; None if it was stopped before the end.
+
+        None, too, if the state is that of another head by now: after a reorg StateApplied of the right one follows.
+        """
         start, private = self.state, self.private
         assert start is not None
         standing, number = effect.standing, effect.standing.round + 1
+        if self.state_head != (standing.head if standing.round else None):
+            return None
         inner = state_at_round_start(self.plan.inner, self.plan.layout, number, private.inner, start.moments)
         with self._model_lock:
             result = self.loop.run(

@@ -24,7 +24,7 @@ from distrai.protocol.errors import (
     WrongTokenCount,
 )
 from distrai.protocol.messages import UPDATE_VERSION, Have, Message, Proposal, Signed, Update
-from distrai.protocol.primitives import ZERO_HASH
+from distrai.protocol.primitives import ZERO_HASH, Address
 from distrai.protocol.standing import Standing
 
 
@@ -48,11 +48,21 @@ def check_place(message: Message, standing: Standing) -> None:
         raise ForeignHead(f"a message that follows head {message.previous_head.hex()[:12]}")
 
 
+def author_key(message: Message, standing: Standing) -> Address | None:
+    """The key that must sign a message of the round: a trainer's for its work, else a seat's; None without that part.
+
+    They differ for one round where a seat was just given a new key.
+    """
+    if message.kind in ("update", "key"):
+        return standing.trainer_key(message.member)
+    return standing.seat_key(message.member)
+
+
 def check_author(signed: Signed, standing: Standing) -> None:
     """Raise unless the member that the message names signed it, and may."""
     message = signed.message
     trains = message.kind in ("update", "key")
-    key = standing.trainer_key(message.member) if trains else standing.seat_key(message.member)
+    key = author_key(message, standing)
     if key is None and trains:
         raise NotATrainer(f"member {message.member.hex()[:12]} does not train in round {message.round}")
     if key is None:

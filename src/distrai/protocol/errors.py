@@ -127,3 +127,11 @@ class WrongBlob(ProtocolError):
 
 class WrongManifest(ProtocolError):
     """A list of chunk hashes does not belong to the blob that it was served for."""
+
+
+class MissingList(ProtocolError):
+    """A history cannot be followed without the list of one of its rounds."""
+
+
+class ReorgTooDeep(ProtocolError):
+    """The ledger went back further than the heads that are kept."""

@@ -81,10 +81,11 @@ class Certified(LedgerEvent):
 
 @dataclass(frozen=True)
 class CheckedIn(LedgerEvent):
-    """A seat says that it is alive, into the open roll call of this round."""
+    """A seat says that it is alive, into the open roll call of this round. ``call`` numbers the run's roll calls."""
 
     round: int
     member: MemberId
+    call: int
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """What a head fixes for everybody: seats and their keys, trainers, the data cursor, and who was in the last lists.
 
-A head is the last certificate that the ledger took (or the start). All of this is computed from certified lists and
-from ledger events that came before the head, never from what a peer happened to hear.
+A head is the last certificate (or roll call) that the ledger took, or the start. All of this is computed from certified
+lists and from ledger events that came before the head, never from what a peer happened to hear.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from distrai.protocol.assignment import next_cursor
-from distrai.protocol.body import CHANGES_MAX, Body, quorum, start_head
+from distrai.protocol.body import CHANGES_MAX, Body, Promotion, quorum, roll_call_head, start_head
 from distrai.protocol.errors import (
     WrongHead,
     WrongMembershipChange,
@@ -16,22 +16,31 @@ from distrai.protocol.errors import (
     WrongStateRoot,
     WrongTrainersRoot,
 )
-from distrai.protocol.lists import Trainer, root_of_trainers
+from distrai.protocol.lists import CertifiedList, Trainer, root_of_trainers
 from distrai.protocol.primitives import Address, Hash, MemberId
 
 RECENT_LISTS = 8
 """Non-empty certified lists that presence is counted over."""
 MISSED_LISTS_MAX = 4
 """A seat that missed so many of the recent lists is dropped."""
+PRESENT_LISTS_MIN = 4
+"""A trainer that is in so many of the recent lists, the last among them, may become a seat."""
+FRESH_LISTS = 4
+"""Non-empty rounds for which a seat is fresh: fresh ones stay below a third, so that they can stall nobody."""
 
 
 @dataclass(frozen=True, order=True)
 class Seat:
-    """A trainer that also attests; presence counts from the round after ``since``."""
+    """A trainer that also attests.
+
+    Presence counts from the round after ``since``: in it the seat was given, or a roll call closed that the seat had
+    checked in to. ``seated`` is the round whose certificate gave the seat. A new key changes neither.
+    """
 
     member: MemberId
     key: Address
     since: int
+    seated: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,15 +57,17 @@ class RunRules:
 
     min_seats: int
     block_samples: int
+    max_seats: int = 64
 
 
 @dataclass(frozen=True)
 class Standing:
     """A head and what it fixes. ``round`` is the number of rounds that are over.
 
-    ``trainers`` train in the round that follows, from ``cursor`` on: both are in the head's own hash. ``next_trainers``
-    are who took part when the ledger took this head: the next body commits to them, for the round after. (Were they to
-    train at once, a reorg that moves a join across the head would give one head two meanings.)
+    ``trainers`` train in the round that follows, from ``cursor`` on: both are in the head's own hash. ``roster`` is who
+    took part when the ledger took this head, with their keys of then, in the order of joining; ``next_trainers`` are
+    the same, sorted, with the keys that they train with: the next body commits to them, for the round after. (Were they
+    to train at once, a reorg that moves a join across the head would give one head two meanings.)
     """
 
     run: int
@@ -68,6 +79,7 @@ class Standing:
     cursor: int
     next_trainers: tuple[Trainer, ...]
     recent: tuple[ListedRound, ...] = ()
+    roster: tuple[Trainer, ...] = ()
 
     @property
     def quorum(self) -> int:
@@ -93,6 +105,10 @@ class Standing:
         return next((trainer.key for trainer in self.trainers if trainer.member == member), None)
 
 
+def _in_roster(roster: Mapping[MemberId, Address]) -> tuple[Trainer, ...]:
+    return tuple(Trainer(member, key) for member, key in roster.items())
+
+
 def _trainers(seats: Iterable[Seat], roster: Mapping[MemberId, Address]) -> tuple[Trainer, ...]:
     """Who joined and did not leave; a seat signs with its seat's key until it is promoted with a new one."""
     keys = dict(roster) | {seat.member: seat.key for seat in seats if seat.member in roster}
@@ -106,11 +122,21 @@ def start(
     seats: Iterable[Trainer],
     roster: Mapping[MemberId, Address],
 ) -> Standing:
-    """The standing at the first head."""
+    """The standing at the first head; ``roster`` is in the order of joining."""
     first = tuple(Seat(seat.member, seat.key, 0) for seat in sorted(seats))
     head = start_head(genesis_head, [(seat.member, seat.key) for seat in first])
     trainers = tuple(Trainer(seat.member, seat.key) for seat in first)
-    return Standing(run, 0, head, state_root, first, trainers, 0, _trainers(first, roster))
+    return Standing(
+        run=run,
+        round=0,
+        head=head,
+        state_root=state_root,
+        seats=first,
+        trainers=trainers,
+        cursor=0,
+        next_trainers=_trainers(first, roster),
+        roster=_in_roster(roster),
+    )
 
 
 def drops(standing: Standing, rules: RunRules) -> tuple[MemberId, ...]:
@@ -130,48 +156,154 @@ def drops(standing: Standing, rules: RunRules) -> tuple[MemberId, ...]:
     return tuple(due[: min(CHANGES_MAX, allowed)])
 
 
+def promotions(standing: Standing, rules: RunRules) -> tuple[Promotion, ...]:
+    """Who gets a seat by the next certificate, and which seats get the key that their member has now; by member.
+
+    First trainers without a seat that were in the last list and in enough of the recent ones, the oldest joiner first,
+    as long as fresh seats stay below a third of all (one is always allowed) and no seat too many is given. At most 32.
+    """
+    dropped = set(drops(standing, rules))
+    staying = [seat for seat in standing.seats if seat.member not in dropped]
+    chosen = [
+        Promotion(trainer.member, trainer.key)
+        for trainer in _candidates(standing)[: _room(standing, rules, staying)]
+    ]
+    now = {trainer.member: trainer.key for trainer in standing.roster}
+    changed = [
+        Promotion(seat.member, now[seat.member])
+        for seat in staying
+        if now.get(seat.member, seat.key) != seat.key
+    ]
+    return tuple(sorted((chosen + changed)[:CHANGES_MAX]))
+
+
+def _candidates(standing: Standing) -> list[Trainer]:
+    """Trainers that have earned a seat, in the order of joining.
+
+    It is enough to be in the roster: who rejoins stands at its end, and work of before counts as long as it is recent.
+    """
+    seated = set(standing.seat_members)
+    lists = [listed.members for listed in standing.recent]
+    if not lists:
+        return []
+    return [
+        trainer
+        for trainer in standing.roster
+        if trainer.member not in seated
+        and trainer.member in lists[-1]
+        and sum(trainer.member in members for members in lists) >= PRESENT_LISTS_MIN
+    ]
+
+
+def _room(standing: Standing, rules: RunRules, staying: list[Seat]) -> int:
+    """How many seats may be given now."""
+    oldest = standing.recent[-FRESH_LISTS:][0].round if standing.recent else 0
+    fresh = sum(seat.seated > 0 and seat.seated >= oldest for seat in staying)
+    room = 0
+    while 3 * (fresh + room + 1) < len(staying) + room + 1:
+        room += 1
+    if fresh == 0:
+        room = max(room, 1)
+    return max(0, min(room, rules.max_seats - len(staying)))
+
+
 def following_cursor(standing: Standing, rules: RunRules) -> int:
     """Where the data cursor stands after the round that follows ``standing``."""
     return next_cursor(standing.cursor, len(standing.trainers), rules.block_samples)
 
 
-def check_succession(standing: Standing, rules: RunRules, body: Body) -> None:
-    """Raise unless everything in ``body`` but its updates and their state follows from ``standing``."""
+def check_place(standing: Standing, body: Body) -> None:
+    """Raise unless ``body`` can follow ``standing`` at all: what the ledger, too, asks of it."""
     if body.run != standing.run or body.round != standing.round + 1:
         raise WrongRound(f"round {body.round} does not follow round {standing.round}")
     if body.previous_head != standing.head:
         raise WrongHead(f"round {body.round} does not follow head {standing.head.hex()[:12]}")
-    if body.trainers_root != root_of_trainers(following_cursor(standing, rules), standing.next_trainers):
-        raise WrongTrainersRoot(
-            f"round {body.round} fixes other trainers, or another cursor, than the head before"
-        )
-    if body.promotions or body.drops != drops(standing, rules):
-        raise WrongMembershipChange(f"promotions or drops of round {body.round} are not due")
     if body.is_empty and body.state_root != standing.state_root:
         raise WrongStateRoot(f"round {body.round} is empty and yet changes the state")
 
 
+def check_succession(standing: Standing, rules: RunRules, body: Body) -> None:
+    """Raise unless everything in ``body`` but its updates and their state follows from ``standing``, as seen here."""
+    check_place(standing, body)
+    if body.trainers_root != root_of_trainers(following_cursor(standing, rules), standing.next_trainers):
+        raise WrongTrainersRoot(
+            f"round {body.round} fixes other trainers, or another cursor, than the head before"
+        )
+    if body.promotions != promotions(standing, rules) or body.drops != drops(standing, rules):
+        raise WrongMembershipChange(f"promotions or drops of round {body.round} are not due")
+
+
+def check_published(standing: Standing, rules: RunRules, body: Body, certified: CertifiedList) -> None:
+    """Raise unless ``body`` with its list can follow ``standing``, as far as published bytes tell.
+
+    They do not tell in which order members joined, nor which new key a seat has: the ledger's events do.
+    """
+    check_place(standing, body)
+    if certified.cursor != following_cursor(standing, rules):
+        raise WrongTrainersRoot(f"the data cursor does not stand there after round {body.round}")
+    view = replace(standing, next_trainers=certified.trainers, roster=certified.trainers)
+    due = drops(view, rules)
+    seated, earned = {*view.seat_members} - {*due}, _candidates(view)
+    new = [Trainer(item.member, item.key) for item in body.promotions if item.member not in seated]
+    room = _room(standing, rules, [seat for seat in standing.seats if seat.member in seated])
+    if body.drops != due or len(new) > room or not set(new) <= set(earned):
+        raise WrongMembershipChange(f"promotions or drops of round {body.round} are not due")
+
+
 def advance(
-    standing: Standing,
-    rules: RunRules,
-    body: Body,
-    listed: Iterable[MemberId],
-    roster: Mapping[MemberId, Address],
+    standing: Standing, body: Body, certified: CertifiedList, roster: Mapping[MemberId, Address]
 ) -> Standing:
-    """The standing after ``body`` landed; ``roster`` is who takes part, with keys, as of that moment."""
-    members = frozenset(listed)
-    seats = tuple(seat for seat in standing.seats if seat.member not in body.drops)
+    """The standing after ``body`` landed, with the list that it commits to.
+
+    What landed counts, whatever follows from ``standing`` here: after a reorg two honest peers may have signed from
+    different views of who takes part. ``roster`` is who does as of this moment, in the order of joining.
+    """
     recent = standing.recent
     if not body.is_empty:
+        members = frozenset(update.member for update in certified.updates)
         recent = (*recent, ListedRound(body.round, members))[-RECENT_LISTS:]
+    seats = _seats_after(standing.seats, body)
     return replace(
         standing,
         round=body.round,
         head=body.head,
         state_root=body.state_root,
         seats=seats,
-        trainers=standing.next_trainers,
-        cursor=following_cursor(standing, rules),
+        trainers=certified.trainers,
+        cursor=certified.cursor,
         next_trainers=_trainers(seats, roster),
         recent=recent,
+        roster=_in_roster(roster),
+    )
+
+
+def _seats_after(seats: tuple[Seat, ...], body: Body) -> tuple[Seat, ...]:
+    """The seats once the changes of a body are made."""
+    after = {seat.member: seat for seat in seats if seat.member not in body.drops}
+    for member, key in ((item.member, item.key) for item in body.promotions):
+        known = after.get(member)
+        after[member] = (
+            replace(known, key=key) if known is not None else Seat(member, key, body.round, body.round)
+        )
+    return tuple(sorted(after.values()))
+
+
+def call_roll(
+    standing: Standing, rules: RunRules, absent: tuple[MemberId, ...], roster: Mapping[MemberId, Address]
+) -> Standing:
+    """The standing after a roll call closed: an empty round, without the seats that are ``absent`` (sorted).
+
+    Nobody signs anything: trainers are those that were committed before, less the absent, and the cursor moves on.
+    """
+    number = standing.round + 1
+    seats = tuple(replace(seat, since=number) for seat in standing.seats if seat.member not in absent)
+    return replace(
+        standing,
+        round=number,
+        head=roll_call_head(standing.head, number, standing.state_root, absent),
+        seats=seats,
+        trainers=tuple(trainer for trainer in standing.trainers if trainer.member not in absent),
+        cursor=following_cursor(standing, rules),
+        next_trainers=_trainers(seats, roster),
+        roster=_in_roster(roster),
     )

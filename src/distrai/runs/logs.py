@@ -101,7 +101,7 @@ def _entries(path: Path) -> Iterator[LogEntry]:
 
 
 def _applied(entry: LogEntry) -> AppliedRound:
-    standing = decode_checkpoint(entry.data)[0].standing
+    standing = decode_checkpoint(entry.data).standing
     assert standing is not None, "a checkpoint has a standing"
     last = standing.recent[-1] if standing.recent else None
     members = last.members if last is not None and last.round == standing.round else frozenset()

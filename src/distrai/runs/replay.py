@@ -7,7 +7,7 @@ state is ever read: the only one that is loaded is the initial one.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -34,7 +34,7 @@ from distrai.protocol.merkle import state_root
 from distrai.protocol.messages import Update
 from distrai.protocol.primitives import Hash
 from distrai.protocol.signatures import recover
-from distrai.protocol.standing import Standing, advance, check_succession
+from distrai.protocol.standing import Standing, advance, check_published
 from distrai.protocol.typed_data import Domain
 from distrai.runs.published import Anchor, Published, ReplayFailed, blaming, first_standing
 
@@ -115,16 +115,14 @@ class _Step:
             keys = {trainer.member: trainer.key for trainer in standing.trainers}
             check_signatures(certified, keys, self.domain, recover)
         with blaming(f"certificate of round {number}", number):
-            standing = replace(standing, next_trainers=certified.trainers)
-            check_succession(standing, self.plan.rules.run, body)
+            check_published(standing, self.plan.rules.run, body, certified)
         entries = [
             self._open(update, entry.key, standing)
             for update, entry in zip(certified.updates, certified.entries, strict=True)
         ]
         if not body.is_empty:
             state = self._apply(state, entries, body)
-        listed = [update.member for update in certified.updates]
-        return advance(standing, self.plan.rules.run, body, listed, {}), state
+        return advance(standing, body, certified, {}), state
 
     def _check_attestations(self, certificate: CertificateRecord, standing: Standing) -> None:
         """What the contract checked: enough seats signed this body, each once."""

@@ -10,7 +10,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, D
 from yarl import URL
 
 from distrai.network.counters import Counters
-from distrai.network.holders import HolderError, Lied
+from distrai.network.holders import Busy, HolderError, Lied, NotHeld
 from distrai.network.http.proofs import NONCE_SIZE, PURPOSE_HEADER, Recover, challenge_digest
 from distrai.network.http.sockets import socket_factory
 from distrai.network.interface import Endpoint
@@ -19,10 +19,6 @@ from distrai.protocol.primitives import SIGNATURE_SIZE, Address
 
 _PROOFS_MAX = 4096
 _SIGNATURE = range(SIGNATURE_SIZE, SIGNATURE_SIZE + 1)
-
-
-class NotHeld(HolderError):
-    """The holder says that it does not have this."""
 
 
 class WrongKey(HolderError):
@@ -167,5 +163,7 @@ def _origin(url: str) -> URL:
 def _check_status(answer: ClientResponse) -> None:
     if answer.status == 404:
         raise NotHeld("does not have it")
+    if answer.status == 503:
+        raise Busy("answered with status 503: too busy")
     if answer.status not in (200, 204):
         raise HolderError(f"answered with status {answer.status}")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from distrai.network.holders import HolderError, Lied
-from distrai.network.http.client import HttpClient, NotHeld
+from distrai.network.holders import Busy, HolderError, Lied, NotHeld
+from distrai.network.http.client import HttpClient
 from distrai.network.interface import Endpoint
 from distrai.network.manifests import Manifest, bitmap_size, decode_bitmap, decode_manifest, manifest_size
 from distrai.protocol.primitives import HASH_SIZE, Hash, MemberId
@@ -38,10 +38,11 @@ class HttpHolder:
         size = bitmap_size(chunk_count)
         return decode_bitmap(await self._get(hash_, "have", range(size, size + 1)), chunk_count)
 
-    async def chunk(self, hash_: Hash, index: int, size: int) -> bytes:
+    async def chunk(self, hash_: Hash, index: int, size: int, polite: bool = False) -> bytes:
         """See ``Holder``."""
         deadline_s = self.client.patience.chunk_s
-        return await self._get(hash_, f"chunk/{index}", range(size, size + 1), deadline_s)
+        what = f"chunk/{index}" + ("?polite" if polite else "")
+        return await self._get(hash_, what, range(size, size + 1), deadline_s)
 
     async def _get(self, hash_: Hash, what: str, sizes: range, deadline_s: float | None = None) -> bytes:
         url = await self.client.prove(self.endpoint)
@@ -50,7 +51,7 @@ class HttpHolder:
             return await self.client.get(
                 url, path, sizes, self.purpose, deadline_s or self.client.patience.answer_s
             )
-        except (NotHeld, Lied):
+        except (NotHeld, Lied, Busy):
             raise
         except HolderError:
             self.client.forget(self.endpoint)

@@ -1,11 +1,13 @@
 """What a peer serves to others: chunks of blobs it has, a box for messages, and the proof of its node key."""
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from distrai.network.counters import Counters, purpose_of
+from distrai.network.holders import Busy
 from distrai.network.http.proofs import (
     DELIVERY_HEADER,
     NONCE_SIZE,
@@ -19,6 +21,7 @@ from distrai.network.inbox import Inbox
 from distrai.network.interface import MESSAGE_BYTES_MAX
 from distrai.network.manifests import encode_bitmap, encode_manifest
 from distrai.network.store import BlobStore, MissingBlob
+from distrai.network.uploads import Uploads
 from distrai.protocol.errors import BadSignature
 from distrai.protocol.primitives import HASH_SIZE, Address, Hash
 
@@ -54,6 +57,7 @@ class HttpServer:
     ) -> None:
         self.store, self.inbox, self.counters, self.limits = store, inbox, counters, limits
         self.address, self.sign, self.deliveries = address, sign, deliveries
+        self.uploads = Uploads()
         self._runner: web.ServerRunner | None = None
         self._listener: CountingListener | None = None
 
@@ -87,10 +91,16 @@ class HttpServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and have the answer taken within its deadline."""
         self._explain(request)
+        with ExitStack() as until_sent:
+            return await self._send_answer(request, until_sent)
+
+    async def _send_answer(self, request: web.BaseRequest, until_sent: ExitStack) -> web.StreamResponse:
         try:
-            answer = await self._answer(request)
+            answer = await self._answer(request, until_sent)
         except (MissingBlob, _NoSuchPath):
             answer = web.Response(status=404)
+        except Busy:
+            answer = web.Response(status=503)
         except (TimeoutError, asyncio.IncompleteReadError):
             answer = _refusal(408)
         try:
@@ -110,7 +120,7 @@ class HttpServer:
         if connection is not None:
             connection.explain(purpose_of(request.headers.get(PURPOSE_HEADER)))
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, until_sent: ExitStack) -> web.Response:
         match [request.method, *request.path.split("/")[1:]]:
             case ["POST", "message"]:
                 return await self._message(request)
@@ -121,7 +131,10 @@ class HttpServer:
             case ["GET", "blob", name, "have"]:
                 return _binary(await asyncio.to_thread(self._have, _hash(name)))
             case ["GET", "blob", name, "chunk", index]:
-                return _binary(await asyncio.to_thread(self.store.read_chunk, _hash(name), _index(index)))
+                blob, number = _hash(name), _index(index)
+                polite, relayed = "polite" in request.query, self.store.is_relayed(blob)
+                until_sent.enter_context(self.uploads.sending(blob, number, polite=polite, relayed=relayed))
+                return _binary(await asyncio.to_thread(self.store.read_chunk, blob, number))
             case _:
                 return _refusal(404)
 

@@ -13,6 +13,9 @@ from typing import Any
 
 from distrai.network.counters import Counters, Direction
 
+_UNSENT_BYTES = 128 << 10
+"""What the kernel keeps of an answer beyond what is on its way: enough to keep the link busy."""
+
 
 class PrivateAddress(OSError):
     """An endpoint leads into a private network, which only local recipes may use."""
@@ -93,6 +96,10 @@ class CountingListener(socket.socket):
             self.refused += 1
             plain.close()
             raise ConnectionAbortedError("too many connections")  # asyncio takes the next
+        if hasattr(
+            socket, "TCP_NOTSENT_LOWAT"
+        ):  # what is written has been sent: who sends what is known, and dropped
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         counted = CountedSocket(counters=self._counters, fileno=plain.detach())
         number = counted.fileno()
         counted.on_close = lambda: self._forget(number, host)

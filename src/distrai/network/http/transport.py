@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from distrai.network.acquaintances import Acquaintances
 from distrai.network.counters import Counters, purpose_of
 from distrai.network.fetcher import Fetch, Patience
 from distrai.network.holders import Holder, HolderError, find_manifest
@@ -15,6 +16,7 @@ from distrai.network.http.proofs import DELIVERY_HEADER, Deliveries, Recover, Si
 from distrai.network.http.server import HttpServer, ServerLimits
 from distrai.network.inbox import Inbox, InboxLimits
 from distrai.network.interface import MESSAGE_BYTES_MAX, Endpoint, Fetched, FetchFailed, SendFailed
+from distrai.network.schedule import Shares
 from distrai.network.store import BlobStore
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.errors import WrongBlob
@@ -51,6 +53,7 @@ class HttpTransport:
         self.store, self.host, self.port, self.address = store, host, port, address
         self.sign, self.rng, self.public_url = sign, rng, public_url
         self.patience = patience or Patience()
+        self.acquaintances = Acquaintances(self.patience.asking)
         self.counters = Counters()
         self.inbox = Inbox(inbox_limits)
         self.liars: dict[Address, str] = {}
@@ -126,7 +129,8 @@ class HttpTransport:
     ) -> Fetched:
         lock = self._locks.setdefault(blob.hash, asyncio.Lock())
         asked, refused = self._holders(endpoints, purpose)
-        fetch = Fetch(blob, asked, self.store, self.rng, self.patience)
+        shares = self._shares(asked)
+        fetch = Fetch(blob, asked, self.store, self.rng, self.patience, self.acquaintances, shares)
         fetch.reasons.update(refused)
         try:
             async with asyncio.timeout(deadline_s), lock:  # whoever comes second finds it there
@@ -154,6 +158,12 @@ class HttpTransport:
         if found is None:
             raise FetchFailed(hash_, f"nobody has it, or it has more than {size_max} bytes", reasons)
         return BlobRef(hash_, found[0])
+
+    def _shares(self, holders: Sequence[HttpHolder]) -> Shares[MemberId]:
+        """How a blob is divided among those who may be fetching it: by their addresses, which all of them know."""
+        order = sorted({self.address, *(holder.endpoint.address for holder in holders)})
+        places = {holder.member: order.index(holder.endpoint.address) for holder in holders}
+        return Shares(order.index(self.address), places)
 
     def _holders(
         self, endpoints: Sequence[Endpoint], purpose: str

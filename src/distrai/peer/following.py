@@ -1,0 +1,237 @@
+"""Following the ledger from head to head, forwards and, after a reorg, back: step 9. Part of ``engine.py``.
+
+Whatever the ledger takes is the round, for everyone. What a head's round needs beside the event (the list, the
+ciphertexts) is asked for until it is here.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from distrai.peer.checkpoint import Checkpoint, KnownLists, Landing
+from distrai.peer.events import Apply, Fetch, FetchList, Refollow, Revert, Send, StopTraining
+from distrai.peer.round import Round
+from distrai.protocol.blobs import BlobRef
+from distrai.protocol.body import Body
+from distrai.protocol.errors import MessageTooLarge, ProtocolError, ReorgTooDeep, WrongHead
+from distrai.protocol.history import enrol
+from distrai.protocol.ledger_events import Certified, CheckedIn, LedgerEvent, Position, RollCalled, Started
+from distrai.protocol.lists import CertifiedList, check_list, check_signatures, root_of_trainers
+from distrai.protocol.messages import ListOffer, ListRequest, Update
+from distrai.protocol.primitives import Hash
+from distrai.protocol.standing import Standing, advance, call_roll, check_place, following_cursor, start
+
+if TYPE_CHECKING:
+    from distrai.peer.engine import Engine
+
+KEPT_HEADS = 8
+"""Heads before the newest one to which a reorg may lead back."""
+LIST_BYTES_PER_TRAINER = 1 << 10
+"""Bytes of a list for each who trains in its round or the next: an envelope with its key has about 500."""
+
+
+class Following:
+    """What one engine knows of the ledger."""
+
+    def __init__(
+        self, engine: "Engine", checkpoints: Sequence[Checkpoint], genesis: tuple[int, Hash, Hash]
+    ) -> None:
+        """``checkpoints``: kept ones, oldest first; it goes on from the last."""
+        self.engine, self.genesis = engine, genesis
+        self.kept: deque[Checkpoint] = deque(checkpoints or (Checkpoint(),), KEPT_HEADS + 1)
+        self.rounds: dict[Hash, Round] = {}
+        """The rounds that followed the kept heads: after a reorg they may be on again."""
+        self.standing = self.kept[-1].standing
+        self.roster = dict(self.kept[-1].roster)
+        self.pending: deque[LedgerEvent] = deque()
+        self.landing: Landing | None = None
+        self.lists = KnownLists()
+
+    # Forwards
+
+    def go_on(self, now: float) -> None:
+        """Take events in their order, as far as what they need is here."""
+        while True:
+            if self.landing is not None:
+                if not self._land(self.landing, now):
+                    return
+                self.landing = None
+            if not self.pending:
+                return
+            self._take(self.pending.popleft(), now)
+
+    def _take(self, event: LedgerEvent, now: float) -> None:
+        enrol(self.roster, event)
+        match event:
+            case Started():
+                self._start(event, now)
+            case Certified():
+                self.landing = Landing(event)
+            case RollCalled():
+                self._call_roll(event, now)
+            case CheckedIn(round=number) if self.standing is not None and number == self.standing.round + 1:
+                assert self.engine.round is not None
+                self.engine.round.roll_call.take(event, now)
+            case _:
+                pass
+
+    def _start(self, event: Started, now: float) -> None:
+        standing = start(*self.genesis, event.seats, self.roster)
+        self._check_head(standing, event.head)
+        self._keep(standing, event.at, now)
+        self.engine.train(standing)
+
+    def _call_roll(self, event: RollCalled, now: float) -> None:
+        before = self.standing
+        assert before is not None
+        after = call_roll(before, self.engine.rules.run, event.drops, self.roster)
+        self._check_head(after, event.head)
+        self._apply(Apply(before, after, None, None, False, dict(self.roster), event.at), now)
+
+    def _land(self, landing: Landing, now: float) -> bool:
+        """Apply exactly what landed. False as long as something of it is missing here."""
+        before, body = self.standing, landing.event.body
+        assert before is not None
+        if landing.certified is None:
+            landing.certified = self._find_list(before, body)
+            if landing.certified is None:
+                self._ask_for_list(landing, now)
+                return False
+        updates, held = landing.certified.updates, self.engine.held
+        landing.missing = {update.blob_hash for update in updates if update.blob_hash not in held}
+        if landing.missing:
+            self._fetch_landed(landing, updates, now)
+            return False
+        check_place(before, body)
+        self.lists.remember(landing.certified)
+        after = advance(before, body, landing.certified, self.roster)
+        self._check_head(after, landing.event.head)
+        own = any(update.member == self.engine.identity.member for update in updates)
+        self._apply(
+            Apply(before, after, body, landing.certified, own, dict(self.roster), landing.event.at), now
+        )
+        return True
+
+    def _apply(self, apply: Apply, now: float) -> None:
+        self.engine.effects += [StopTraining(), apply]
+        self._keep(apply.standing, apply.at, now)
+
+    def _check_head(self, standing: Standing, head: Hash) -> None:
+        if standing.head != head:
+            raise WrongHead(
+                f"the ledger's head of round {standing.round} does not follow from what is before it"
+            )
+
+    def _keep(self, standing: Standing, at: Position, now: float) -> None:
+        """A new head: remember where it stands, and begin the round that follows."""
+        self.standing = standing
+        self.kept.append(Checkpoint(standing, dict(self.roster), at))
+        self.begin_round(standing, now)
+
+    def begin_round(self, standing: Standing, now: float) -> None:
+        """Begin the round that follows a head, with what was known of it if it was on before."""
+        known = self.rounds.pop(standing.head, None)
+        round_ = self.engine.begin_round(standing, known, now)
+        self.rounds[standing.head] = round_
+        while len(self.rounds) > KEPT_HEADS + 1:
+            self.rounds.pop(next(iter(self.rounds)))
+
+    # Back
+
+    def rewind(self, to_block: int, now: float) -> None:
+        """Go back to the newest kept head that the chain still has. Raises ReorgTooDeep if it has none of them."""
+        self.pending.clear()
+        self.landing = None
+        while self.kept and (at := self.kept[-1].at) is not None and at.block_number > to_block:
+            self.kept.pop()
+        if not self.kept:
+            raise ReorgTooDeep(
+                f"the ledger went back to block {to_block}, further than {KEPT_HEADS} heads: join again from a snapshot"
+            )
+        checkpoint = self.kept[-1]
+        self.roster = dict(checkpoint.roster)
+        if checkpoint.standing != self.standing:
+            self.standing = checkpoint.standing
+            self.engine.effects += [StopTraining(), Revert(self.standing)]
+            if self.standing is None:
+                self.engine.round, self.engine.reverting = None, True
+            else:
+                self.begin_round(self.standing, now)
+        self.engine.effects.append(Refollow(checkpoint.at))
+
+    # What a landed certificate needs
+
+    def _find_list(self, standing: Standing, body: Body) -> CertifiedList | None:
+        """The list that ``body`` commits to, if it is known: signed here, or offered by somebody."""
+        roots = (body.updates_root, body.trainers_root)
+        own = (
+            [] if self.engine.round is None else [known for _, known in self.engine.round.own.bodies.values()]
+        )
+        signed = next((known for known in own if (known.updates_root, known.trainers_root) == roots), None)
+        if signed is not None:
+            return signed
+        for certified in own:
+            self.lists.remember(certified)
+        cursor = following_cursor(standing, self.engine.rules.run)
+        people = root_of_trainers(cursor, standing.next_trainers)
+        self.lists.people[people] = (cursor, standing.next_trainers)
+        return self.lists.find(body)
+
+    def _ask_for_list(self, landing: Landing, now: float) -> None:
+        round_ = self.engine.round
+        if now < landing.asked_at + self.engine.rules.timing.d0_s or round_ is None:
+            return
+        landing.asked_at = now
+        request = ListRequest(**round_.header(), updates_root=landing.event.body.updates_root)
+        self.engine.effects.append(Send(round_.everyone, (self.engine.seal(request).raw,)))
+
+    def take_offer(self, offer: ListOffer, now: float) -> None:
+        """Fetch a list that may be the one that is missing: of a possible size, and no more often than asked for."""
+        landing, standing = self.landing, self.standing
+        if landing is None or landing.certified is not None or standing is None:
+            return
+        body = landing.event.body
+        if (body.round, body.updates_root) != (offer.round, offer.updates_root):
+            return
+        people = len(standing.trainers) + len(standing.next_trainers)
+        if offer.blob_size > LIST_BYTES_PER_TRAINER * (people + 1):
+            raise MessageTooLarge(f"a list of {offer.blob_size} bytes where {people} take part")
+        if now >= landing.offered_at.get(offer.member, float("-inf")) + self.engine.rules.timing.d0_s:
+            landing.offered_at[offer.member] = now
+            self.engine.effects.append(FetchList(BlobRef(offer.blob_hash, offer.blob_size), offer.member))
+
+    def take_list(self, certified: CertifiedList) -> None:
+        """Take a list that somebody offered, if it is the one that the landed certificate commits to."""
+        landing, standing = self.landing, self.standing
+        if landing is None or landing.certified is not None or standing is None:
+            return
+        roots = (certified.updates_root, certified.trainers_root)
+        if roots[0] in self.lists.entries and roots[1] in self.lists.people:
+            return  # several answered: this one came when the next list was wanted already
+        try:
+            check_list(certified, landing.event.body)
+            keys = {trainer.member: trainer.key for trainer in standing.trainers}
+            identity = self.engine.identity
+            check_signatures(certified, keys, identity.domain, identity.recover)
+        except ProtocolError as error:
+            self.engine.refuse(error)
+            return
+        landing.certified = certified
+        landing.asked_at = float("-inf")  # now for the ciphertexts, at once
+        self.lists.remember(certified)
+
+    def _fetch_landed(self, landing: Landing, updates: tuple[Update, ...], now: float) -> None:
+        """Get the ciphertexts of a certified list: whoever trains may hold them."""
+        round_ = self.engine.round
+        if now < landing.asked_at + self.engine.rules.timing.d0_s or round_ is None:
+            return
+        landing.asked_at = now
+        for update in updates:
+            if update.blob_hash in landing.missing and update.blob_hash not in round_.fetching:
+                holders = tuple(
+                    member
+                    for member in (update.member, *round_.everyone)
+                    if member != self.engine.identity.member
+                )
+                round_.fetching.add(update.blob_hash)
+                self.engine.effects.append(Fetch(update.blob, tuple(dict.fromkeys(holders))))
