@@ -25,9 +25,16 @@ POINTS = (
     "persisted-key",
     "persisted-signature",
     "sent-signature",
+    "persisted-proposal",
+    "sent-proposal",
     "landed",  # a certificate is on the ledger; nothing of it is applied
     "applying",  # state, private state and list are on disk; the checkpoint is not
     "applied",  # the checkpoint is; nobody was told
+    "checked-in",  # the ledger has the own check-in to a roll call, and this peer has not seen it there
+    "reverting",  # the ledger was reorganised; the state on disk is still that of a head that is gone
+    "reverted",  # the log says so; nothing is applied again
+    "registered",  # a member, that has not joined yet
+    "joining",  # the ledger has it; the peer knows nothing of it
     "relayed",  # some chunks of a big blob of another's were served, and more were asked for
 )
 
@@ -52,13 +59,7 @@ def install() -> None:
     elif point.startswith("sent-"):
         _sent(kind, reached)
     else:
-        {
-            "trained": _trained,
-            "landed": _landed,
-            "applying": _applying,
-            "applied": _applied,
-            "relayed": _relayed,
-        }[point](reached)
+        _OTHERS[point](reached)
 
 
 Reached = Callable[[], None]
@@ -141,6 +142,36 @@ def _applied(reached: Reached) -> None:
     _around(Worker, "apply", after=lambda *_: reached())
 
 
+def _reverting(reached: Reached) -> None:
+    from distrai.peer.worker import Worker
+
+    _around(Worker, "revert", before=lambda *_: reached())
+
+
+def _reverted(reached: Reached) -> None:
+    from distrai.peer.store import PeerStore
+
+    _around(PeerStore, "revert", after=lambda *_: reached())
+
+
+def _on_ledger(method: str) -> Callable[[Reached], None]:
+    """After a transaction of the own is mined."""
+
+    def install_it(reached: Reached) -> None:
+        from distrai.ledger.client import LedgerClient
+
+        send = getattr(LedgerClient, method)
+
+        async def wrapped(self: LedgerClient, *arguments: Any, **more: Any) -> Any:
+            result = await send(self, *arguments, **more)
+            reached()
+            return result
+
+        setattr(LedgerClient, method, wrapped)
+
+    return install_it
+
+
 def _relayed(reached: Reached) -> None:
     from distrai.network.store import BlobStore
 
@@ -159,3 +190,17 @@ def _relayed(reached: Reached) -> None:
         before=lambda _, blob, __: fetched.add(blob.hash) if blob.size > BIG_BLOB_BYTES else None,
     )
     _around(BlobStore, "read_chunk", before=serve)
+
+
+_OTHERS: dict[str, Callable[[Reached], None]] = {
+    "trained": _trained,
+    "landed": _landed,
+    "applying": _applying,
+    "applied": _applied,
+    "checked-in": _on_ledger("check_in"),
+    "reverting": _reverting,
+    "reverted": _reverted,
+    "registered": _on_ledger("register"),
+    "joining": _on_ledger("join"),
+    "relayed": _relayed,
+}

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -164,6 +165,8 @@ class Drive:
     """Processes that are not started (again) before the others have applied a round after this one."""
     held_for: dict[str, Callable[[], bool]] = field(default_factory=dict)
     """Processes that are not started again before something is the case."""
+    pauses: dict[str, float] = field(default_factory=dict)
+    """For how many seconds processes stay away when they are started again the next time: an outage has a length."""
     before_start: Callable[[str], None] = lambda name: None
     observer: Observer = field(default_factory=Observer)
     pids: dict[str, int] = field(default_factory=dict)
@@ -219,6 +222,8 @@ class Drive:
             )
         if name in self.pids and name in self.held_for:
             await self.observer.until(self.held_for[name], f"what {name} is held back for")
+        if name in self.pids and name in self.pauses:
+            await asyncio.sleep(self.pauses.pop(name))
         self.before_start(name)
         if died is not None:
             died.back_after = self.observer.newest_round()
@@ -234,6 +239,16 @@ class Drive:
         child = await self.nursery.start(name, arguments, log, on_event, user, environment)
         self.pids[name] = child.process.pid
         return child
+
+    async def kill(self, *names: str) -> None:
+        """Kill processes at once, and see them end. What starts them again waits as long as they are held back."""
+        counts = {name: len(self.deaths_of(name)) for name in names}
+        for name in names:
+            os.kill(self.pids[name], signal.SIGKILL)
+        await self.until(
+            lambda: all(len(self.deaths_of(name)) > count for name, count in counts.items()),
+            f"the end of {', '.join(names)}",
+        )
 
     def is_certified(self, name: str, after: int) -> bool:
         """Whether an update of a peer is in a certificate of a round after ``after``, and the peer knows."""

@@ -229,7 +229,7 @@ class Recorded:
         self.posted: list[Any] = []
         self.notes: list[Note] = []
         self.tasks: list[asyncio.Task[None]] = []
-        everybody = {each.member: each.address for each in (ME, OTHER, SLOW)}
+        everybody = {each.address: each.member for each in (ME, OTHER, SLOW)}
         self.directory = Directory(ME, RUN, lambda: everybody)
         for each in (OTHER, SLOW):
             self.directory.introduce(Endpoint(each.member, each.address, ("http://127.0.0.1:1",)))
@@ -304,7 +304,7 @@ def test_an_address_that_is_known_costs_no_second_look_at_its_signature() -> Non
         return recover(digest, signature)
 
     me = SimpleNamespace(member=ME.member, address=ME.address, sign=ME.sign, recover=counting)
-    directory = Directory(me, RUN, lambda: {OTHER.member: OTHER.address})  # type: ignore[arg-type]
+    directory = Directory(me, RUN, lambda: {OTHER.address: OTHER.member})  # type: ignore[arg-type]
     old, new = (
         seal_record(
             EndpointRecord(run=RUN, member=OTHER.member, sequence=n, urls=(f"http://h:{n}",)), OTHER.sign

@@ -108,6 +108,14 @@ def test_a_late_chunk_is_asked_of_one_other_and_the_loser_is_named() -> None:
     assert take(plan, "slow", 99.0) is None
 
 
+def test_who_will_be_much_faster_is_asked_as_well() -> None:
+    plan = schedule([4], slow=ALL, fast=ALL, new=ALL)
+    assert plan.take("slow", 0.0, usual_s=1.0) == Request(4)
+    assert plan.take("new", 0.1) is None  # nobody knows whether it is any faster
+    assert plan.take("fast", 0.1, usual_s=0.5) is None
+    assert plan.take("fast", 0.1, usual_s=0.4) == Request(4, polite=False)
+
+
 def test_a_released_chunk_goes_to_another() -> None:
     plan = schedule([4], a=ALL, b=ALL)
     take(plan, "a")

@@ -99,7 +99,7 @@ def test_states_that_no_checkpoint_knows_are_forgotten(tmp_path: Path) -> None:
 def test_addresses_survive_a_restart(tmp_path: Path) -> None:
     store = PeerStore(tmp_path, archive=False)
     assert store.endpoints() == ()
-    keys = {who.member: who.address for who in (ME, OTHER)}
+    keys = {who.address: who.member for who in (ME, OTHER)}
     record = EndpointRecord(run=RUN, member=OTHER.member, sequence=3, urls=("http://one",))
     Directory(ME, RUN, lambda: keys, store.save_endpoints).learn(seal_record(record, OTHER.sign))
     again = Directory(ME, RUN, lambda: keys)
@@ -112,7 +112,7 @@ def test_addresses_survive_a_restart(tmp_path: Path) -> None:
 
 
 def test_an_address_from_the_ledger_replaces_what_a_member_said_before_it_moved() -> None:
-    keys = {who.member: who.address for who in (ME, OTHER)}
+    keys = {who.address: who.member for who in (ME, OTHER)}
     directory = Directory(ME, RUN, lambda: keys)
 
     def said(sequence: int, url: str) -> bytes:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from distrai.protocol.primitives import MemberId
 
 _REMEMBERED = 4096
+_FEW_FETCHES = 8
 _WEIGHT = 0.5
 """Of the newest chunk in how long a holder usually takes."""
 
@@ -38,7 +39,22 @@ class Acquaintances:
     def __init__(self, limits: AskingLimits | None = None) -> None:
         self.limits = limits or AskingLimits()
         self._known: OrderedDict[MemberId, Acquaintance] = OrderedDict()
+        self._fetches = 0
         self._all = asyncio.Semaphore(self.limits.at_once)
+
+    @contextmanager
+    def fetch(self) -> Iterator[None]:
+        """Around one fetch."""
+        self._fetches += 1
+        try:
+            yield
+        finally:
+            self._fetches -= 1
+
+    @property
+    def crowd(self) -> float:
+        """How much more seldom each fetch asks who has what, where many run at a time; at least 1."""
+        return max(1.0, self._fetches / _FEW_FETCHES)
 
     def usual_s(self, member: MemberId) -> float:
         """How long a holder usually takes for a chunk; 0 if that is not known."""

@@ -54,7 +54,7 @@ class Patience:
     refresh_s: float = 0.25
     """How often a holder of a part is asked what it has by now; also the pause after a failure."""
     refresh_max_s: float = 4.0
-    """The same for one that had nothing new for some time."""
+    """How often a holder of nothing at all is asked at last."""
     give_up_s: float = 60.0
     """How long nothing may arrive from anybody before holders of nothing new are given up."""
 
@@ -102,7 +102,8 @@ class Fetch:
         """Fetch what is missing. Raises FetchFailed; what has arrived stays in the store."""
         try:
             async with asyncio.timeout(deadline_s):
-                resumed = await self._run()
+                with self.acquaintances.fetch():
+                    resumed = await self._run()
         except TimeoutError:
             raise self._failed(f"not complete after {deadline_s:g} s") from None
         return Fetched(self.blob, dict(self.sent), resumed, tuple(self.liars), dict(self.reasons))
@@ -192,10 +193,15 @@ class Fetch:
         while member not in self._schedule.dropped:
             if not self._schedule.has_all(member):
                 is_new = await self._look(holder, count)
-                pause_s = self.patience.refresh_s if is_new else min(2 * pause_s, self.patience.refresh_max_s)
+                pause_s = self.patience.refresh_s if is_new else self._longer(pause_s, member)
             self._check_hope()
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_s * self.acquaintances.crowd)
         self._check_hope()
+
+    def _longer(self, pause_s: float, member: MemberId) -> float:
+        """The next pause after one that brought nothing new: short for who is at work on the blob, too."""
+        longest_s = self.patience.refresh_max_s if member in self._hopeless else 2 * self.patience.refresh_s
+        return min(2 * pause_s, longest_s)
 
     async def _look(self, holder: Holder, count: int) -> bool:
         """Ask a holder once what it has; whether that helps."""
@@ -240,7 +246,7 @@ class Fetch:
                 outcome = None if request is None else await self._take_chunk(holder, request)
             if outcome is _Outcome.REFUSED:
                 refusals += 1
-                await asyncio.sleep(min(_REFUSED_S * 2**refusals, self.patience.refresh_s))
+                await asyncio.sleep(min(_REFUSED_S * 2**refusals, _REFUSED_MAX_S))
             elif outcome is not _Outcome.ENDED:
                 await self._pause()
             else:
@@ -338,4 +344,5 @@ class _Outcome(Enum):
 
 
 _NOBODY_LEFT = "no holder is left that has the rest"
-_REFUSED_S = 0.02
+_REFUSED_S, _REFUSED_MAX_S = 0.02, 0.1
+"""How long a lane waits after a polite refusal, and after several."""

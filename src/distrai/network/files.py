@@ -28,6 +28,18 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     sync_folder(path.parent)
 
 
+def link_whole(source: Path, path: Path) -> bool:
+    """Give a whole file a second name; False where the file system has no such thing, or not between these folders."""
+    try:
+        os.link(source, path)
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    sync_folder(path.parent)
+    return True
+
+
 def clear_left_overs(folder: Path) -> None:
     """Remove what processes that are gone were writing to a folder when they ended."""
     for path in folder.glob(f"*{_TEMPORARY}"):

@@ -18,12 +18,20 @@ MESSAGE_BYTES_MAX = PACKET_BYTES_MAX
 """Bytes of one message (320 KiB): envelopes, small blobs that they name, records of endpoints."""
 
 
+DOCUMENT_BYTES_MAX = 64 << 10
+"""Bytes of a document that a peer shows to anybody who asks."""
+
+
 class NetworkError(Exception):
     """Something that other machines or the way to them did; normal life, never a mistake of the user."""
 
 
 class SendFailed(NetworkError):
     """A message did not reach its receiver (or nobody can tell): the next exchange brings what was in it."""
+
+
+class AskFailed(NetworkError):
+    """A peer did not answer with the document that it was asked for."""
 
 
 class FetchFailed(NetworkError):
@@ -89,6 +97,17 @@ class Transport(Protocol):
 
         ``purpose`` is what most of its bytes are for: an update may ride with its announcement.
         """
+        ...
+
+    async def show(self, name: str, document: bytes) -> None:
+        """Let anybody ask for a small document (at most DOCUMENT_BYTES_MAX bytes), in the place of the one before.
+
+        Names are lower-case words. It is shown as long as this peer is there; an object store keeps it as an object.
+        """
+        ...
+
+    async def ask(self, endpoint: Endpoint, name: str, size_max: int = DOCUMENT_BYTES_MAX) -> bytes:
+        """The document that a peer shows under a name now. Nothing in it is proved but who shows it. Raises AskFailed."""
         ...
 
     def received(self) -> AsyncIterator[tuple[Address | None, bytes]]:

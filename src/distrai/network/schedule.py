@@ -80,7 +80,7 @@ class Schedule(Generic[H]):
         self.dropped: set[H] = set()
         self._limits, self._shares, self._chunk_count = limits, shares or Shares(), chunk_count
         self._copies: Counter[int] = Counter()
-        self._asked: dict[int, dict[H, float]] = {}
+        self._asked: dict[int, dict[H, tuple[float, float]]] = {}
         self._refused: dict[tuple[H, int], tuple[float, float]] = {}
         self._failures: Counter[H] = Counter()
 
@@ -117,7 +117,7 @@ class Schedule(Generic[H]):
         request = self._rarest(holder, now, usual_s) or self._overdue(holder, now, usual_s)
         if request is not None:
             self._unasked.pop(request.index, None)
-            self._asked.setdefault(request.index, {})[holder] = now
+            self._asked.setdefault(request.index, {})[holder] = (now, now + usual_s)
         return request
 
     def stored(self, holder: H, index: int) -> list[H]:
@@ -183,15 +183,14 @@ class Schedule(Generic[H]):
         return now - since > max(self._limits.insist_after_s, 2 * usual_s)
 
     def _overdue(self, holder: H, now: float, usual_s: float) -> Request | None:
-        """The chunk that has been waited for longest, if too long, and not by this holder."""
+        """The chunk that has been waited for longest, if too long, or if this holder will be much faster."""
         held = self.held[holder]
+        late_s = max(self._limits.duplicate_after_s, 3 * usual_s)
         late = [
-            (min(asked.values()), index)
+            (since, index)
             for index, asked in self._asked.items()
             if index in held and holder not in asked and len(asked) < 2
+            for since, expected in asked.values()
+            if now - since >= late_s or 0 < 2 * usual_s < expected - now
         ]
-        if not late:
-            return None
-        since, index = min(late)
-        late_s = max(self._limits.duplicate_after_s, 3 * usual_s)
-        return Request(index, polite=False) if now - since >= late_s else None
+        return Request(min(late)[1], polite=False) if late else None

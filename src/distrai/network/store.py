@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from distrai.network.files import (
     clear_left_overs,
+    link_whole,
     read_chunks,
     same_chunks,
     sync_file,
@@ -98,6 +99,23 @@ class BlobStore:
             size += len(chunk)
         blob = BlobRef(manifest_hash(size, hashes), size)
         return self._keep(blob, hashes, same_chunks(read_chunks(source), hashes))
+
+    def link(self, source: Path) -> BlobRef:
+        """Keep a file without a second copy on the disk, where its file system can; nobody may write to it any more."""
+        hashes = [chunk_hash(chunk) for chunk in read_chunks(source)]
+        size = source.stat().st_size
+        blob = BlobRef(manifest_hash(size, hashes), size)
+        if self.has(blob):
+            return blob
+        self._data_path(blob.hash).parent.mkdir(exist_ok=True)
+        if len(hashes) > 1:
+            self._write_manifest(blob, hashes)
+        if not link_whole(source, self._data_path(blob.hash)):
+            return self._keep(blob, hashes, same_chunks(read_chunks(source), hashes))
+        with self._lock:
+            self._partials.pop(blob.hash, None)
+            self._partial_path(blob.hash).unlink(missing_ok=True)
+        return blob
 
     def has(self, blob: BlobRef) -> bool:
         """Whether the whole blob is here."""

@@ -86,7 +86,7 @@ class Courier:
     async def receive(self) -> None:
         """Take packets in, for ever."""
         async for sender, raw in self.transport.received():
-            if sender not in self.directory.keys().values():
+            if sender not in self.directory.keys():
                 continue  # by a stranger, or a member that the ledger has not told of yet: its next digest comes soon
             try:
                 packet = decode_packet(raw)
@@ -133,8 +133,12 @@ class Courier:
         """Get a list that somebody offered, and decode it."""
         if not await self._bring(effect.blob, (effect.holder,), LIST_DEADLINE_S):
             return
+        data = self.store.blobs.read(effect.blob)
+        self.store.blobs.delete(
+            effect.blob
+        )  # kept with its round if it is the right one, and not at all else
         try:
-            certified = decode_list(self.store.blobs.read(effect.blob))
+            certified = decode_list(data)
         except ProtocolError as error:
             self.note(Note("refused", {"rule": type(error).__name__, "member": effect.holder.hex()}))
             return

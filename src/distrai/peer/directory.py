@@ -21,10 +21,10 @@ class Directory:
         self,
         identity: Identity,
         run: int,
-        keys: Callable[[], Mapping[MemberId, Address]],
+        keys: Callable[[], Mapping[Address, MemberId]],
         remember: Callable[[tuple[bytes, ...]], None] = lambda _: None,
     ) -> None:
-        """``keys`` says who takes part now, with which key: only their records are kept.
+        """``keys`` says whose key each is of those who take part now (one may have two): only their records are kept.
 
         ``remember`` is given all of them whenever one is new, for the next start.
         """
@@ -54,7 +54,7 @@ class Directory:
             return
         known = self._records.get(record.member)
         is_newer = known is None or known[0].sequence < record.sequence
-        if record.run == self.run and self.keys().get(record.member) == signer and is_newer:
+        if record.run == self.run and self.keys().get(signer) == record.member and is_newer:
             self._keep(raw, record, signer)
 
     def _keep(self, raw: bytes, record: EndpointRecord, signer: Address) -> None:

@@ -18,7 +18,7 @@ from distrai.protocol.history import enrol
 from distrai.protocol.ledger_events import Certified, CheckedIn, LedgerEvent, Position, RollCalled, Started
 from distrai.protocol.lists import CertifiedList, check_list, check_signatures, root_of_trainers
 from distrai.protocol.messages import ListOffer, ListRequest, Update
-from distrai.protocol.primitives import Hash
+from distrai.protocol.primitives import Address, Hash, MemberId
 from distrai.protocol.standing import Standing, advance, call_roll, check_place, following_cursor, start
 
 if TYPE_CHECKING:
@@ -46,6 +46,19 @@ class Following:
         self.pending: deque[LedgerEvent] = deque()
         self.landing: Landing | None = None
         self.lists = KnownLists()
+        self._keys: dict[Address, MemberId] | None = None
+
+    @property
+    def keys(self) -> dict[Address, MemberId]:
+        """Whose key each is of those who take part now: the seat's, the trainer's and the current one of a member."""
+        if self._keys is not None:
+            return self._keys
+        known = {key: member for member, key in self.roster.items()}
+        if self.standing is not None:
+            known |= {seat.key: seat.member for seat in self.standing.seats}
+            known |= {trainer.key: trainer.member for trainer in self.standing.trainers}
+        self._keys = known
+        return known
 
     # Forwards
 
@@ -61,6 +74,7 @@ class Following:
             self._take(self.pending.popleft(), now)
 
     def _take(self, event: LedgerEvent, now: float) -> None:
+        self._keys = None
         enrol(self.roster, event)
         match event:
             case Started():
@@ -124,6 +138,7 @@ class Following:
 
     def _keep(self, standing: Standing, at: Position, now: float) -> None:
         """A new head: remember where it stands, and begin the round that follows."""
+        self._keys = None
         self.standing = standing
         self.kept.append(Checkpoint(standing, dict(self.roster), at))
         self.begin_round(standing, now)
@@ -141,7 +156,7 @@ class Following:
     def rewind(self, to_block: int, now: float) -> None:
         """Go back to the newest kept head that the chain still has. Raises ReorgTooDeep if it has none of them."""
         self.pending.clear()
-        self.landing = None
+        self.landing = self._keys = None
         while self.kept and (at := self.kept[-1].at) is not None and at.block_number > to_block:
             self.kept.pop()
         if not self.kept:
@@ -157,6 +172,8 @@ class Following:
                 self.engine.round, self.engine.reverting = None, True
             else:
                 self.begin_round(self.standing, now)
+        elif self.engine.round is not None:
+            self.engine.round.roll_call.forget()
         self.engine.effects.append(Refollow(checkpoint.at))
 
     # What a landed certificate needs

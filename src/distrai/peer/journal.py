@@ -3,13 +3,15 @@
 None of it is for the engine. Times are of this machine's clock, and only compared with others of it.
 """
 
+import time
+
 import msgspec
 
 from distrai.network.counters import PURPOSES, Counters
 from distrai.peer.log import EventLog
 from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
 
-RUNNING, TRAINED, TRAFFIC, EVALUATED = "running", "trained", "traffic", "evaluated"
+RUNNING, TRAINED, TRAFFIC, EVALUATED, SPENT = "running", "trained", "traffic", "evaluated", "spent"
 """Kinds of log entries."""
 
 Traffic = dict[str, dict[str, int]]
@@ -43,6 +45,13 @@ class Evaluated(msgspec.Struct, frozen=True):
     samples: int
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """CPU seconds of this process until now, and those of them that went into the model: training and looking at it."""
+
+    total_s: float
+    model_s: float
+
+
 class Journal:
     """The peer's own account. ``counters`` are those of this process; what earlier ones counted is added."""
 
@@ -68,6 +77,10 @@ class Journal:
         total = self.total()
         self._write(TRAFFIC, round_number, head, total)
         return total
+
+    def spent(self, round_number: int, head: Hash, model_s: float) -> None:
+        """Log the CPU seconds of this process, of which ``model_s`` went into the model."""
+        self._write(SPENT, round_number, head, Spent(time.process_time(), model_s))
 
     def total(self) -> Traffic:
         """The bytes until now."""

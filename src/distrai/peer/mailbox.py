@@ -11,6 +11,7 @@ from distrai.protocol.messages import (
     Digest,
     ListOffer,
     ListRequest,
+    Message,
     Signed,
     open_envelope,
     short_name,
@@ -20,6 +21,9 @@ from distrai.protocol.primitives import Hash, MemberId
 if TYPE_CHECKING:
     from distrai.peer.engine import Engine
 
+ANSWER_PAUSE_D0 = 1 / 4
+"""Between two answers to the same member, as a share of D0."""
+ANSWERED_MAX = 4096
 EARLY_MESSAGES_MAX = 512
 """Messages of heads that this peer has not seen yet that are kept until it sees them."""
 
@@ -30,6 +34,8 @@ class Mailbox:
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
         self.early: dict[Hash, tuple[MemberId, bytes]] = {}
+        self.answered: dict[tuple[MemberId, str], float] = {}
+        """When each member got its last answer to a question of a kind."""
 
     def receive(self, raw: bytes, now: float) -> None:
         """Take one envelope, from whomever."""
@@ -103,13 +109,25 @@ class Mailbox:
     def _serve(self, signed: Signed, now: float) -> None:
         """Answer who knows less, learn from who knows more."""
         message, standing = signed.message, self.engine.standing
-        if isinstance(message, Digest):
+        if isinstance(message, ListOffer):
+            self.engine.following.take_offer(message, now)
+        elif not self._may_answer(message, now):
+            return
+        elif isinstance(message, Digest):
             self._answer_digest(message, now)
         elif isinstance(message, ListRequest):
             if standing is not None and message.round <= standing.round:
                 self.engine.effects.append(OfferList(message.member, message.round, message.updates_root))
-        elif isinstance(message, ListOffer):
-            self.engine.following.take_offer(message, now)
+
+    def _may_answer(self, message: Message, now: float) -> bool:
+        """Whether it is long enough since this member asked last: answers cost more than questions."""
+        name = (message.member, message.kind)
+        if now < self.answered.get(name, float("-inf")) + ANSWER_PAUSE_D0 * self.engine.rules.timing.d0_s:
+            return False
+        if len(self.answered) >= ANSWERED_MAX:
+            self.answered.clear()
+        self.answered[name] = now
+        return True
 
     def _answer_digest(self, digest: Digest, now: float) -> None:
         round_, effects = self.engine.round, self.engine.effects

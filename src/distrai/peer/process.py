@@ -196,10 +196,9 @@ def _node_key(path: Path) -> NodeKey:
     return load_key(path) if path.exists() else create_key(path)
 
 
-def _keys(engine: Engine) -> dict[MemberId, Address]:
-    """Who takes part now, with which key."""
-    seats = {seat.member: seat.key for seat in engine.standing.seats} if engine.standing is not None else {}
-    return dict(engine.roster) | seats
+def _keys(engine: Engine) -> dict[Address, MemberId]:
+    """Whose key each is: a seat has its old one until it is promoted with the new one."""
+    return engine.following.keys
 
 
 def _bootstrap_endpoints(history: list[LedgerEvent]) -> list[Endpoint]:

@@ -31,6 +31,10 @@ class RollCall:
         self.round = round_
         self.stall_s = round_.rules.stall_s
         self.heard_at: dict[MemberId, float] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """No call is known: none was opened yet, or the blocks that told of it are gone and will be told again."""
         self.first = 0
         self.call = 0
         """The newest call, 0 for none; ``first`` is the first of this round."""

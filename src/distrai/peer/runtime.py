@@ -8,10 +8,10 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event as ThreadEvent
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -62,6 +62,7 @@ from distrai.protocol.messages import (
 )
 from distrai.protocol.primitives import ZERO_HASH, Hash
 
+T = TypeVar("T")
 GOSSIP_PERIOD_S = 1.5
 GOSSIP_PEERS = 2
 QUIET_POLL_S = 1.0
@@ -103,6 +104,7 @@ class Runtime:
         self.compute = ThreadPoolExecutor(1, "compute")
         self.training = ThreadPoolExecutor(1, "training")
         self.stop_training = ThreadEvent()
+        self.model_cpu_s = 0.0
         self.tasks: set[asyncio.Task[None]] = set()
         self.timer: asyncio.TimerHandle | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -272,6 +274,7 @@ class Runtime:
             own=effect.own,
             bytes=self.journal.traffic(standing.round, standing.head),
         )
+        self.journal.spent(standing.round, standing.head, self.model_cpu_s)
 
     async def _train(self, effect: Train, stop: ThreadEvent) -> None:
         number = effect.standing.round + 1
@@ -284,10 +287,7 @@ class Runtime:
                 last = time.monotonic()
                 self.telemetry.emit("step", round=number, step=step, loss=loss)
 
-        loop = asyncio.get_running_loop()
-        outcome = await loop.run_in_executor(
-            self.training, lambda: self.worker.train(effect, stop.is_set, on_step)
-        )
+        outcome = await self._with_model(lambda: self.worker.train(effect, stop.is_set, on_step))
         if outcome is None:
             return
         done, report = outcome
@@ -299,6 +299,18 @@ class Runtime:
         self.telemetry.emit("trained", round=number, **msgspec.structs.asdict(trained))
         await self._look_at_model(effect)
 
+    async def _with_model(self, work: Callable[[], T]) -> T:
+        """Do something in the thread that trains, and count its CPU seconds apart from what rounds cost."""
+
+        def counted() -> T:
+            began = time.thread_time()
+            try:
+                return work()
+            finally:
+                self.model_cpu_s += time.thread_time() - began
+
+        return await asyncio.get_running_loop().run_in_executor(self.training, counted)
+
     async def _look_at_model(self, effect: Train) -> None:
         """The held-out loss that this round started from, told by one peer a round, while it waits for the others."""
         members = effect.standing.trainer_members
@@ -306,8 +318,7 @@ class Runtime:
         if members[number % len(members)] != self.worker.member:
             return
         samples = self.worker.plan.resolved.recipe.evaluation.samples_round
-        loop = asyncio.get_running_loop()
-        seen = await loop.run_in_executor(self.training, lambda: self.worker.held_out(samples))
+        seen = await self._with_model(lambda: self.worker.held_out(samples))
         if seen is None:
             return
         evaluated = Evaluated(seen.loss, seen.bits_per_byte, seen.samples)

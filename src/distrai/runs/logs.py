@@ -10,13 +10,24 @@ from typing import Any
 
 import msgspec
 
-from distrai.peer.journal import EVALUATED, RUNNING, TRAFFIC, TRAINED, Evaluated, Running, Traffic, Trained
+from distrai.peer.journal import (
+    EVALUATED,
+    RUNNING,
+    SPENT,
+    TRAFFIC,
+    TRAINED,
+    Evaluated,
+    Running,
+    Spent,
+    Traffic,
+    Trained,
+)
 from distrai.peer.log import LogEntry
 from distrai.peer.records import APPLIED, decode_checkpoint
 from distrai.protocol.primitives import Hash, MemberId
 
 REFUSED, EQUIVOCATION = "refused", "equivocation"
-_KINDS = (RUNNING, TRAINED, TRAFFIC, EVALUATED, APPLIED, REFUSED, EQUIVOCATION)
+_KINDS = (RUNNING, TRAINED, TRAFFIC, EVALUATED, SPENT, APPLIED, REFUSED, EQUIVOCATION)
 
 
 class UnreadableLog(ValueError):
@@ -45,6 +56,8 @@ class PeerLog:
     applied: dict[int, AppliedRound] = field(default_factory=dict)
     evaluated: dict[int, Evaluated] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=dict)
+    spent: dict[int, Spent] = field(default_factory=dict)
+    """CPU seconds until each round was applied, of the process that applied it."""
     refused: Counter[str] = field(default_factory=Counter)
     """How many messages broke each rule, by its name."""
 
@@ -72,6 +85,8 @@ class PeerLog:
                 self.evaluated[entry.round] = msgspec.json.decode(entry.data, type=Evaluated)
             case "traffic":
                 self.traffic = msgspec.json.decode(entry.data, type=Traffic)
+            case "spent":
+                self.spent[entry.round] = msgspec.json.decode(entry.data, type=Spent)
             case "applied":
                 self.applied[entry.round] = _applied(entry)
             case "refused" | "equivocation":

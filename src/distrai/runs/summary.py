@@ -48,6 +48,7 @@ class Summary:
     ``bytes_ddp_per_peer`` is 4 bytes for every parameter and inner step.
     ``compute_utilisation`` is the share of the rounds' time that the peers of their certificates spent in inner steps.
     ``round_overhead_s`` is the median over rounds of: certificate applied, minus the last inner step of its peers.
+    ``round_overhead_cpu_s`` is the median over peers and rounds of the CPU seconds spent beside training.
     """
 
     run_id: str
@@ -72,6 +73,7 @@ class Summary:
     traffic_per_peer: dict[str, dict[str, int]]
     compute_utilisation: float | None
     round_overhead_s: float | None
+    round_overhead_cpu_s: float | None
     round_s: float | None
     wall_s: float
     certificates: int
@@ -148,6 +150,7 @@ def summarise(facts: Facts, final: Final | None = None) -> Summary:
         traffic_per_peer=_mean_traffic(facts.logs),
         compute_utilisation=timing.utilisation(),
         round_overhead_s=_median(timing.overheads()),
+        round_overhead_cpu_s=_median(timing.cpu_overheads()),
         round_s=_median(timing.durations()),
         wall_s=timing.wall_s,
         certificates=facts.ledger.round,

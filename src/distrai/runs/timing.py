@@ -54,6 +54,16 @@ class Timing:
         }
         return [self.between(end, self.landed[number]) for number, end in ends.items()]
 
+    def cpu_overheads(self) -> list[float]:
+        """CPU seconds that each peer spent on each round beside its model: messages, codec, checks, state, disk."""
+        found = []
+        for log in self.logs:
+            for number, now in log.spent.items():
+                before = log.spent.get(number - 1)
+                if before is not None and before.total_s <= now.total_s:  # else another process began
+                    found.append((now.total_s - now.model_s) - (before.total_s - before.model_s))
+        return found
+
     def utilisation(self) -> float | None:
         """The share of the peers' time that went into inner steps that counted."""
         spans = self._spans()

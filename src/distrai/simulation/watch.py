@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from distrai.peer.book import BODIES_PER_MEMBER
-from distrai.peer.engine import EARLY_MESSAGES_MAX, LISTS_KEPT
+from distrai.peer.checkpoint import LISTS_KEPT
 from distrai.peer.events import Apply, Effect, Note, Persist, Send
+from distrai.peer.mailbox import EARLY_MESSAGES_MAX
 from distrai.protocol.cipher import binding, check_key
 from distrai.protocol.errors import ProtocolError
 from distrai.protocol.lists import check_list
@@ -156,8 +157,8 @@ class Watch:
         trainers, seats = len(standing.trainers), len(standing.seats)
         sizes = {
             "effects": (len(effects), EFFECTS_MAX),
-            "early": (len(engine.early), EARLY_MESSAGES_MAX),
-            "lists": (len(engine.lists), LISTS_KEPT),
+            "early": (len(engine.mailbox.early), EARLY_MESSAGES_MAX),
+            "lists": (len(engine.following.lists.entries), LISTS_KEPT),
             "updates": (len(book.updates), 3 * trainers),
             "proposals": (len(book.proposals), 65 * seats),
             "bodies": (len(book.signatures), BODIES_PER_MEMBER * seats),

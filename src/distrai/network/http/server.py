@@ -58,6 +58,7 @@ class HttpServer:
         self.store, self.inbox, self.counters, self.limits = store, inbox, counters, limits
         self.address, self.sign, self.deliveries = address, sign, deliveries
         self.uploads = Uploads()
+        self.documents: dict[str, bytes] = {}
         self._runner: web.ServerRunner | None = None
         self._listener: CountingListener | None = None
 
@@ -126,6 +127,8 @@ class HttpServer:
                 return await self._message(request)
             case ["GET", "challenge"]:
                 return self._challenge(request.query.get("nonce", ""))
+            case ["GET", "document", name]:
+                return _binary(self._document(name))
             case ["GET", "blob", name, "manifest"]:
                 return _binary(encode_manifest(*await asyncio.to_thread(self.store.manifest, _hash(name))))
             case ["GET", "blob", name, "have"]:
@@ -137,6 +140,12 @@ class HttpServer:
                 return _binary(await asyncio.to_thread(self.store.read_chunk, blob, number))
             case _:
                 return _refusal(404)
+
+    def _document(self, name: str) -> bytes:
+        try:
+            return self.documents[name]
+        except KeyError:
+            raise _NoSuchPath from None
 
     def _have(self, hash_: Hash) -> bytes:
         return encode_bitmap(self.store.held(hash_), len(self.store.manifest(hash_)[1]))

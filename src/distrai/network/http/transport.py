@@ -15,7 +15,15 @@ from distrai.network.http.holder import HttpHolder
 from distrai.network.http.proofs import DELIVERY_HEADER, Deliveries, Recover, Sign, seal_delivery
 from distrai.network.http.server import HttpServer, ServerLimits
 from distrai.network.inbox import Inbox, InboxLimits
-from distrai.network.interface import MESSAGE_BYTES_MAX, Endpoint, Fetched, FetchFailed, SendFailed
+from distrai.network.interface import (
+    DOCUMENT_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    AskFailed,
+    Endpoint,
+    Fetched,
+    FetchFailed,
+    SendFailed,
+)
 from distrai.network.schedule import Shares
 from distrai.network.store import BlobStore
 from distrai.protocol.blobs import BlobRef
@@ -119,6 +127,21 @@ class HttpTransport:
         except HolderError as error:
             self.client.forget(endpoint)
             raise SendFailed(f"member {endpoint.member.hex()[:12]} {error}") from None
+
+    async def show(self, name: str, document: bytes) -> None:
+        """See ``Transport``."""
+        assert len(document) <= DOCUMENT_BYTES_MAX
+        self.server.documents[name] = document
+
+    async def ask(self, endpoint: Endpoint, name: str, size_max: int = DOCUMENT_BYTES_MAX) -> bytes:
+        """See ``Transport``."""
+        try:
+            url = await self.client.prove(endpoint)
+            answer_s = self.client.patience.answer_s
+            return await self.client.get(url, f"/document/{name}", range(size_max + 1), "control", answer_s)
+        except HolderError as error:
+            self.client.forget(endpoint)
+            raise AskFailed(f"member {endpoint.member.hex()[:12]} {error}") from None
 
     def received(self) -> AsyncIterator[tuple[Address | None, bytes]]:
         """See ``Transport``."""
