@@ -34,7 +34,7 @@ from distrai.protocol.merkle import state_root
 from distrai.protocol.messages import UPDATE_VERSION, Update
 from distrai.protocol.primitives import ZERO_HASH, Hash, SignatureBytes
 from distrai.protocol.recipe import ResolvedRecipe, parse_recipe
-from distrai.protocol.standing import Standing, advance, drops, following_cursor, start
+from distrai.protocol.standing import Standing, advance, drops, following_cursor, promotions, start
 from distrai.runs.replay import Anchor, Replay, Replayed, ReplayFailed
 from distrai.runs.resolving import resolve
 from helpers.messages import DOMAIN, Author
@@ -126,6 +126,7 @@ class ArchiveMaker:
             certified.updates_root,
             state_root(data),
             root_of_trainers(certified.cursor, certified.trainers),
+            promotions=promotions(standing, rules.run),
             drops=drops(standing, rules.run),
         )
         body = replace(body, **body_changes or {})
@@ -134,8 +135,7 @@ class ArchiveMaker:
         record = CertificateRecord(body, attested(body, seats[: standing.quorum]))
         write_atomically(self.public.certificate_path(body.round), encode_canonical(record))
         write_atomically(self.home / "states" / f"{body.round:08d}.bin", data)
-        members = [self.people[number].member for number in who]
-        self.standing = advance(standing, rules.run, body, members, roster_of(self.people))
+        self.standing = advance(standing, body, certified, roster_of(self.people))
 
     def _update(
         self, algorithm: Algorithm, author: Author, changes: dict[str, Any], other: bytes | None

@@ -38,8 +38,8 @@ from distrai.protocol.messages import (
     Update,
     open_envelope,
 )
-from distrai.protocol.primitives import ZERO_HASH, Hash
-from distrai.protocol.standing import RunRules, Standing, drops, following_cursor, start
+from distrai.protocol.primitives import ZERO_HASH, Address, Hash, MemberId
+from distrai.protocol.standing import RunRules, Standing, drops, following_cursor, promotions, start
 from distrai.simulation.toy import (
     BLOCK_SAMPLES,
     DOMAIN,
@@ -56,6 +56,8 @@ GENESIS_HEAD = keccak(b"genesis")
 GENESIS_STATE = keccak(b"state 0")
 NEXT_STATE = keccak(b"state 1")
 TIMING = Timing(d0_s=3.0, cut_s=10.0, hard_s=20.0)
+STARTED_AT = Position(1, 0, ZERO_HASH)
+"""Where the ledger has the start."""
 BEGAN = 1000.0
 """Local time at which the engine under test sees its head."""
 
@@ -94,7 +96,7 @@ class Table:
         self.everybody = seated + made[self.seats :]
         trainers = tuple(sorted(Trainer(who.member, who.address) for who in made))
         seats = [Trainer(who.member, who.address) for who in seated]
-        roster = {trainer.member: trainer.key for trainer in trainers}
+        roster = {who.member: who.address for who in self.everybody}
         self.standing = replace(start(RUN, GENESIS_HEAD, GENESIS_STATE, seats, roster), trainers=trainers)
 
     @property
@@ -160,6 +162,7 @@ class Table:
             updates_root=listed.updates_root,
             state_root=NEXT_STATE if updates else standing.state_root,
             trainers_root=trainers_root(listed.cursor, trainers),
+            promotions=promotions(standing, self.rules.run),
             drops=drops(standing, self.rules.run),
         )
         return msgspec.structs.replace(body, **changes)
@@ -189,15 +192,22 @@ class Table:
             for index, who in enumerate(self.everybody)
         ]
         seats = tuple(sorted(Trainer(who.member, who.address) for who in self.everybody))
-        return (*joined, Started(Position(1, 0, ZERO_HASH), self.standing.head, seats))
+        return (*joined, Started(STARTED_AT, self.standing.head, seats))
 
     @property
     def checkpoint(self) -> Checkpoint:
-        return Checkpoint(self.standing, {who.member: who.address for who in self.everybody})
+        return Checkpoint(self.standing, self.roster, STARTED_AT)
+
+    @property
+    def roster(self) -> dict[MemberId, Address]:
+        return {who.member: who.address for who in self.everybody}
 
     def engine(self, checkpoint: Checkpoint | None = None, who: int = 0) -> Engine:
+        """An engine that goes on from ``checkpoint``, by default the first head; before it was only the beginning."""
         genesis = (RUN, GENESIS_HEAD, GENESIS_STATE)
-        return Engine(self.everybody[who], self.rules, checkpoint or self.checkpoint, genesis)
+        last = checkpoint or self.checkpoint
+        kept = [last] if last == Checkpoint() else [Checkpoint(), last]
+        return Engine(self.everybody[who], self.rules, kept, genesis)
 
     def proposer_at(self, attempt: int) -> int:
         return (self.standing.round + 1 + attempt) % self.seats

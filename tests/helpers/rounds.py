@@ -6,12 +6,21 @@ from typing import Any
 import msgspec
 
 from distrai.protocol.body import Body
+from distrai.protocol.canonical import encode_canonical
 from distrai.protocol.checks import WorkRules
 from distrai.protocol.cipher import binding, key_hash
 from distrai.protocol.lists import CertifiedList, Entry, Trainer, root_of_trainers
-from distrai.protocol.messages import UPDATE_VERSION, Update
-from distrai.protocol.primitives import ZERO_HASH, Address, MemberId
-from distrai.protocol.standing import RunRules, Standing, advance, drops, following_cursor, start
+from distrai.protocol.messages import UPDATE_VERSION, Envelope, Update
+from distrai.protocol.primitives import SIGNATURE_SIZE, ZERO_HASH, Address, MemberId
+from distrai.protocol.standing import (
+    RunRules,
+    Standing,
+    advance,
+    drops,
+    following_cursor,
+    promotions,
+    start,
+)
 from helpers.messages import Author, named
 
 RUN = 7
@@ -44,6 +53,7 @@ def next_body(standing: Standing, rules: RunRules = RULES, **changes: Any) -> Bo
         updates_root=named(f"updates {number}"),
         state_root=named(f"state {number}"),
         trainers_root=root_of_trainers(following_cursor(standing, rules), standing.next_trainers),
+        promotions=promotions(standing, rules),
         drops=drops(standing, rules),
     )
     return msgspec.structs.replace(body, **changes)
@@ -59,6 +69,20 @@ def after_round(
     """The standing once the next body landed with the updates of ``listed``."""
     body = next_body(standing, rules, **changes)
     return advance(standing, body, listing(standing, listed, rules), roster_of(roster))
+
+
+def listing(standing: Standing, listed: Iterable[Author], rules: RunRules = RULES) -> CertifiedList:
+    """A list with the updates of ``listed``, which nobody signed: for whatever asks only who is in it."""
+    updates = (update_of(author, standing) for author in sorted(listed, key=lambda each: each.number))
+    return CertifiedList(
+        following_cursor(standing, rules),
+        standing.next_trainers,
+        tuple(Entry(_unsigned(update), secret_of(Author(0))) for update in updates),
+    )
+
+
+def _unsigned(update: Update) -> bytes:
+    return encode_canonical(Envelope(update.kind, encode_canonical(update), bytes(SIGNATURE_SIZE)))
 
 
 def update_of(author: Author, standing: Standing, **changes: Any) -> Update:

@@ -19,7 +19,7 @@ from distrai.peer.aggregation import Aggregation
 from distrai.peer.answers import ANSWER_BYTES_MAX, choose_answer
 from distrai.peer.courier import SENDS_PER_MEMBER, Courier
 from distrai.peer.directory import Directory
-from distrai.peer.engine import EARLY_MESSAGES_MAX, LIST_BYTES_PER_TRAINER, Checkpoint
+from distrai.peer.engine import Checkpoint
 from distrai.peer.events import (
     BlobFailed,
     Fetch,
@@ -30,6 +30,8 @@ from distrai.peer.events import (
     Send,
     Tick,
 )
+from distrai.peer.following import LIST_BYTES_PER_TRAINER
+from distrai.peer.mailbox import EARLY_MESSAGES_MAX
 from distrai.peer.notes import NOTES_PER_RULE, TEXT_MAX, NoteBudget
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.messages import (
@@ -65,7 +67,7 @@ def test_a_request_for_a_list_before_the_start() -> None:
 def test_a_ciphertext_of_a_round_that_is_forgotten(tmp_path: Path) -> None:
     """Announced again it is known to the engine, which held it once, but gone from the disk."""
     made = Table().update(1)
-    aggregation = Aggregation(SimpleNamespace(), 1.0, BlobStore(tmp_path).read)  # type: ignore[arg-type]
+    aggregation = Aggregation(SimpleNamespace(), 1.0, BlobStore(tmp_path).chunks)  # type: ignore[arg-type]
     update = made.signed.message
     assert isinstance(update, Update)
     assert str(aggregation.verdict(update, made.sealed.key)).startswith("MissingBlob: ")
@@ -102,8 +104,8 @@ def test_a_flood_of_early_messages_displaces_only_its_sender() -> None:
     peer.hear(honest)
     for number in range(EARLY_MESSAGES_MAX + 50):
         peer.hear(table.again(1, table.have(1, []), round=2 + number))
-    assert len(peer.engine.early) == EARLY_MESSAGES_MAX
-    assert honest.id in peer.engine.early
+    assert len(peer.engine.mailbox.early) == EARLY_MESSAGES_MAX
+    assert honest.id in peer.engine.mailbox.early
 
 
 def test_an_early_message_is_kept_once() -> None:
@@ -111,7 +113,7 @@ def test_an_early_message_is_kept_once() -> None:
     peer = Driven(table)
     early = table.again(1, table.have(1, []), round=2)
     peer.hear(early, early, early)
-    assert len(peer.engine.early) == 1
+    assert len(peer.engine.mailbox.early) == 1
 
 
 def landing() -> tuple[Table, Driven]:
@@ -119,7 +121,7 @@ def landing() -> tuple[Table, Driven]:
     table = Table()
     peer = Driven(table)
     peer.tell(LedgerChanged((table.certified(table.body([table.update(1)])),)))
-    assert peer.engine.landing is not None
+    assert peer.engine.following.landing is not None
     return table, peer
 
 

@@ -4,17 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distrai.peer.engine import EARLY_MESSAGES_MAX, Checkpoint
+from distrai.peer.engine import Checkpoint
 from distrai.peer.events import (
+    Apply,
     FetchList,
     GossipDue,
     LedgerChanged,
+    LedgerRewound,
     LookAtLedger,
     MessageReceived,
     OfferList,
     Send,
     WakeAt,
 )
+from distrai.peer.mailbox import EARLY_MESSAGES_MAX
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.messages import (
     MESSAGE_BYTES_MAX,
@@ -27,9 +30,10 @@ from distrai.protocol.messages import (
     short_name,
 )
 from distrai.simulation.toy import make_identity
-from helpers.engine import NEXT_STATE, RUN, Driven, Table
+from helpers.engine import NEXT_STATE, RUN, TIMING, Driven, Table
 
 SALT = b"s" * 16
+ANSWER_PAUSE_S = TIMING.d0_s / 4
 
 
 def digest(table: Table, who: int, known=(), **changes):
@@ -67,7 +71,6 @@ def test_a_message_counts_once() -> None:
     [
         ("ForeignRun", lambda table: table.again(1, table.update(1).signed, run=RUN + 1)),
         ("ForeignRun", lambda table: digest(table, 1, run=RUN + 1)),
-        ("ForeignHead", lambda table: table.again(1, table.update(1).signed, previous_head=NEXT_STATE)),
         ("BadSignature", lambda table: table.again(2, table.update(1).signed)),
         ("NotASeat", lambda table: table.again(1, table.have(1, []), member=make_identity(50).member)),
     ],
@@ -129,7 +132,7 @@ def test_messages_of_the_next_round_wait_for_its_head_and_make_it_look_at_the_le
     assert not list(peer.engine.round.book.objects())
     land(peer)
     assert {signed.id for signed in peer.engine.round.book.objects()} == {update.id, have.id}
-    assert not peer.refused and not peer.engine.early
+    assert not peer.refused and not peer.engine.mailbox.early
 
 
 def test_what_comes_two_rounds_early_waits_longer() -> None:
@@ -144,9 +147,28 @@ def test_what_comes_two_rounds_early_waits_longer() -> None:
     update = ahead.table.update(1)
     peer.hear(update.signed)
     peer.tell(LedgerChanged((table.certified(bodies[0], 10),)))
-    assert not peer.engine.round.book.updates and len(peer.engine.early) == 1
+    assert not peer.engine.round.book.updates and len(peer.engine.mailbox.early) == 1
     peer.tell(LedgerChanged((table.certified(bodies[1], 11),)))
     assert list(peer.engine.round.book.updates) == [update.id]
+
+
+def test_messages_of_an_unknown_head_of_this_round_wait_for_it() -> None:
+    """The chain was reorganised, and its author saw it first."""
+    table = Table()
+    peer = Driven(table)
+    other = Driven(table)
+    other.tell(LedgerChanged((table.certified(table.body([], drops=(table.everybody[3].member,))),)))
+    land(peer)
+    theirs = Table()
+    theirs.standing = other.engine.standing
+    assert theirs.standing.round == peer.engine.standing.round
+    update = theirs.update(1)
+    effects = peer.hear(update.signed)
+    assert any(isinstance(effect, LookAtLedger) for effect in effects) and not peer.refused
+    assert list(peer.engine.mailbox.early) == [update.id] and not peer.engine.round.book.updates
+    peer.tell(LedgerRewound(9))
+    peer.tell(LedgerChanged((Table().certified(other.of(Apply)[0].body),)))
+    assert list(peer.engine.round.book.updates) == [update.id] and not peer.refused
 
 
 def test_early_messages_are_bounded_and_only_kept_of_members() -> None:
@@ -154,12 +176,12 @@ def test_early_messages_are_bounded_and_only_kept_of_members() -> None:
     peer = Driven(table)
     for number in range(EARLY_MESSAGES_MAX + 10):
         peer.hear(table.again(1, table.have(1, []), round=2 + number))
-    assert len(peer.engine.early) == EARLY_MESSAGES_MAX
+    assert len(peer.engine.mailbox.early) == EARLY_MESSAGES_MAX
     stranger = make_identity(77)
-    before = list(peer.engine.early)
+    before = list(peer.engine.mailbox.early)
     header = {**table.header(1), "member": stranger.member, "round": 2}
     peer.hear(stranger.seal(Have(**header, updates=())))
-    assert peer.refused == ["BadSignature"] and list(peer.engine.early) == before
+    assert peer.refused == ["BadSignature"] and list(peer.engine.mailbox.early) == before
 
 
 def test_before_the_start_messages_of_those_who_joined_wait_for_it() -> None:
@@ -167,11 +189,11 @@ def test_before_the_start_messages_of_those_who_joined_wait_for_it() -> None:
     peer = Driven(table, checkpoint=Checkpoint())
     update = table.update(1)
     effects = peer.hear(update.signed)
-    assert any(isinstance(effect, LookAtLedger) for effect in effects) and not peer.engine.early
+    assert any(isinstance(effect, LookAtLedger) for effect in effects) and not peer.engine.mailbox.early
     *joined, started = table.opening()
     peer.tell(LedgerChanged(tuple(joined)))
     peer.hear(update.signed)
-    assert list(peer.engine.early) == [update.id]
+    assert list(peer.engine.mailbox.early) == [update.id]
     peer.tell(LedgerChanged((started,)))
     assert peer.engine.standing == table.standing
     assert list(peer.engine.round.book.updates) == [update.id] and not peer.refused
@@ -202,6 +224,7 @@ def test_an_answer_is_bounded_and_all_comes_in_the_end() -> None:
     assert len(everything) > OBJECTS_PER_PACKET_MAX
     known, asked = [], 0
     while len(known) < len(everything) and asked < 5:
+        peer.now += ANSWER_PAUSE_S
         (answer,) = [effect for effect in peer.hear(digest(table, 1, known)) if isinstance(effect, Send)]
         assert len(answer.raws) <= OBJECTS_PER_PACKET_MAX
         known += [signed for signed in everything if signed.raw in answer.raws]
@@ -220,9 +243,30 @@ def test_what_its_author_never_keeps_does_not_fill_every_answer() -> None:
     for number in range(60):
         salt = number.to_bytes(16, "big")
         asked = table.sign(1, Digest(**table.header(1), salt=salt, known=b""))
-        (answer,) = [effect for effect in peer.hear(asked) if isinstance(effect, Send)]
-        wanted -= set(answer.raws)
+        peer.now += ANSWER_PAUSE_S
+        answers = [effect.raws for effect in peer.hear(asked) if isinstance(effect, Send)]
+        assert answers
+        wanted -= set().union(*answers)
     assert not wanted
+
+
+def test_who_asks_all_the_time_is_answered_now_and_then() -> None:
+    """An answer is larger than its question. Others are answered meanwhile, and so are other questions."""
+    table = Table()
+    peer = Driven(table)
+    peer.get(table.update(3))
+
+    def answers(*questions) -> int:
+        return sum(isinstance(effect, Send | OfferList) for effect in peer.hear(*questions))
+
+    assert answers(digest(table, 1), digest(table, 1), digest(table, 2)) == 2
+    peer.now += ANSWER_PAUSE_S - 0.01
+    assert answers(digest(table, 1)) == 0
+    peer.now += 0.01
+    assert answers(digest(table, 1)) == 1
+    land(peer)
+    request = table.sign(1, ListRequest(**{**table.header(1), "round": 1}, updates_root=NEXT_STATE))
+    assert answers(request, request) == 1
 
 
 def test_a_digest_in_the_name_of_another_is_refused() -> None:
@@ -265,6 +309,7 @@ def test_a_request_for_the_list_of_an_earlier_round_is_answered_from_disk() -> N
     request = table.sign(1, ListRequest(**table.header(1), updates_root=NEXT_STATE))
     assert quiet(peer.hear(request))  # of the round that is still open
     land(peer)
+    peer.now += ANSWER_PAUSE_S
     effects = peer.hear(request)
     assert OfferList(table.everybody[1].member, 1, NEXT_STATE) in effects
 

@@ -99,9 +99,10 @@ async def take_back(drive: Drive, mined: int, *, away: bool) -> Reorg:
     for death in drive.deaths:
         if (death.point == "reverting") == away:
             death.armed.touch()
+    await drive.kill("ledger")
     if away:
         drive.held_for[AWAY] = is_seen
-    await drive.kill("ledger", *([AWAY] if away else []))
+        await drive.kill(AWAY)
     await drive.until(is_seen, "word of a reorg")
     drive.before_start = lambda name: None
     last = drive.observer.newest_round()

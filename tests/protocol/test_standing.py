@@ -32,7 +32,7 @@ from distrai.protocol.standing import (
     start,
 )
 from helpers.messages import Author, named
-from helpers.rounds import RULES, RUN, after_round, authors, next_body, roster_of, started
+from helpers.rounds import RULES, RUN, after_round, authors, listing, next_body, roster_of, started
 
 FOUR = authors(4)
 NEW_KEY = Address(b"n" * 20)
@@ -91,7 +91,7 @@ def test_keys_of_seats_and_trainers() -> None:
 def test_a_round_moves_everything_on() -> None:
     before = started(FOUR)
     body = next_body(before)
-    after = advance(before, RULES, body, members(0, 2), roster_of(FOUR))
+    after = advance(before, body, listing(before, [FOUR[0], FOUR[2]]), roster_of(FOUR))
     assert (after.round, after.head, after.state_root) == (1, body.head, body.state_root)
     assert after.seats == before.seats
     assert after.cursor == following_cursor(before, RULES) == 40
@@ -132,7 +132,7 @@ def test_a_joiner_trains_in_the_round_after_the_next() -> None:
 def test_what_a_head_fixes_does_not_depend_on_the_roster_of_its_moment() -> None:
     before = started(FOUR)
     body = next_body(before)
-    views = [advance(before, RULES, body, members(0), roster_of(who)) for who in (FOUR, FOUR[1:], [])]
+    views = [advance(before, body, listing(before, FOUR[:1]), roster_of(who)) for who in (FOUR, FOUR[1:], [])]
     assert len({(view.head, view.trainers, view.cursor, view.seats) for view in views}) == 1
     assert len({view.next_trainers for view in views}) == 3
 
@@ -145,20 +145,25 @@ def test_a_leaver_trains_no_more_and_its_seat_attests_until_it_is_dropped() -> N
     assert dropped.seat_members == dropped.trainer_members == members(1, 2, 3)
 
 
-def test_a_new_key_counts_for_a_trainer_but_not_yet_for_a_seat() -> None:
+def test_a_new_key_counts_for_a_trainer_and_for_a_seat_from_its_promotion_on() -> None:
     five = authors(5)
-    before = started(FOUR, also=five[4:])
-    roster = roster_of(five) | {five[0].member: NEW_KEY, five[4].member: NEW_KEY}
-    after = advance(before, RULES, next_body(before), members(0), roster)
-    after = advance(after, RULES, next_body(after), members(0), roster)
-    assert after.trainer_key(five[0].member) == after.seat_key(five[0].member) == five[0].address
-    assert after.trainer_key(five[4].member) == NEW_KEY
+    seat, trainer = five[0].member, five[4].member
+    standing = started(FOUR, also=five[4:])
+    roster = roster_of(five) | {seat: NEW_KEY, trainer: NEW_KEY}
+    seen = []
+    for _ in range(4):
+        seen.append((standing.seat_key(seat), standing.trainer_key(seat), standing.trainer_key(trainer)))
+        standing = advance(standing, next_body(standing), listing(standing, FOUR), roster)
+    old = five[0].address
+    # The ledger's change came before the first certificate, the second one promotes; training is a round later.
+    assert seen == [(old, old, None), (old, old, NEW_KEY), (NEW_KEY, old, NEW_KEY), (NEW_KEY, NEW_KEY, NEW_KEY)]
+    assert next(item for item in standing.seats if item.member == seat) == Seat(seat, NEW_KEY, 0)
 
 
 def test_who_lost_its_seat_signs_with_the_key_of_the_roster() -> None:
     before = started(FOUR)
     roster = roster_of(FOUR) | {FOUR[0].member: NEW_KEY}
-    after = advance(before, RULES, next_body(before, drops=members(0)), members(1), roster)
+    after = advance(before, next_body(before, drops=members(0)), listing(before, FOUR[1:2]), roster)
     assert after.seat_key(FOUR[0].member) is None
     assert {item.member: item.key for item in after.next_trainers}[FOUR[0].member] == NEW_KEY
 

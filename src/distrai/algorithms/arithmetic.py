@@ -20,6 +20,10 @@ MEAN_BITS = 30
 """A piece is scaled to at most 2^30 for the means of its bins: int64 holds 2^33 of them."""
 NORM_UNIT_EXP = -400
 """Squared norms are Python integers in units of 2^-400: at least as fine as the square of any scaled fp32."""
+BLOCK_NUMEL = 1 << 16
+"""On a CPU long tensors are worked through in blocks that stay in its cache. What is summed are integers: no
+cut changes a bit.
+"""
 _SMALLEST = 2.0**-149
 _ROOT_BITS = 64
 
@@ -35,8 +39,11 @@ def positive_zero(x: Tensor) -> Tensor:
 
 
 def is_finite(x: Tensor) -> bool:
-    """True if no element is NaN or infinite."""
-    return bool(torch.isfinite(x).all().item())
+    """True if no element is NaN or infinite. (The extremes of a tensor with a NaN in it are NaN.)"""
+    if x.numel() == 0:
+        return True
+    low, high = torch.aminmax(x)
+    return math.isfinite(low.item()) and math.isfinite(high.item())
 
 
 def pseudo_gradient(start: Tensor, local: Tensor) -> Tensor:
@@ -49,29 +56,35 @@ def scaled(x: Tensor, exponent: int) -> Tensor:
     range.
     """
     half = exponent // 2
-    return (x * scalar(2.0**half, x)) * scalar(2.0 ** (exponent - half), x)
+    return (x * scalar(2.0**half, x)).mul_(scalar(2.0 ** (exponent - half), x))
 
 
-def fixed_point(x: Tensor, bits: int) -> tuple[Tensor, int]:
-    """Rounds x (finite) to int32 on the finest power-of-two grid on which the largest |x| stays within
-    2^bits.
+def blocks(x: Tensor) -> tuple[Tensor, ...]:
+    """Views of a flat tensor, one after the other; a single one where a launch costs more than memory does."""
+    return x.split(BLOCK_NUMEL) if x.device.type == "cpu" else (x,)
 
-    Returns the integers and the shift: x is about integers * 2^-shift. All zeros give shift 0.
+
+def grid_shift(x: Tensor, bits: int) -> int:
+    """The finest power-of-two grid on which the largest |x| (finite) stays within 2^bits has steps of
+    2^-shift; 0 if all are 0.
     """
     low, high = torch.aminmax(x)
     largest = max(-float(low.item()), float(high.item()))
-    if largest == 0.0:
-        return torch.zeros_like(x, dtype=torch.int32), 0
-    shift = bits - math.frexp(largest)[1]
-    return torch.round(scaled(x, shift)).to(torch.int32), shift
+    return 0 if largest == 0.0 else bits - math.frexp(largest)[1]
+
+
+def on_grid(x: Tensor, shift: int) -> Tensor:
+    """x in steps of 2^-shift, rounded (int32)."""
+    return scaled(x, shift).round_().to(torch.int32)
 
 
 def squared_norm(x: Tensor) -> int:
-    """|x|^2 in units of 2^NORM_UNIT_EXP. Exact on a 15-bit grid, so it is the same everywhere and can be
-    added up.
+    """|x|^2 in units of 2^NORM_UNIT_EXP, of a flat tensor. Exact on a 15-bit grid, so it is the same
+    everywhere and can be added up.
     """
-    integers, shift = fixed_point(x, NORM_BITS)
-    total = int((integers * integers).sum(dtype=torch.int64).item())
+    shift = grid_shift(x, NORM_BITS)
+    on_grids = (on_grid(block, shift) for block in blocks(x))
+    total = sum(int((each * each).sum(dtype=torch.int64).item()) for each in on_grids)
     return total << (-NORM_UNIT_EXP - 2 * shift)
 
 
@@ -109,7 +122,10 @@ def quantiser_scale(x: Tensor, bins: int, range_sigmas: int) -> Tensor:
 
 def rounded_codes(x: Tensor, scale: Tensor, bins: int) -> Tensor:
     """Bins centred on whole multiples of the scale (uint8): clamp(round(x / scale) + bins/2, 0, bins - 1)."""
-    return torch.clamp(torch.round(x / scale) + bins / 2, 0, bins - 1).to(torch.uint8)
+    codes = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
+    for block, out in zip(blocks(x), blocks(codes), strict=True):
+        out.copy_((block / scale).round_().add_(bins / 2).clamp_(0, bins - 1))
+    return codes
 
 
 def floored_codes(x: Tensor, scale: Tensor, bins: int) -> Tensor:
@@ -120,16 +136,15 @@ def floored_codes(x: Tensor, scale: Tensor, bins: int) -> Tensor:
 
 
 def bin_means(x: Tensor, codes: Tensor, bins: int) -> Tensor:
-    """The mean of the elements that have each code (fp32, `bins` of them), 0 where a code has none.
+    """The mean of the elements (flat) that have each code (fp32, `bins` of them), 0 where a code has none.
 
     The sums are of integers: repeated indices cannot make them depend on the order.
     """
-    integers, shift = fixed_point(x, MEAN_BITS)
-    where = codes.to(torch.int32)
-    sums = torch.zeros(bins, dtype=torch.int64, device=x.device).index_add_(
-        0, where, integers.to(torch.int64)
-    )
-    counts = torch.bincount(where, minlength=bins)
+    shift = grid_shift(x, MEAN_BITS)
+    sums, counts = (torch.zeros(bins, dtype=torch.int64, device=x.device) for _ in range(2))
+    for block, where in zip(blocks(x), blocks(codes), strict=True):
+        sums.index_add_(0, where.to(torch.int32), on_grid(block, shift).to(torch.int64))
+        counts += torch.bincount(where, minlength=bins)
     means = [
         math.ldexp(total / count, -shift) if count else 0.0
         for total, count in zip(sums.tolist(), counts.tolist(), strict=True)
@@ -139,4 +154,7 @@ def bin_means(x: Tensor, codes: Tensor, bins: int) -> Tensor:
 
 def looked_up(table: Tensor, codes: Tensor) -> Tensor:
     """table[codes]."""
-    return table.index_select(0, codes.to(torch.int32))
+    values = torch.empty(codes.shape, dtype=table.dtype, device=table.device)
+    for block, out in zip(blocks(codes), blocks(values), strict=True):
+        torch.index_select(table, 0, block.to(torch.int32), out=out)
+    return values

@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from distrai.protocol.blobs import CHUNK_SIZE, chunk_hash
@@ -13,8 +14,9 @@ _TEMPORARY = ".tmp"
 _serial = itertools.count()
 
 
-def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file durably, so that it is whole or not there whatever happens, and whoever else writes the same."""
+@contextmanager
+def written_aside(path: Path, parts: Iterable[bytes | memoryview]) -> Iterator[Path]:
+    """A durable file with a name of its own, in the folder of ``path``; gone at the end unless it got another name."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{next(_serial)}{_TEMPORARY}")
     try:
         with temporary.open("wb") as file:
@@ -22,9 +24,15 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file durably, so that it is whole or not there whatever happens, and whoever else writes the same."""
+    with written_aside(path, parts) as temporary:
+        temporary.replace(path)
     sync_folder(path.parent)
 
 

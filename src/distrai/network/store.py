@@ -23,6 +23,7 @@ from distrai.network.files import (
     sync_file,
     sync_folder,
     write_whole,
+    written_aside,
 )
 from distrai.network.manifests import Manifest, decode_manifest, encode_manifest
 from distrai.protocol.blobs import (
@@ -68,7 +69,7 @@ class BlobStore:
         """
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
-        for folder in path.glob("??"):
+        for folder in (path, *path.glob("??")):
             clear_left_overs(folder)
         self._lock = threading.RLock()
 
@@ -91,6 +92,28 @@ class BlobStore:
         hashes = chunk_hashes(data)
         return self._keep(BlobRef(manifest_hash(len(data), hashes), len(data)), hashes, chunks(data))
 
+    def put_chunks(self, parts: Iterable[bytes]) -> BlobRef:
+        """Keep a blob that comes chunk by chunk (each of CHUNK_SIZE bytes but the last): never in memory as a whole."""
+        hashes: list[Hash] = []
+        size = 0
+
+        def hashed() -> Iterator[bytes]:
+            nonlocal size
+            for part in parts:
+                assert size % CHUNK_SIZE == 0 and 0 < len(part) <= CHUNK_SIZE
+                hashes.append(chunk_hash(part))
+                size += len(part)
+                yield part
+
+        with written_aside(self.path / "new", hashed()) as path:
+            blob = BlobRef(manifest_hash(size, hashes), size)
+            if not self.has(blob):
+                self._make_room(blob, hashes)
+                path.replace(self._data_path(blob.hash))
+                sync_folder(self._data_path(blob.hash).parent)
+                self._is_whole(blob)
+            return blob
+
     def put_file(self, source: Path) -> BlobRef:
         """Keep a copy of a file. Raises WrongBlob if it changes meanwhile."""
         hashes, size = [], 0
@@ -107,15 +130,25 @@ class BlobStore:
         blob = BlobRef(manifest_hash(size, hashes), size)
         if self.has(blob):
             return blob
-        self._data_path(blob.hash).parent.mkdir(exist_ok=True)
-        if len(hashes) > 1:
-            self._write_manifest(blob, hashes)
+        self._make_room(blob, hashes)
         if not link_whole(source, self._data_path(blob.hash)):
             return self._keep(blob, hashes, same_chunks(read_chunks(source), hashes))
-        with self._lock:
-            self._partials.pop(blob.hash, None)
-            self._partial_path(blob.hash).unlink(missing_ok=True)
+        self._is_whole(blob)
         return blob
+
+    def give(self, blob: BlobRef, path: Path) -> None:
+        """Put a whole blob at ``path`` as well, without a second copy where that can be. Raises MissingBlob."""
+        source = self.path_of(blob)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        if not link_whole(source, path):
+            write_whole(path, read_chunks(source))
+
+    def path_of(self, blob: BlobRef) -> Path:
+        """Where the bytes of a whole blob are, to be read only. Raises MissingBlob."""
+        if not self.has(blob):
+            raise MissingBlob(blob.hash)
+        return self._data_path(blob.hash)
 
     def has(self, blob: BlobRef) -> bool:
         """Whether the whole blob is here."""
@@ -135,6 +168,14 @@ class BlobStore:
                 f"what is stored is not blob {blob.hash.hex()[:12]}: delete it and fetch it again"
             )
         return data
+
+    def chunks(self, blob: BlobRef) -> Iterator[bytes]:
+        """The chunks of a whole blob in order, each checked: what ``read`` gives, one at a time. Raises as ``read``."""
+        if not self.has(blob):
+            raise MissingBlob(blob.hash)
+        size, hashes = self.manifest(blob.hash)
+        assert size == blob.size
+        yield from same_chunks(read_chunks(self._data_path(blob.hash)), hashes)
 
     def delete(self, blob: BlobRef) -> None:
         """Forget a blob, or as much of it as there is."""
@@ -245,14 +286,22 @@ class BlobStore:
 
     def _keep(self, blob: BlobRef, hashes: Sequence[Hash], parts: Iterable[bytes | memoryview]) -> BlobRef:
         if not self.has(blob):
-            self._data_path(blob.hash).parent.mkdir(exist_ok=True)
-            if len(hashes) > 1:
-                self._write_manifest(blob, hashes)
+            self._make_room(blob, hashes)
             write_whole(self._data_path(blob.hash), parts)
-            with self._lock:
-                self._partials.pop(blob.hash, None)
-                self._partial_path(blob.hash).unlink(missing_ok=True)
+            self._is_whole(blob)
         return blob
+
+    def _make_room(self, blob: BlobRef, hashes: Sequence[Hash]) -> None:
+        """What must be there before a whole blob is: its folder, and the list of its chunks."""
+        self._data_path(blob.hash).parent.mkdir(exist_ok=True)
+        if len(hashes) > 1:
+            self._write_manifest(blob, hashes)
+
+    def _is_whole(self, blob: BlobRef) -> None:
+        """Forget the part of a blob that just became whole."""
+        with self._lock:
+            self._partials.pop(blob.hash, None)
+            self._partial_path(blob.hash).unlink(missing_ok=True)
 
     def _write_manifest(self, blob: BlobRef, hashes: Sequence[Hash]) -> None:
         path = self._manifest_path(blob.hash)

@@ -1,6 +1,6 @@
 """From a certified list to the next state: open every update, check it, apply them all. Used by peers and by replay."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from distrai.algorithms.algorithm import Algorithm, Entry, StepResult
@@ -8,13 +8,14 @@ from distrai.algorithms.errors import PayloadError
 from distrai.algorithms.state import GlobalState
 from distrai.network.store import MissingBlob
 from distrai.protocol.blobs import BlobRef
-from distrai.protocol.cipher import binding, unseal
+from distrai.protocol.cipher import binding, unseal_chunks
 from distrai.protocol.errors import ProtocolError
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.messages import Update
 from distrai.protocol.primitives import MemberId
 
-ReadBlob = Callable[[BlobRef], bytes]
+ReadBlob = Callable[[BlobRef], Iterable[bytes]]
+"""Gives the chunks of a blob: a ciphertext is never in memory as a whole."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,8 @@ class Aggregation:
 
         Raises a ProtocolError (it does not open) or a PayloadError (an absolute check fails).
         """
-        sealed = self.read(update.blob)
         bound = binding(update.run, update.round, update.previous_head, update.member)
-        payload = unseal(sealed, key, bound)
+        payload = unseal_chunks(self.read(update.blob), update.blob.chunk_count, key, bound)
         self.algorithm.check(payload, self.norm_ceiling)
         return payload
 

@@ -5,6 +5,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from distrai.network.fetcher import SWARM_BYTES_MIN
 from distrai.network.interface import NetworkError, Transport
 from distrai.peer.directory import Directory
 from distrai.peer.events import (
@@ -21,7 +22,7 @@ from distrai.peer.events import (
 )
 from distrai.peer.identity import Identity
 from distrai.peer.store import PeerStore
-from distrai.protocol.blobs import BlobRef, blob_ref
+from distrai.protocol.blobs import BlobRef, blob_ref, chunk_hash
 from distrai.protocol.errors import ProtocolError
 from distrai.protocol.lists import decode_list
 from distrai.protocol.messages import INLINE_BLOB_BYTES_MAX, ListOffer, Packet, decode_packet, encode_packet
@@ -30,6 +31,8 @@ from distrai.protocol.primitives import Hash, MemberId
 SEND_DEADLINE_S = 10.0
 FETCH_DEADLINE_S = 600.0
 LIST_DEADLINE_S = 30.0
+SWARM_MEMBERS_MAX = 12
+"""Members that are asked for the parts of a large blob, besides its author and those who said that they have it."""
 SENDS_AT_ONCE = 256
 SENDS_PER_MEMBER = 16
 RETRY_S = 0.5
@@ -86,7 +89,7 @@ class Courier:
     async def receive(self) -> None:
         """Take packets in, for ever."""
         async for sender, raw in self.transport.received():
-            if sender not in self.directory.keys():
+            if sender is None or self.directory.keys().get(sender) is None:
                 continue  # by a stranger, or a member that the ledger has not told of yet: its next digest comes soon
             try:
                 packet = decode_packet(raw)
@@ -120,7 +123,8 @@ class Courier:
             self.store.blobs.put(self._inline.pop(blob.hash))
         if self.store.blobs.has(blob):
             return True
-        endpoints = [endpoint for member in holders if (endpoint := self.directory.endpoint(member))]
+        members = dict.fromkeys((*holders, *self._swarm(blob)))
+        endpoints = [endpoint for member in members if (endpoint := self.directory.endpoint(member))]
         try:
             await self.transport.fetch(blob, endpoints, deadline_s)
         except NetworkError as error:
@@ -128,6 +132,17 @@ class Courier:
             await asyncio.sleep(RETRY_S)
             return False
         return True
+
+    def _swarm(self, blob: BlobRef) -> tuple[MemberId, ...]:
+        """Who else may be fetching a large blob, and has parts of it by now.
+
+        Everybody chooses the same members for a blob: their number is bounded, and they give to all the others.
+        """
+        if blob.size <= SWARM_BYTES_MIN:
+            return ()
+        members = set(self.directory.keys().values())
+        chosen = sorted(members, key=lambda member: chunk_hash(blob.hash + member))[:SWARM_MEMBERS_MAX]
+        return tuple(member for member in chosen if member != self.identity.member)
 
     async def fetch_list(self, effect: FetchList) -> None:
         """Get a list that somebody offered, and decode it."""

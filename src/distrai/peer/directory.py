@@ -81,6 +81,12 @@ class Directory:
         known = self._records.get(member)
         return self._bootstrap.get(member) if known is None else Endpoint(member, known[1], known[0].urls)
 
+    def records(self, count: int) -> tuple[bytes, ...]:
+        """The own record and others, for whoever asks."""
+        own = self.identity.member
+        members = sorted(self._raw, key=lambda member: (member != own, member))
+        return tuple(self._raw[member] for member in members[:count])
+
     def records_to_tell(self) -> tuple[bytes, ...]:
         """The own record and some others, in turn."""
         others = [raw for member, raw in sorted(self._raw.items()) if member != self.identity.member]

@@ -200,6 +200,8 @@ class Apply(Effect):
     own: bool
     roster: dict[MemberId, Address]
     at: Position
+    leftovers: tuple[BlobRef, ...] = ()
+    """Ciphertexts of the round that are held and not in the list: nobody needs them once no reorg can list them."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ ciphertexts) is asked for until it is here.
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distrai.peer.checkpoint import Checkpoint, KnownLists, Landing
@@ -100,7 +101,8 @@ class Following:
         assert before is not None
         after = call_roll(before, self.engine.rules.run, event.drops, self.roster)
         self._check_head(after, event.head)
-        self._apply(Apply(before, after, None, None, False, dict(self.roster), event.at), now)
+        apply = Apply(before, after, None, None, False, dict(self.roster), event.at, self._leftovers(()))
+        self._apply(apply, now)
 
     def _land(self, landing: Landing, now: float) -> bool:
         """Apply exactly what landed. False as long as something of it is missing here."""
@@ -121,10 +123,18 @@ class Following:
         after = advance(before, body, landing.certified, self.roster)
         self._check_head(after, landing.event.head)
         own = any(update.member == self.engine.identity.member for update in updates)
-        self._apply(
-            Apply(before, after, body, landing.certified, own, dict(self.roster), landing.event.at), now
-        )
+        apply = Apply(before, after, body, landing.certified, own, dict(self.roster), landing.event.at)
+        self._apply(replace(apply, leftovers=self._leftovers(updates)), now)
         return True
+
+    def _leftovers(self, listed: tuple[Update, ...]) -> tuple[BlobRef, ...]:
+        known = () if self.engine.round is None else self.engine.round.book.updates.values()
+        blobs = {signed.message.blob for signed in known if isinstance(signed.message, Update)}
+        return tuple(
+            sorted(
+                blob for blob in blobs - {update.blob for update in listed} if blob.hash in self.engine.held
+            )
+        )
 
     def _apply(self, apply: Apply, now: float) -> None:
         self.engine.effects += [StopTraining(), apply]
@@ -189,9 +199,10 @@ class Following:
             return signed
         for certified in own:
             self.lists.remember(certified)
-        cursor = following_cursor(standing, self.engine.rules.run)
-        people = root_of_trainers(cursor, standing.next_trainers)
-        self.lists.people[people] = (cursor, standing.next_trainers)
+        if body.trainers_root not in self.lists.people:
+            cursor = following_cursor(standing, self.engine.rules.run)
+            people = root_of_trainers(cursor, standing.next_trainers)
+            self.lists.people[people] = (cursor, standing.next_trainers)
         return self.lists.find(body)
 
     def _ask_for_list(self, landing: Landing, now: float) -> None:

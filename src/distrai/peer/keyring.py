@@ -17,7 +17,7 @@ FIRST = "node.json"
 class Keyring:
     """All node keys of one member, in the order in which they were made.
 
-    The first controls the member on the ledger and makes the secret that updates are sealed with: it is needed for ever.
+    The first controls the member on the ledger and makes the secret that seals updates: it is needed for ever.
     """
 
     home: Path

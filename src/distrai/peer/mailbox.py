@@ -115,9 +115,8 @@ class Mailbox:
             return
         elif isinstance(message, Digest):
             self._answer_digest(message, now)
-        elif isinstance(message, ListRequest):
-            if standing is not None and message.round <= standing.round:
-                self.engine.effects.append(OfferList(message.member, message.round, message.updates_root))
+        elif isinstance(message, ListRequest) and standing is not None and message.round <= standing.round:
+            self.engine.effects.append(OfferList(message.member, message.round, message.updates_root))
 
     def _may_answer(self, message: Message, now: float) -> bool:
         """Whether it is long enough since this member asked last: answers cost more than questions."""

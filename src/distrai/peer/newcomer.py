@@ -23,7 +23,7 @@ from distrai.protocol.history import enrol, reconstruct, rounds_needed
 from distrai.protocol.ledger_events import Announced, Certified, Joined, KeyChanged, LedgerEvent, RollCalled
 from distrai.protocol.lists import CertifiedList, check_list, decode_list
 from distrai.protocol.merkle import state_root
-from distrai.protocol.primitives import Address, Hash, MemberId
+from distrai.protocol.primitives import Address, MemberId
 from distrai.protocol.signatures import recover
 from distrai.protocol.standing import RunRules
 
@@ -269,10 +269,3 @@ class Newcomer:
         for holder in holders:
             self.circle.liars.add(holder.member)
             self.tell("liar", member=holder.member.hex(), why=why)
-
-
-def first_head(events: Iterable[LedgerEvent]) -> Hash | None:
-    """The head of the start, if the run has started."""
-    from distrai.protocol.ledger_events import Started
-
-    return next((event.head for event in events if isinstance(event, Started)), None)

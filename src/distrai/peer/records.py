@@ -16,6 +16,8 @@ MEMBER = "member"
 """Kind of the log entry that every log begins with: whose it is, and from which round on it is whole."""
 APPLIED = "applied"
 """Kind of the log entries that hold a checkpoint."""
+ADOPTED = "adopted"
+"""Kind of the log entries that say that a snapshot follows: checkpoints before it are void."""
 REVERTED = "reverted"
 """Kind of the log entries that say to which head a reorg led back: checkpoints after it are void."""
 

@@ -12,7 +12,6 @@ from statistics import median
 
 import msgspec
 
-from distrai.network.interface import DOCUMENT_BYTES_MAX
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.canonical import decode_canonical, encode_canonical
 from distrai.protocol.errors import MalformedMessage
@@ -70,9 +69,7 @@ class Shown(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
     def to_bytes(self) -> bytes:
         """The bytes of the document."""
-        data = encode_canonical(self)
-        assert len(data) <= DOCUMENT_BYTES_MAX
-        return data
+        return encode_canonical(self)
 
 
 def decode_shown(data: bytes) -> Shown:

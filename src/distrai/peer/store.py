@@ -6,7 +6,9 @@
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +18,10 @@ from distrai.network.store import BlobStore
 from distrai.peer.checkpoint import Checkpoint
 from distrai.peer.events import Apply, Persist
 from distrai.peer.following import KEPT_HEADS
+from distrai.peer.leftovers import Leftovers
 from distrai.peer.log import LogEntry, open_log
 from distrai.peer.records import (
+    ADOPTED,
     APPLIED,
     MEMBER,
     OWN,
@@ -30,7 +34,8 @@ from distrai.peer.records import (
     encode_checkpoint,
     encode_own,
 )
-from distrai.protocol.blobs import blob_ref
+from distrai.peer.snapshots import Shelf, Snapshot
+from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
 from distrai.protocol.standing import Standing
@@ -91,7 +96,14 @@ class PeerStore:
         reached = self._kept[-1].standing
         self._forget_states_after(0 if reached is None else reached.round)
         self.blobs = BlobStore(home / "blobs")
+        self.leftovers = Leftovers(home / "leftovers", self.blobs)
         self.public = PublicFolder(home / "public")
+        self.shelf = Shelf(home / "snapshots.msgpack", time.monotonic)
+        self.on_change: Callable[[], None] = lambda: None
+        """Called, by whichever thread applies, when there is something new to show."""
+        self._shelf_lock = threading.RLock()
+        self._lists: dict[int, BlobRef] = {}
+        self._pruned_through = 0
 
     def close(self) -> None:
         """Close the log."""
@@ -131,11 +143,16 @@ class PeerStore:
 
     def _read_checkpoints(self) -> list[Checkpoint]:
         """From the log, without those that reorgs have made void."""
-        entries = sorted((*self.log.entries(APPLIED), *self.log.entries(REVERTED)), key=lambda item: item.seq)
+        kinds = (APPLIED, REVERTED, ADOPTED)
+        entries = sorted(
+            (item for kind in kinds for item in self.log.entries(kind)), key=lambda item: item.seq
+        )
         kept: list[LogEntry] = []
         for entry in entries:
             if entry.kind == APPLIED:
                 kept.append(entry)
+            elif entry.kind == ADOPTED:
+                kept = []
             else:
                 kept = _until_head(kept, Hash(entry.head))
         from_genesis = not kept or kept[0].round == 1
@@ -152,6 +169,7 @@ class PeerStore:
     def save_applied(self, apply: Apply, state: bytes, private: bytes) -> None:
         """Make a head durable: its state, the private state that goes with it, its list, and last the checkpoint."""
         standing, path = apply.standing, self.public.list_path(apply.standing.round)
+        self._forget_list(standing.round)
         if apply.certified is not None:
             write_atomically(path, apply.certified.to_bytes())
         else:
@@ -160,9 +178,13 @@ class PeerStore:
             write_atomically(self.state_path(standing.round), state)
         else:
             self.state_path(standing.round).unlink(missing_ok=True)
+        self.leftovers.put(standing.round, apply.leftovers)
         write_atomically(self.private_path(standing.head), private)
         self._log_applied(checkpoint_of(apply))
+        updates = () if apply.certified is None else apply.certified.updates
+        self._shelve(standing, sum(update.blob_size for update in updates))
         self._prune(standing.round, apply.before.head)
+        self.on_change()
 
     def _log_applied(self, checkpoint: Checkpoint) -> None:
         standing = checkpoint.standing
@@ -170,15 +192,58 @@ class PeerStore:
         self.log.append(APPLIED, standing.round, standing.head, encode_checkpoint(checkpoint))
         self._kept = [*self._kept, checkpoint][-KEPT_HEADS - 1 :]
 
-    def adopt(self, checkpoint: Checkpoint, state: bytes, lists: Mapping[int, CertifiedList]) -> None:
-        """Begin from a snapshot: a head that was not lived through here, its state, and the newest lists."""
+    def adopt(self, checkpoint: Checkpoint, state: BlobRef, lists: Mapping[int, CertifiedList]) -> None:
+        """Begin from a snapshot: a head that was not lived through here, the blob of its state, and the newest lists."""
         standing = checkpoint.standing
         assert standing is not None
         for number, certified in lists.items():
+            self._forget_list(number)
             write_atomically(self.public.list_path(number), certified.to_bytes())
-        write_atomically(self.state_path(standing.round), state)
+        self._forget_states_after(0)
+        self.blobs.give(state, self.state_path(standing.round))
+        self.log.append(ADOPTED, standing.round, standing.head, b"")
         self._kept = []
         self._log_applied(checkpoint)
+        self._put_on_shelf(standing, state)
+
+    # What is kept for newcomers
+
+    def _shelve(self, standing: Standing, round_bytes: int) -> None:
+        """Keep the state of this round for newcomers, if it is one of those that every peer keeps."""
+        with self._shelf_lock:
+            self.shelf.landed()
+            path = self._state_file(standing.round)
+            if path is not None and standing.round % self.shelf.period(path.stat().st_size, round_bytes) == 0:
+                self._put_on_shelf(standing, self.blobs.link(path))
+
+    def _put_on_shelf(self, standing: Standing, state: BlobRef) -> None:
+        newest = max((number for number in self._list_rounds() if number <= standing.round), default=0)
+        with self._shelf_lock:
+            self._tidy(self.shelf.put(standing, state, newest))
+
+    def _tidy(self, gone: tuple[BlobRef, ...]) -> None:
+        for blob in gone:
+            self.blobs.delete(blob)
+        write_atomically(self.shelf.path, self.shelf.record())
+
+    def shown(self) -> tuple[tuple[Snapshot, ...], dict[int, BlobRef]]:
+        """Snapshots, and the lists that go with them, as blobs: of some rounds before the oldest one, and all since."""
+        with self._shelf_lock:
+            oldest, needed = self.shelf.oldest or 0, self.shelf.lists_needed
+            wanted = [number for number in self._list_rounds() if number > oldest or number in needed]
+            for number in wanted:
+                if number not in self._lists:
+                    self._lists[number] = self.blobs.link(self.public.list_path(number))
+            return self.shelf.kept, {number: self._lists[number] for number in wanted}
+
+    def _list_rounds(self) -> list[int]:
+        return sorted(int(path.stem) for path in (self.public.path / "lists").glob("*.msgpack"))
+
+    def _forget_list(self, number: int) -> None:
+        """The list of this round is about to be another one, or none."""
+        with self._shelf_lock:
+            if (blob := self._lists.pop(number, None)) is not None:
+                self.blobs.delete(blob)
 
     def revert(self, standing: Standing | None) -> None:
         """The ledger went back to this head: the checkpoints and states after it are void."""
@@ -187,6 +252,8 @@ class PeerStore:
         while self._kept[-1].standing is not None and self._kept[-1].standing.head != head:
             self._kept.pop()
         self._forget_states_after(number)
+        with self._shelf_lock:
+            self._tidy(self.shelf.forget_after(number))
 
     def _forget_states_after(self, number: int) -> None:
         """Else a later empty round would seem to leave one of them."""
@@ -224,9 +291,16 @@ class PeerStore:
 
     def state_after(self, round_number: int, initial: bytes) -> bytes:
         """The state after a round (empty rounds leave the one before, at first the initial one)."""
+        path = self._state_file(round_number)
+        return initial if path is None else path.read_bytes()
+
+    def has_state(self, round_number: int) -> bool:
+        """Whether the state after a round is kept here, and not the initial one."""
+        return self._state_file(round_number) is not None
+
+    def _state_file(self, round_number: int) -> Path | None:
         paths = sorted((self.home / "states").glob("*.bin"))
-        kept = [path for path in paths if int(path.stem) <= round_number]
-        return kept[-1].read_bytes() if kept else initial
+        return next((path for path in reversed(paths) if int(path.stem) <= round_number), None)
 
     def private_path(self, head: Hash) -> Path:
         """The file of the private state that goes with a head."""
@@ -256,8 +330,17 @@ class PeerStore:
         for path in (self.home / "private").iterdir():
             if path not in keep and path.suffix == ".bin":  # not what is being written just now
                 path.unlink()
+        self.leftovers.prune(round_number - ROUNDS_OF_BLOBS_KEPT, lambda: self._listed(round_number))
         if not self.archive:
-            self._prune_round(round_number - ROUNDS_OF_BLOBS_KEPT)
+            with self._shelf_lock:
+                self._prune_rounds(min(round_number - ROUNDS_OF_BLOBS_KEPT, self.shelf.oldest or 0))
+
+    def _listed(self, round_number: int) -> frozenset[Hash]:
+        """The ciphertexts in the lists of the rounds that a leftover may belong to after a reorg."""
+        first = round_number - 2 * ROUNDS_OF_BLOBS_KEPT
+        lists = (self.list_bytes(number) for number in range(max(1, first), round_number + 1))
+        found = (msgspec.msgpack.decode(data, type=CertifiedList) for data in lists if data is not None)
+        return frozenset(update.blob_hash for certified in found for update in certified.updates)
 
     def _within_reach(self) -> list[Standing]:
         """The heads that a reorg may lead back to, oldest first: the last two in any case."""
@@ -271,11 +354,17 @@ class PeerStore:
         ]
         return [item.standing for item in near if item.standing is not None]
 
-    def _prune_round(self, round_number: int) -> None:
-        data = self.list_bytes(round_number)
-        if data is None:
-            return
-        self.blobs.delete(blob_ref(data))  # there if somebody asked for it, or it was asked for
-        for update in msgspec.msgpack.decode(data, type=CertifiedList).updates:
-            self.blobs.delete(update.blob)
-        self.public.list_path(round_number).unlink()
+    def _prune_rounds(self, through: int) -> None:
+        """Forget the updates of rounds up to this one, and their lists but for those that newcomers need."""
+        for number in self._list_rounds():
+            is_needed = number in self.shelf.lists_needed
+            if number > through or (is_needed and number <= self._pruned_through):
+                continue
+            data = self.public.list_path(number).read_bytes()
+            for update in msgspec.msgpack.decode(data, type=CertifiedList).updates:
+                self.blobs.delete(update.blob)
+            if not is_needed:
+                self._lists.pop(number, None)
+                self.blobs.delete(blob_ref(data))  # there if somebody asked for it, or it was asked for
+                self.public.list_path(number).unlink()
+        self._pruned_through = max(through, self._pruned_through)

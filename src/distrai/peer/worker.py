@@ -19,7 +19,7 @@ from distrai.peer.plan import Plan
 from distrai.peer.private import PrivateState, TrainedState
 from distrai.peer.store import PeerStore, write_atomically
 from distrai.protocol.assignment import Block, DataOrder
-from distrai.protocol.cipher import binding, seal, sealing_key
+from distrai.protocol.cipher import binding, seal_chunks, sealing_key
 from distrai.protocol.errors import WrongStateRoot
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.merkle import state_root
@@ -72,7 +72,7 @@ class Worker:
         self.device = training_device(device)
         self.algorithm = Algorithm(plan.spec, plan.layout, consensus_device(self.device))
         recipe = plan.resolved.recipe
-        self.aggregation = Aggregation(self.algorithm, recipe.limits.norm_ceiling, store.blobs.read)
+        self.aggregation = Aggregation(self.algorithm, recipe.limits.norm_ceiling, store.blobs.chunks)
         self.model = build_model(recipe.model, recipe.seed)
         self.loop = InnerLoop(self.model, plan.inner, NextToken(), corpus.train.batch, self.device)
         self.order: DataOrder = plan.data_order(corpus.train.samples_total)
@@ -112,8 +112,9 @@ class Worker:
 
     def state_bytes(self, standing: Standing | None) -> bytes:
         """The bytes of the state at ``standing``, from disk."""
-        initial = self.store.blobs.read(self.plan.resolved.initial_state)
-        return initial if standing is None else self.store.state_after(standing.round, initial)
+        if standing is not None and self.store.has_state(standing.round):
+            return self.store.state_after(standing.round, b"")
+        return self.store.blobs.read(self.plan.resolved.initial_state)
 
     def evaluate_list(self, effect: Evaluate) -> Hash:
         """The state root that a list leads to. Raises what opening its updates raises."""
@@ -189,7 +190,7 @@ class Worker:
         trained = TrainedState(encoded.pending_feedback, encoded.carried_feedback, kept)
         bound = binding(standing.run, number, standing.head, self.member)
         key = sealing_key(self.secret, encoded.payload, bound)
-        blob = self.store.blobs.put(seal(encoded.payload, key, bound))
+        blob = self.store.blobs.put_chunks(seal_chunks(encoded.payload, key, bound))
         write_atomically(self.store.trained_path(standing.head), trained.to_bytes())
         report = RoundReport(result.loss_mean, result.steps, result.tokens, result.seconds)
         return TrainingDone(standing.head, blob, key, result.steps, result.tokens), report

@@ -6,7 +6,8 @@ it is the last; key hash and associated data bind the same, so the ciphertext of
 one's own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from io import BytesIO
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -53,31 +54,56 @@ def sealed_size(size: int) -> int:
     return size + TAG_SIZE * -(-size // _PLAIN_CHUNK)
 
 
-def _parts(data: bytes | memoryview, width: int) -> Iterator[tuple[bytes, bytes, memoryview]]:
-    """Cut ``data``; with each part its nonce and the position that its associated data carries."""
+def _cut(data: bytes | memoryview, width: int) -> Iterator[memoryview]:
     view = memoryview(data)
-    count = -(-len(view) // width)
+    return (view[start : start + width] for start in range(0, len(view), width))
+
+
+def _places(count: int) -> Iterator[tuple[bytes, bytes]]:
+    """For each of ``count`` chunks its nonce and the position that its associated data carries."""
     for index in range(count):
         position = index.to_bytes(8, "big")
-        last = b"\x01" if index == count - 1 else b"\x00"
-        yield bytes(4) + position, position + last, view[index * width : (index + 1) * width]
+        yield bytes(4) + position, position + (b"\x01" if index == count - 1 else b"\x00")
+
+
+def _joined(parts: Iterable[bytes]) -> bytes:
+    """All parts in one, which is the only copy of the whole (``b"".join`` would keep the parts until the end)."""
+    whole = BytesIO()
+    for part in parts:
+        whole.write(part)
+    return whole.getvalue()
+
+
+def seal_chunks(payload: bytes | memoryview, key: bytes, bound: bytes) -> Iterator[bytes]:
+    """Encrypt a payload of at least one byte, chunk by chunk. ``key`` must never be used for another payload."""
+    assert len(payload) > 0
+    cipher = ChaCha20Poly1305(key)
+    places = _places(-(-len(payload) // _PLAIN_CHUNK))
+    for (nonce, where), part in zip(places, _cut(payload, _PLAIN_CHUNK), strict=True):
+        yield cipher.encrypt(nonce, part, bound + where)
 
 
 def seal(payload: bytes | memoryview, key: bytes, bound: bytes) -> bytes:
-    """Encrypt a payload of at least one byte. ``key`` must never be used for another payload."""
-    assert len(payload) > 0
-    cipher = ChaCha20Poly1305(key)
-    parts = _parts(payload, _PLAIN_CHUNK)
-    return b"".join(cipher.encrypt(nonce, part, bound + where) for nonce, where, part in parts)
+    """What ``seal_chunks`` gives, in one."""
+    return _joined(seal_chunks(payload, key, bound))
+
+
+def unseal_chunks(chunks: Iterable[bytes | memoryview], count: int, key: bytes, bound: bytes) -> bytes:
+    """Decrypt a ciphertext that comes in ``count`` chunks, of which one at a time is in memory.
+
+    Raises CannotOpen if a byte was changed or the ciphertext was made for something else.
+    """
+    if count == 0:
+        raise CannotOpen("an empty ciphertext: nobody seals nothing")
+    if len(key) != KEY_SIZE:
+        raise CannotOpen(f"a key has {KEY_SIZE} bytes, not {len(key)}")
+    cipher, pairs = ChaCha20Poly1305(key), zip(_places(count), chunks, strict=True)
+    try:
+        return _joined(cipher.decrypt(nonce, part, bound + where) for (nonce, where), part in pairs)
+    except InvalidTag as error:
+        raise CannotOpen("the key does not open this ciphertext for this member and round") from error
 
 
 def unseal(sealed: bytes | memoryview, key: bytes, bound: bytes) -> bytes:
-    """Decrypt. Raises CannotOpen if a byte was changed or the ciphertext was made for something else."""
-    if len(sealed) == 0:
-        raise CannotOpen("an empty ciphertext: nobody seals nothing")
-    try:
-        cipher = ChaCha20Poly1305(key)
-        parts = _parts(sealed, CHUNK_SIZE)
-        return b"".join(cipher.decrypt(nonce, part, bound + where) for nonce, where, part in parts)
-    except (InvalidTag, ValueError) as error:
-        raise CannotOpen("the key does not open this ciphertext for this member and round") from error
+    """The same for a ciphertext that is in memory as a whole."""
+    return unseal_chunks(_cut(sealed, CHUNK_SIZE), -(-len(sealed) // CHUNK_SIZE), key, bound)

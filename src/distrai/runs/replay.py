@@ -146,7 +146,7 @@ class _Step:
                 raise WrongHead("it belongs to another round")
             bound = binding(update.run, update.round, update.previous_head, update.member)
             check_key(key, bound, update.key_hash)
-            payload = Aggregation(self.algorithm, self._norm_ceiling, self.blobs.read).open(update, key)
+            payload = Aggregation(self.algorithm, self._norm_ceiling, self.blobs.chunks).open(update, key)
             return Entry(update.member, update.tokens, payload)
 
     @property

@@ -1,97 +1,205 @@
-"""A model of the registry contract: the first valid certificate of a round wins, and is never taken back."""
+"""A ledger with one run on it: blocks, a pool of transactions, forks that replace each other, and outages.
 
-from collections.abc import Sequence
-from itertools import pairwise
+Each peer looks at it through a ``Node`` of its own, which is what the real ``LedgerFeed`` reads from; nodes may lag, and
+learn of a fork one after the other.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
+from distrai.ledger.errors import LedgerUnreachable
+from distrai.ledger.follower import BlockMark
 from distrai.peer.identity import Identity
-from distrai.protocol.body import Body, has_quorum, start_head
-from distrai.protocol.errors import BadSignature
+from distrai.protocol.body import Body
 from distrai.protocol.keccak import keccak
-from distrai.protocol.ledger_events import Certified, Joined, LedgerEvent, Position, Started
-from distrai.protocol.lists import Trainer
-from distrai.protocol.primitives import Address, MemberId, SignatureBytes
+from distrai.protocol.ledger_events import Certified, LedgerEvent, Position, RollCalled, RunOpened, Started
+from distrai.protocol.primitives import Address, Hash
 from distrai.simulation.clock import Clock
+from distrai.simulation.contract import Contract, Join, Limits, Refused, Start, Transaction
 from distrai.simulation.scenario import LedgerFaults
-from distrai.simulation.toy import DOMAIN, recover
+from distrai.simulation.toy import GENESIS
 
-RUN = 7
-GENESIS_HEAD = keccak(b"genesis")
-GENESIS_STATE = keccak(b"state 0")
-Certificate = tuple[Body, tuple[SignatureBytes, ...]]
+BLOCKS_BEFORE_RUN = 1
+"""The first block: members are registered and the run is open. No reorg takes it back."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block with the contract as it is after it."""
+
+    mark: BlockMark
+    timestamp: int
+    contract: Contract
+    taken: tuple[Transaction, ...] = ()
+    events: tuple[LedgerEvent, ...] = ()
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A round that is over: its head, the state that it leads to, when it closed; no body for a roll call."""
+
+    head: Hash
+    state_root: Hash
+    at_s: float
+    body: Body | None
 
 
 class LedgerModel:
-    """One run on one ledger."""
+    """One run on one ledger. ``on_head`` is told of every head, whatever becomes of its block later."""
 
-    def __init__(self, clock: Clock, random: Random, faults: LedgerFaults) -> None:
+    def __init__(self, clock: Clock, random: Random, faults: LedgerFaults, limits: Limits) -> None:
         self.clock, self.random, self.faults = clock, random, faults
-        self.events: list[LedgerEvent] = []
-        self.seats: dict[MemberId, Address] = {}
-        self.head, self.round, self.state_root = GENESIS_HEAD, 0, GENESIS_STATE
-        self.bodies: list[Body] = []
-        self.closed_at: list[float] = []
-        self.block = 0
-        self.refused = 0
+        self.rounds: list[Landed] = []
+        self.heads: dict[Hash, LedgerEvent] = {}
+        """Every head that ever was on some fork."""
+        self.refused: dict[str, int] = {}
+        self.reorgs = 0
+        self.roll_calls = 0
         self.reachable = True
-        self._waiting: list[Certificate] = []
+        self.on_head: Callable[[Contract], None] = lambda contract: None
+        self.nodes: list[Node] = []
+        self._pool: list[Transaction] = []
+        contract = Contract(limits, GENESIS.head, GENESIS.state_root)
+        self.blocks = [self._block(None, 0, contract, (), (lambda at: RunOpened(at, GENESIS, _OWNER),))]
 
-    def open(self, members: Sequence[Identity]) -> None:
-        """Everybody joins; the run starts one block later; from then on there is a block every ``block_s``."""
-        for index, identity in enumerate(members):
-            self.seats[identity.member] = identity.address
-            self.events.append(Joined(self._position(index), identity.member, identity.address, True))
-        self.block += 1
-        seats = tuple(sorted(Trainer(member, key) for member, key in self.seats.items()))
-        self.head = start_head(GENESIS_HEAD, [(seat.member, seat.key) for seat in seats])
-        self.events.append(Started(self._position(0), self.head, seats))
+    @property
+    def contract(self) -> Contract:
+        """The contract as of the newest block. Not to be changed."""
+        return self.blocks[-1].contract
+
+    @property
+    def round(self) -> int:
+        """How many rounds are over."""
+        return self.contract.round
+
+    def open(self, registered: Sequence[Identity], members: Sequence[Identity]) -> None:
+        """``members`` join, in one block, and the run starts in the next; then there is one every ``block_s``."""
+        for identity in registered:
+            self.contract.register(identity.member, identity.address)
+        self._pool += [Join(identity.member) for identity in members]
+        self._add_block(1)
+        self._pool.append(Start())
+        self._add_block(1)
         self.clock.after(self.faults.block_s, self._mine)
 
-    def _position(self, index: int) -> Position:
-        return Position(self.block, index, keccak(b"block %d" % self.block))
+    def node(self) -> "Node":
+        """Another view of the ledger."""
+        self.nodes.append(Node(self))
+        return self.nodes[-1]
 
-    def submit(self, certificate: Certificate) -> None:
-        """Take a certificate for the next block, unless it gets lost."""
+    def submit(self, sent: Transaction) -> None:
+        """Take a transaction for the next block, unless nobody can be reached."""
         if self.reachable:
-            self._waiting.append(certificate)
+            self._pool.append(sent)
 
-    def events_after(self, position: Position | None) -> tuple[LedgerEvent, ...]:
-        """What a peer that knows everything up to ``position`` has not seen."""
-        if not self.reachable:
-            return ()
-        return tuple(event for event in self.events if position is None or event.at > position)
+    # Blocks
 
     def _mine(self) -> None:
-        self.block += 1
-        waiting, self._waiting = self._waiting, []
-        for body, signatures in waiting:
-            if self._is_valid(body, signatures):
-                self._certify(body)
-            else:
-                self.refused += 1
+        self._add_block(int(self.clock.now))
         self.clock.after(self.faults.block_s, self._mine)
 
-    def _certify(self, body: Body) -> None:
-        self.head, self.round, self.state_root = body.head, body.round, body.state_root
-        for member in body.drops:
-            del self.seats[member]
-        self.bodies.append(body)
-        self.closed_at.append(self.clock.now)
-        self.events.append(Certified(self._position(0), body, body.head))
+    def _add_block(self, timestamp: int, share: float = 1.0) -> None:
+        """A block with what waits, or about this share of it."""
+        waiting, self._pool = self._pool, []
+        parent = self.blocks[-1]
+        timestamp = max(timestamp, parent.timestamp)
+        contract = parent.contract.copy() if waiting else parent.contract
+        made: list[Callable[[Position], LedgerEvent]] = []
+        taken: list[Transaction] = []
+        for sent in waiting:
+            if share < 1 and self.random.random() > share:
+                self._pool.append(sent)
+                continue
+            try:
+                made.append(contract.apply(sent, timestamp))
+                taken.append(sent)
+            except Refused as refusal:
+                self.refused[str(refusal)] = self.refused.get(str(refusal), 0) + 1
+        block = self._block(parent, timestamp, contract, tuple(taken), tuple(made))
+        self.blocks.append(block)
+        for event in block.events:
+            self._note_head(event, contract)
 
-    def _is_valid(self, body: Body, signatures: Sequence[SignatureBytes]) -> bool:
-        """As ``certify`` decides: it follows the head, and enough different seats signed, in ascending order."""
-        if body.run != RUN or body.round != self.round + 1 or body.previous_head != self.head:
-            return False
-        if body.is_empty and body.state_root != self.state_root:
-            return False
-        if not set(body.drops) <= set(self.seats):
-            return False
-        digest = DOMAIN.digest(body.id)
-        try:
-            signers = [recover(digest, signature) for signature in signatures]
-        except BadSignature:
-            return False
-        ascending = all(first < second for first, second in pairwise(signers))
-        known = set(signers) <= set(self.seats.values())
-        return ascending and known and has_quorum(len(signers), len(self.seats))
+    def _block(
+        self,
+        parent: Block | None,
+        timestamp: int,
+        contract: Contract,
+        taken: tuple[Transaction, ...],
+        made: tuple[Callable[[Position], LedgerEvent], ...],
+    ) -> Block:
+        number = 0 if parent is None else parent.mark.number + 1
+        before = Hash(bytes(32)) if parent is None else parent.mark.hash
+        name = keccak(before + b"block %d on fork %d" % (number, self.reorgs))
+        events = tuple(event(Position(number, index, name)) for index, event in enumerate(made))
+        return Block(BlockMark(number, name, before), timestamp, contract, taken, events)
+
+    def _note_head(self, event: LedgerEvent, contract: Contract) -> None:
+        if isinstance(event, Started | Certified | RollCalled):
+            self.heads[event.head] = event
+            self.on_head(contract)
+        if isinstance(event, Certified | RollCalled):
+            body = event.body if isinstance(event, Certified) else None
+            state_root = event.state_root if isinstance(event, RollCalled) else event.body.state_root
+            self.rounds.append(Landed(event.head, state_root, self.clock.now, body))
+            self.roll_calls += body is None
+
+    # Reorgs
+
+    def reorganise(self, depth: int) -> None:
+        """Replace the newest blocks by a longer fork; what was in them comes back in another order, or much later."""
+        depth = min(depth, len(self.blocks) - BLOCKS_BEFORE_RUN)
+        lost = self.blocks[len(self.blocks) - depth :]
+        self.blocks = self.blocks[: len(self.blocks) - depth]
+        self.reorgs += 1
+        del self.rounds[self.contract.round :]
+        returned = [sent for block in lost for sent in block.taken]
+        self.random.shuffle(returned)
+        for sent in returned:
+            if self.random.random() < self.faults.reorg_lost:
+                self.clock.after(self.random.uniform(1, 15), lambda sent=sent: self._pool.append(sent))  # type: ignore[misc]
+            else:
+                self._pool.append(sent)
+        grown = depth + 1 if self.random.random() < 0.7 else 0  # else it is the shorter one for a while
+        for _ in range(grown):
+            self._add_block(self.blocks[-1].timestamp + 1, share=self.random.choice((0.3, 0.7, 1.0)))
+        for node in self.nodes:
+            self.clock.after(self.random.uniform(0, self.faults.fork_seen_s), node.switch)
+
+
+class Node:
+    """What one peer sees of the ledger: a fork, up to some block."""
+
+    def __init__(self, ledger: LedgerModel) -> None:
+        self.ledger = ledger
+        self.blocks = ledger.blocks
+        self.lag = 0
+        """Newest blocks that this node has not seen."""
+
+    def switch(self) -> None:
+        """Learn of the fork that won."""
+        self.blocks = self.ledger.blocks
+
+    @property
+    def length(self) -> int:
+        """How many blocks there are for this node."""
+        if not self.ledger.reachable:
+            raise LedgerUnreachable("no node answers")
+        return max(1, len(self.blocks) - self.lag)
+
+    async def newest_block(self) -> BlockMark:
+        """The newest block."""
+        return self.blocks[self.length - 1].mark
+
+    async def block_marks(self, first: int, last: int) -> list[BlockMark]:
+        """The blocks ``first`` to ``last`` inclusive."""
+        return [block.mark for block in self.blocks[first : min(last + 1, self.length)]]
+
+    async def events(self, run: int, first: int, last: int) -> list[LedgerEvent]:
+        """The run's events in the blocks ``first`` to ``last`` inclusive."""
+        blocks = self.blocks[first : min(last + 1, self.length)]
+        return [event for block in blocks for event in block.events]
+
+
+_OWNER = Address(b"\x22" * 20)

@@ -1,10 +1,11 @@
 """Stand-ins for keys, training and aggregation: cheap and pure, and just as strict about what may be combined."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distrai.peer.identity import Identity
 from distrai.protocol.blobs import BlobRef, blob_ref
+from distrai.protocol.body import Genesis
 from distrai.protocol.checks import WorkRules
 from distrai.protocol.cipher import binding, seal, sealed_size, unseal
 from distrai.protocol.errors import BadSignature, ProtocolError
@@ -22,6 +23,9 @@ WORK = WorkRules(codec="toy", sealed_bytes=sealed_size(PAYLOAD_SIZE), inner_step
 INNER_STEPS = 4
 BLOCK_SAMPLES = 16
 DOMAIN = Domain(31337, Address(b"\x11" * 20))
+RUN = 7
+_ROOTS = (keccak(b"recipe"), keccak(b"state 0"), keccak(b"data"), keccak(b"tokenizer"))
+GENESIS = Genesis(DOMAIN.chain_id, DOMAIN.registry, RUN, *_ROOTS)
 
 
 class NotFinite(ProtocolError):
@@ -49,6 +53,13 @@ def make_identity(index: int) -> Identity:
     member = MemberId(keccak(b"member %d" % index))
     address = Address(keccak(b"address %d" % index)[12:])
     return Identity(member, address, DOMAIN, signer(address), recover)
+
+
+def with_new_key(identity: Identity, count: int) -> Identity:
+    """The same member with its next key; the ones before are its own for as long as a seat has one of them."""
+    address = Address(keccak(identity.member + b"key %d" % count)[12:])
+    also = ((identity.address, identity.sign), *identity.also)
+    return replace(identity, address=address, sign=signer(address), also=also)
 
 
 @dataclass(frozen=True)

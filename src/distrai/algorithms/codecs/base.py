@@ -86,12 +86,15 @@ class Codec(ABC):
 
     def encode(self, tensors: Sequence[Tensor]) -> bytes:
         """Encodes one fp32 tensor per tensor of the layout. Raises ValueError for other shapes, NaN and Inf."""
-        flats = flat_tensors(self.layout, tensors)
-        parts = (
-            self.encode_span(span.piece, flats[span.piece.tensor][span.piece.start : span.piece.stop])
-            for span in self.spans
-        )
-        return b"".join(to_bytes(part) for part in parts)
+        check_shapes(self.layout, tensors, "update")
+        flats = [tensor.detach().reshape(-1) for tensor in tensors]
+        return b"".join(to_bytes(self._encoded(span.piece, flats)) for span in self.spans)
+
+    def _encoded(self, piece: Piece, flats: Sequence[Tensor]) -> Tensor:
+        """Encodes one piece. What is made of it on the way lives only as long as this call."""
+        x = arithmetic.positive_zero(flats[piece.tensor][piece.start : piece.stop])
+        check_finite(x, self.layout.tensors[piece.tensor].name, "update")
+        return self.encode_span(piece, x)
 
     def read(self, data: Tensor) -> Iterator[tuple[Span, SpanValues]]:
         """Decodes span by span. `data` is the payload as uint8, on any device."""
@@ -114,24 +117,31 @@ class Codec(ABC):
 
 
 def flat_tensors(layout: Layout, tensors: Sequence[Tensor], what: str = "update") -> list[Tensor]:
-    """Views the tensors as flat fp32 after checking shapes, dtype and that they are finite. -0.0 becomes
+    """Copies the tensors as flat fp32 after checking shapes, dtype and that they are finite. -0.0 becomes
     +0.0.
     """
+    check_shapes(layout, tensors, what)
+    flats = [arithmetic.positive_zero(tensor.detach()).reshape(-1) for tensor in tensors]
+    for flat, spec in zip(flats, layout.tensors, strict=True):
+        check_finite(flat, spec.name, what)
+    return flats
+
+
+def check_shapes(layout: Layout, tensors: Sequence[Tensor], what: str) -> None:
+    """Raises ValueError unless these are fp32 tensors of the layout's shapes."""
     if len(tensors) != len(layout.tensors):
         raise ValueError(f"{len(tensors)} tensors in the {what}, {len(layout.tensors)} in the layout")
-    flats = []
     for tensor, spec in zip(tensors, layout.tensors, strict=True):
         if tuple(tensor.shape) != spec.shape or tensor.dtype != torch.float32:
             raise ValueError(
                 f"{spec.name} in the {what} is {tensor.dtype} {tuple(tensor.shape)}, not float32 {spec.shape}"
             )
-        flat = arithmetic.positive_zero(tensor.detach()).reshape(-1)
-        if not arithmetic.is_finite(flat):
-            raise ValueError(
-                f"{spec.name} in the {what} is not finite: training diverged; lower the learning rate"
-            )
-        flats.append(flat)
-    return flats
+
+
+def check_finite(x: Tensor, name: str, what: str) -> None:
+    """Raises ValueError if an element of the tensor of this name is NaN or infinite."""
+    if not arithmetic.is_finite(x):
+        raise ValueError(f"{name} in the {what} is not finite: training diverged; lower the learning rate")
 
 
 def to_bytes(x: Tensor) -> bytes:
