@@ -1,21 +1,24 @@
-"""Throughput of every codec beside a memory copy: ``python benchmarks/codec_throughput.py [--repetitions 7]``.
+"""Throughput of every codec beside a memory copy: ``python benchmarks/codec_throughput.py [--keep]``.
 
-Encoded and decoded is one matrix of fp32, from tensors to the payload's bytes and back, as a peer does it, on one
-thread. In every repetition the same fp32 bytes are also copied from memory to memory; ``of_copy`` is how much of the
-speed of that copy a codec has within the same repetition, so that a slow minute of the machine slows down both.
+One matrix of fp32 becomes the bytes of a payload and comes back, on one thread. ``encode`` is what a peer does with its
+pseudo-gradient; ``decode`` is a whole payload into fresh tensors, as error feedback needs it; ``read`` is the same span
+by span, as checks and aggregation do. In every repetition the same fp32 bytes are copied from memory to memory between
+the codecs; ``of_copy`` is the share of that copy's speed that a codec reaches within the same repetition. Judged is
+wall time; CPU time stands beside it, for a machine that is busy with other things.
 """
 
 import argparse
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from common import report_head, result_path, write_json
+from common import destination, report_head, write_json
 from distrai.algorithms.codecs import Codec, build_codec
 from distrai.algorithms.codecs.base import to_uint8
 from distrai.algorithms.layout import Layout, TensorSpec
@@ -29,11 +32,19 @@ CODECS: dict[str, tuple[str, dict[str, int]]] = {
 }
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long it takes, in wall time."""
-    began = time.perf_counter()
+@dataclass(frozen=True)
+class Taken:
+    """What some work took, in seconds."""
+
+    wall: float
+    cpu: float
+
+
+def taken(work: Callable[[], object]) -> Taken:
+    """Do it once, with a clock in hand."""
+    wall, cpu = time.perf_counter(), time.thread_time()
     work()
-    return time.perf_counter() - began
+    return Taken(time.perf_counter() - wall, time.thread_time() - cpu)
 
 
 def spread(values: list[float], digits: int) -> dict[str, float]:
@@ -58,54 +69,71 @@ class Bench:
         }
         self.payloads = {name: codec.encode([self.matrix]) for name, codec in self.codecs.items()}
 
-    def repetition(self) -> dict[str, float]:
-        """Seconds of one round of everything; the copy is the mean of three, spread over the round."""
-        found, copies = {}, [seconds(self._copied)]
+    def repetition(self) -> dict[str, Taken]:
+        """One round of everything, with a copy after each; the copy's figure is the median of them."""
+        found, copies = {}, []
         for name, codec in self.codecs.items():
-            payload = self.payloads[name]
-            found[f"{name} encode"] = seconds(lambda codec=codec: codec.encode([self.matrix]))  # type: ignore[misc]
-            copies.append(seconds(self._copied))
-            found[f"{name} decode"] = seconds(lambda c=codec, p=payload: c.decode(to_uint8(p, torch.device("cpu"))))  # type: ignore[misc]
-            copies.append(seconds(self._copied))
-        return found | {"copy": statistics.median(copies)}
+            for what, work in self._works(codec, self.payloads[name]).items():
+                found[f"{name} {what}"] = taken(work)
+                copies.append(taken(lambda: self.copy.copy_(self.matrix)))
+        middle = (statistics.median([getattr(item, clock) for item in copies]) for clock in ("wall", "cpu"))
+        return {"memory copy": Taken(*middle)} | found
 
-    def _copied(self) -> None:
-        self.copy.copy_(self.matrix)
+    def _works(self, codec: Codec, payload: bytes) -> dict[str, Callable[[], object]]:
+        data = to_uint8(payload, torch.device("cpu"))
+        return {
+            "encode": lambda: codec.encode([self.matrix]),
+            "decode": lambda: codec.decode(data),
+            "read": lambda: deque(codec.read(data), maxlen=0),
+        }
 
 
-def figures(bench: Bench, runs: list[dict[str, float]]) -> dict[str, Any]:
-    """Speeds in GB of fp32 a second, and shares of the copy's speed."""
-    size = bench.matrix.numel() * 4
-    speeds = {what: spread([size / run[what] / 1e9 for run in runs], 3) for what in runs[0]}
-    shares = {what: spread([run["copy"] / run[what] for run in runs], 4) for what in runs[0] if what != "copy"}
-    return {"gb_per_s": speeds, "of_copy": shares}
+def figures(size: int, runs: list[dict[str, Taken]]) -> dict[str, Any]:
+    """Speeds in GB of fp32 a second, and shares of the copy's speed, of ``size`` bytes."""
+    found: dict[str, Any] = {}
+    for clock in ("wall", "cpu"):
+        seconds = [{what: getattr(item, clock) for what, item in run.items()} for run in runs]
+        found[clock] = {
+            "gb_per_s": {what: spread([size / run[what] / 1e9 for run in seconds], 3) for what in seconds[0]},
+            "of_copy": {
+                what: spread([run["memory copy"] / run[what] for run in seconds], 4) for what in seconds[0]
+            },
+        }
+    return found
+
+
+def table(found: dict[str, Any]) -> str:
+    """For people: the larger N of 1/N, the slower."""
+    lines = [f"{'':20} {'GB/s':>7}   {'of the copy: wall (spread)':28} CPU"]
+    for what, speed in found["wall"]["gb_per_s"].items():
+        wall, cpu = found["wall"]["of_copy"][what], found["cpu"]["of_copy"][what]
+        share = f"1/{1 / wall['median']:.1f} (1/{1 / wall['max']:.1f}..1/{1 / wall['min']:.1f})"
+        lines.append(f"{what:20} {speed['median']:7.3f}   {share:28} 1/{1 / cpu['median']:.1f}")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--to", type=Path, help="the report; by default in results/")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--keep", action="store_true", help="write to benchmarks/results, not to build/bench")
     options = parser.parse_args()
     torch.set_num_threads(1)
     bench = Bench(ROWS, COLUMNS)
     bench.repetition()  # pages are mapped, tables are made
     runs = [bench.repetition() for _ in range(options.repetitions)]
-    found = figures(bench, runs)
+    found = figures(4 * ROWS * COLUMNS, runs)
     report = report_head() | {
         "elements": ROWS * COLUMNS,
         "payload_bytes": {name: len(payload) for name, payload in bench.payloads.items()},
         **found,
-        "seconds": runs,
+        "seconds": [{what: asdict(item) for what, item in run.items()} for run in runs],
     }
-    to = options.to or result_path("codec_throughput")
+    to = destination("codec_throughput", options.keep)
     write_json(to, report)
-    copy = found["gb_per_s"]["copy"]
-    print(f"{'memory copy':18} {copy['median']:6.2f} GB/s ({copy['min']:.2f}..{copy['max']:.2f})")
-    for what, share in found["of_copy"].items():
-        speed = found["gb_per_s"][what]["median"]
-        low, high = 1 / share["max"], 1 / share["min"]
-        print(f"{what:18} {speed:6.3f} GB/s   1/{1 / share['median']:.1f} of the copy (1/{low:.1f}..1/{high:.1f})")
+    print(table(found))
     print(f"numbers: {to}")
 
 

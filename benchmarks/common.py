@@ -69,6 +69,11 @@ def result_path(benchmark: str) -> Path:
     return RESULTS / f"{benchmark}_{slug(cpu_name())}_{today()}.json"
 
 
+def destination(benchmark: str, keep: bool) -> Path:
+    """Where a report goes: to the results that are committed if it is to be kept, else to ``build/bench``."""
+    return result_path(benchmark) if keep else BENCH / f"{benchmark}.json"
+
+
 def report_head() -> dict[str, Any]:
     """What every report begins with."""
     return {
@@ -79,6 +84,14 @@ def report_head() -> dict[str, Any]:
         "load_now": [round(item, 2) for item in psutil.getloadavg()],
         "threads": os.environ.get("OMP_NUM_THREADS", "default"),
     }
+
+
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Finished runs in a folder are taken over only if they were made with these settings; exits if they were not."""
+    path, now = folder / "settings.json", json.loads(json.dumps(settings))
+    if path.exists() and json.loads(path.read_text()) != now:
+        sys.exit(f"the runs in {folder} were made with other settings: remove it to measure anew")
+    write_json(path, now)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Held-out loss against payload: ``python benchmarks/loss_against_payload.py [--quick]``.
+"""Held-out loss against payload: ``python benchmarks/loss_against_payload.py [--quick] [--keep]``.
 
 Five arms on equal tokens and equal data, from equal parameters: data-parallel with a tuned learning rate, diloco,
 prime, and sparseloco at two densities. Learning rates are chosen in runs of a third of the length, on the tuning split
@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from common import BENCH, report_head, result_path, write_json
-from loss_cells import Arm, Cell, Laboratory
+from common import BENCH, check_settings, destination, report_head, write_json
+from loss_cells import Arm, Cell
 from loss_report import summary, table
+from loss_training import Laboratory
 
 STEPS = 2400
 SWEEP_SHARE = 3
@@ -95,7 +96,8 @@ class Campaign:
 
     def run(self) -> dict[str, Any]:
         """Every sweep, then every final run, seed by seed; the figures of the report."""
-        rates, start = {}, DDP_START
+        rates: dict[str, tuple[float, float]] = {}
+        start: Sequence[float] = DDP_START
         for arm in ARMS:
             rates[arm.name] = self.tuned(arm, start)
             start = around(INNER_LADDER, rates["ddp"][0])
@@ -123,21 +125,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="60 steps and one seed: does it run at all?")
-    parser.add_argument("--cells", type=Path, help="folder of the finished runs")
-    parser.add_argument(
-        "--to", type=Path, help="the report; by default in results/, of a quick run beside its cells"
-    )
+    parser.add_argument("--keep", action="store_true", help="write to benchmarks/results, not to build/bench")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    cells = options.cells or BENCH / (
-        "loss_against_payload_quick" if options.quick else "loss_against_payload"
-    )
+    name = "loss_against_payload_quick" if options.quick else "loss_against_payload"
     steps, seeds = (60, SEEDS[:1]) if options.quick else (STEPS, SEEDS)
     lab = Laboratory()
-    figures = Campaign(lab, cells, steps, seeds).run()
     settings = lab.settings() | {"steps": steps, "seeds": seeds, "sweep_seed": SWEEP_SEED}
+    check_settings(BENCH / name, settings)
+    figures = Campaign(lab, BENCH / name, steps, seeds).run()
     report = report_head() | {"settings": settings} | figures
-    to = options.to or (cells / "report.json" if options.quick else result_path("loss_against_payload"))
+    to = destination(name, options.keep and not options.quick)
     write_json(to, report)
     print(table(report["arms"]))
     print(f"numbers: {to}")

@@ -15,7 +15,6 @@ from statistics import median
 from typing import Any
 
 from common import BENCH, ROOT, report_head, result_path, write_json
-
 from distrai.runs.folder import RunFolder
 from distrai.runs.logs import read_log
 from distrai.runs.timing import Timing

@@ -20,7 +20,8 @@ def fp32(numbers):
 @given(st.lists(FLOATS, min_size=1, max_size=50))
 def test_fixed_point_is_as_fine_as_the_bits_allow_at_any_magnitude(numbers):
     x = fp32(numbers)
-    integers, shift = arithmetic.fixed_point(x, 15)
+    shift = arithmetic.grid_shift(x, 15)
+    integers = arithmetic.on_grid(x, shift)
     largest = max(abs(v) for v in x.tolist())
     assert int(integers.abs().max()) <= 2**15
     assert largest == 0 or int(integers.abs().max()) >= 2**14
@@ -70,6 +71,33 @@ def test_bin_means_match_float64_and_do_not_depend_on_order(bins):
         math.fsum(x[codes == c].double().tolist()) / max(1, int((codes == c).sum())) for c in range(bins)
     ]
     np.testing.assert_allclose(means.numpy(), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_working_in_blocks_changes_no_bit(monkeypatch):
+    x = torch.from_numpy(np.random.default_rng(3).standard_normal(1001).astype(np.float32) ** 5)
+
+    def everything():
+        scale = arithmetic.quantiser_scale(x, 256, 6)
+        codes = arithmetic.rounded_codes(x, scale, 256)
+        table = arithmetic.bin_means(x, codes, 256)
+        values = arithmetic.looked_up(table, codes)
+        assert torch.equal(values, table[codes.long()])
+        return arithmetic.squared_norm(x), [scale.tolist(), codes.tolist(), table.tolist(), values.tolist()]
+
+    whole = everything()
+    for block in (1, 7, 500, 1001):
+        monkeypatch.setattr(arithmetic, "BLOCK_NUMEL", block)
+        assert everything() == whole
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_bad_element_is_enough_not_to_be_finite(bad):
+    for at in (0, 500, 999):
+        x = torch.ones(1000)
+        x[at] = bad
+        assert not arithmetic.is_finite(x)
+    assert arithmetic.is_finite(fp32([3.4028234e38, -3.4028234e38]))
+    assert arithmetic.is_finite(fp32([]))
 
 
 def test_negative_zero_becomes_positive():

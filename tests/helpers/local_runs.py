@@ -168,6 +168,8 @@ class Drive:
     pauses: dict[str, float] = field(default_factory=dict)
     """For how many seconds processes stay away when they are started again the next time: an outage has a length."""
     before_start: Callable[[str], None] = lambda name: None
+    environment: Callable[[str], dict[str, str]] = lambda name: {}
+    """What to add to the environment of a process."""
     observer: Observer = field(default_factory=Observer)
     pids: dict[str, int] = field(default_factory=dict)
     dying: dict[str, Death] = field(default_factory=dict)
@@ -227,7 +229,7 @@ class Drive:
         self.before_start(name)
         if died is not None:
             died.back_after = self.observer.newest_round()
-        environment = {}
+        environment = self.environment(name)
         if name.startswith("peer-"):
             home = self.folder.path / "peers" / name
             environment |= {homes.GUARDED: str(home.parent), homes.OWN: str(home)}

@@ -24,6 +24,8 @@ from typing import Any
 from distrai.runs.children import Child
 
 REQUEST_BYTES_MAX = 64 << 10
+LIAR = "DISTRAI_TEST_LIAR"
+"""Set in the environment of a peer that is to lie: see ``liars.py``."""
 SINGLE_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -56,10 +58,16 @@ def become(request: dict[str, Any], descriptors: list[int]) -> None:
             os.setuid(user)
         os.environ |= request["environment"]
         sys.argv = [request["arguments"][0], *request["arguments"][1:]]
-        from helpers import failpoints, homes
+        from helpers import failpoints, homes, links
 
         homes.guard()
         failpoints.install()
+        links.install()
+        explain_failures()
+        if LIAR in os.environ:
+            from helpers import liars  # costs a second: for liars only
+
+            liars.install()
         runpy.run_module(request["arguments"][0], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
@@ -70,6 +78,20 @@ def become(request: dict[str, Any], descriptors: list[int]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def explain_failures() -> None:
+    """Have a peer that fails write to its log where: what it tells people is only why."""
+    from distrai.peer.telemetry import Telemetry
+
+    emit = Telemetry.emit
+
+    def emit_and_explain(self: Telemetry, event: str, **facts: Any) -> None:
+        if event == "failed":
+            traceback.print_exc()
+        emit(self, event, **facts)
+
+    Telemetry.emit = emit_and_explain  # type: ignore[method-assign]
 
 
 def serve(descriptor: int) -> None:

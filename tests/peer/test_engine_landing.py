@@ -191,7 +191,9 @@ def test_what_landed_counts_though_it_does_not_follow_from_the_own_view() -> Non
     listed = CertifiedList(table.listed([]).cursor, table.standing.next_trainers[1:], ())
     body = table.body([], trainers_root=listed.trainers_root, promotions=(promoted,), drops=(gone,))
     peer.tell(LedgerChanged((table.certified(body),)))
-    assert len(peer.said("list-request")) == 1 and not peer.of(Apply)  # even of an empty one: who trains is in it
+    assert len(peer.said("list-request")) == 1 and not peer.of(
+        Apply
+    )  # even of an empty one: who trains is in it
     peer.tell(ListArrived(table.listed([])))
     assert peer.refused == ["WrongTrainersRoot"]
     peer.tell(ListArrived(listed))

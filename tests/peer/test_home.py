@@ -1,17 +1,21 @@
 """What a peer's home remembers from one start to the next, and what it does about damage."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distrai.network.interface import Endpoint
 from distrai.network.records import EndpointRecord, seal_record
+from distrai.peer.checkpoint import Checkpoint
 from distrai.peer.directory import Directory
 from distrai.peer.log import DamagedLog, EventLog, open_log
+from distrai.peer.records import encode_checkpoint
 from distrai.peer.store import PeerStore
 from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
 from distrai.simulation.toy import make_identity
+from helpers.engine import STARTED_AT, Table
 
 HEAD = Hash(b"\1" * 32)
 RUN = 7
@@ -90,7 +94,8 @@ def test_states_that_no_checkpoint_knows_are_forgotten(tmp_path: Path) -> None:
     store = PeerStore(tmp_path, archive=False)
     assert not state.exists()
     state.write_bytes(b"state")
-    store.log.append("applied", 9, HEAD, b"checkpoint")
+    checkpoint = Checkpoint(replace(Table().standing, round=9), {}, STARTED_AT)
+    store.log.append("applied", 9, HEAD, encode_checkpoint(checkpoint))
     store.close()
     PeerStore(tmp_path, archive=False).close()
     assert state.exists()

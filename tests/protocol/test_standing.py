@@ -154,9 +154,13 @@ def test_a_new_key_counts_for_a_trainer_and_for_a_seat_from_its_promotion_on() -
     for _ in range(4):
         seen.append((standing.seat_key(seat), standing.trainer_key(seat), standing.trainer_key(trainer)))
         standing = advance(standing, next_body(standing), listing(standing, FOUR), roster)
-    old = five[0].address
-    # The ledger's change came before the first certificate, the second one promotes; training is a round later.
-    assert seen == [(old, old, None), (old, old, NEW_KEY), (NEW_KEY, old, NEW_KEY), (NEW_KEY, NEW_KEY, NEW_KEY)]
+    old, first = five[0].address, five[4].address
+    assert seen == [
+        (old, old, None),  # the ledger takes both changes, then the first certificate
+        (old, old, first),
+        (NEW_KEY, old, NEW_KEY),  # the second one promotes; to train with the key takes a round more
+        (NEW_KEY, NEW_KEY, NEW_KEY),
+    ]
     assert next(item for item in standing.seats if item.member == seat) == Seat(seat, NEW_KEY, 0)
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -69,6 +70,10 @@ def test_opens_every_update_once(published: FakeArchive):
         def read(self, blob: BlobRef) -> bytes:
             read[blob] += 1
             return super().read(blob)
+
+        def chunks(self, blob: BlobRef) -> Iterator[bytes]:
+            read[blob] += 1
+            return super().chunks(blob)
 
     Replay(published.public, Counted(blobs.path), lambda *_: None).run(Anchor(published.head))
     assert sum(read.values()) == sum(map(len, WHO.values())) + 2, "recipe and initial state besides"

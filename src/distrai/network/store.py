@@ -171,11 +171,18 @@ class BlobStore:
 
     def chunks(self, blob: BlobRef) -> Iterator[bytes]:
         """The chunks of a whole blob in order, each checked: what ``read`` gives, one at a time. Raises as ``read``."""
-        if not self.has(blob):
+        path = self._data_path(blob.hash)
+        if not path.exists():
             raise MissingBlob(blob.hash)
-        size, hashes = self.manifest(blob.hash)
-        assert size == blob.size
-        yield from same_chunks(read_chunks(self._data_path(blob.hash)), hashes)
+        try:
+            size, hashes = self.manifest(blob.hash)
+            if size != blob.size:
+                raise WrongBlob("of another size")
+            yield from same_chunks(read_chunks(path), hashes)
+        except (MissingBlob, WrongBlob):
+            raise WrongBlob(
+                f"what is stored is not blob {blob.hash.hex()[:12]}: delete it and fetch it again"
+            ) from None
 
     def delete(self, blob: BlobRef) -> None:
         """Forget a blob, or as much of it as there is."""

@@ -16,6 +16,12 @@ def options(arguments: list[str]) -> PeerOptions:
     parser.add_argument("--link", type=parse_link, required=True, help="the run, as `distrai run` prints it")
     parser.add_argument("--archive", action="store_true", help="keep everything and be a bootstrap address")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--snapshot", action="store_true", help="begin from a snapshot where the run is under way"
+    )
+    parser.add_argument(
+        "--leave-on-stop", action="store_true", help="SIGTERM and Ctrl-C leave the run; twice ends at once"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     return PeerOptions(**vars(parser.parse_args(arguments)))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from distrai.network.fetcher import SWARM_BYTES_MIN
 from distrai.network.interface import NetworkError, Transport
+from distrai.network.store import MissingBlob
 from distrai.peer.directory import Directory
 from distrai.peer.events import (
     BlobFailed,
@@ -39,6 +40,8 @@ RETRY_S = 0.5
 """How long after a failed fetch the engine hears of it, and may ask again: where nobody can be reached failing takes no
 time at all.
 """
+WANTED_BLOBS_MAX = 8192
+"""Blobs that the engine asked for, which no offer of a list may have taken away again."""
 INLINE_BLOBS_MAX = 64
 """Small blobs that came with a message and wait for the engine to ask for them; others never reach the disk."""
 
@@ -60,6 +63,7 @@ class Courier:
         self.identity, self.transport, self.directory, self.store = identity, transport, directory, store
         self.post, self.note, self.spawn = post, note, spawn
         self._inline: OrderedDict[Hash, bytes] = OrderedDict()
+        self._wanted: OrderedDict[Hash, None] = OrderedDict()
         self._slots = asyncio.Semaphore(SENDS_AT_ONCE)
         self._sending: Counter[MemberId] = Counter()
 
@@ -111,6 +115,9 @@ class Courier:
 
     async def fetch(self, effect: Fetch) -> None:
         """Get a blob into the store, and say how that went."""
+        self._wanted[effect.blob.hash] = None
+        while len(self._wanted) > WANTED_BLOBS_MAX:
+            self._wanted.popitem(last=False)
         if await self._bring(effect.blob, effect.holders):
             await self.post(BlobStored(effect.blob.hash))
         else:
@@ -146,18 +153,32 @@ class Courier:
 
     async def fetch_list(self, effect: FetchList) -> None:
         """Get a list that somebody offered, and decode it."""
-        if not await self._bring(effect.blob, (effect.holder,), LIST_DEADLINE_S):
+        data = await self._fetch_aside(effect.blob, effect.holder)
+        if data is None:
             return
-        data = self.store.blobs.read(effect.blob)
-        self.store.blobs.delete(
-            effect.blob
-        )  # kept with its round if it is the right one, and not at all else
         try:
             certified = decode_list(data)
         except ProtocolError as error:
             self.note(Note("refused", {"rule": type(error).__name__, "member": effect.holder.hex()}))
             return
         await self.post(ListArrived(certified))
+
+    async def _fetch_aside(self, blob: BlobRef, holder: MemberId) -> bytes | None:
+        """The bytes of a blob that somebody says is a list. It stays only if it was here before, or is wanted as well.
+
+        A list is kept with its round if it is the right one. None if it cannot be had, or another task has just had it:
+        several may offer the same.
+        """
+        was_here = self.store.blobs.has(blob)
+        if not await self._bring(blob, (holder,), LIST_DEADLINE_S):
+            return None
+        try:
+            data = self.store.blobs.read(blob)
+        except MissingBlob:
+            return None
+        if not was_here and blob.hash not in self._wanted:
+            self.store.blobs.delete(blob)
+        return data
 
     def offer_list(self, effect: OfferList, run: int, head: Hash) -> None:
         """Answer a request for the list of a round, if it is kept."""

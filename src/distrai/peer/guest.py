@@ -6,19 +6,22 @@ same: lists from the documents that peers show, ciphertexts from whoever has the
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from distrai.peer.directory import Directory
 from distrai.peer.engine import Engine
 from distrai.peer.events import Event, ListArrived
 from distrai.peer.newcomer import Circle, Newcomer, Tell
 from distrai.peer.store import PeerStore
+from distrai.protocol.body import Body
 from distrai.protocol.ledger_events import Certified, RollCalled
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import MemberId
 
-BUSY_POLL_S, QUIET_POLL_S = 0.05, 1.0
+BUSY_POLL_S, QUIET_POLL_S = 0.02, 1.0
+LISTS_AHEAD = 16
 ASK_PAUSE_S = 0.5
 PATIENCE_S = 20.0
 """A member asks others by messages first: only what does not come for so long is looked for here."""
@@ -88,10 +91,11 @@ class Guest:
     directory: Directory
     pace: Pace
     post: Callable[[Event], Awaitable[None]]
-    join: Callable[[], Awaitable[None]] | None
-    """Joins the run on the ledger; None if that is done."""
+    join: Callable[[], Coroutine[Any, Any, None]]
+    """Joins the run on the ledger, unless that is done."""
     tell: Tell
     lists: dict[int, CertifiedList] = field(default_factory=dict)
+    _joining: "asyncio.Task[None] | None" = None
     _asked_at: float = float("-inf")
     _waiting: tuple[int, float] = (0, 0.0)
 
@@ -115,21 +119,30 @@ class Guest:
         following = self.engine.following
         followed = 0 if self.engine.standing is None else self.engine.standing.round
         ahead = sum(isinstance(event, Certified | RollCalled) for event in following.pending)
-        return followed + ahead + (following.landing is not None) - self.applied()
+        return max(self.pace.live_to, followed + ahead + (following.landing is not None)) - self.applied()
 
     async def run(self) -> None:
         """Catch up and join, then watch over it. Raises FellBehind."""
-        while True:
-            remaining, applied = self.remaining(), self.applied()
-            self.pace.saw(applied + remaining)
-            self.pace.applied(applied)
-            if self.engine.standing is not None:
-                await self._supply()
-                if self.join is not None and self.pace.is_near(remaining):
-                    join, self.join = self.join, None
-                    await join()
-            is_settled = self.join is None and remaining == 0 and self.member in self.engine.roster
-            await asyncio.sleep(QUIET_POLL_S if is_settled else BUSY_POLL_S)
+        try:
+            while True:
+                remaining, applied = self.remaining(), self.applied()
+                self.pace.saw(applied + remaining)
+                self.pace.applied(applied)
+                if self.engine.standing is not None:
+                    await self._supply()
+                    self._see_to_joining(remaining)
+                is_settled = remaining == 0 and self.member in self.engine.roster
+                await asyncio.sleep(QUIET_POLL_S if is_settled else BUSY_POLL_S)
+        finally:
+            if self._joining is not None:
+                self._joining.cancel()
+
+    def _see_to_joining(self, remaining: int) -> None:
+        """Join when it is time, beside everything else: an invitation may have to be waited for."""
+        if self._joining is None and self.pace.is_near(remaining):
+            self._joining = asyncio.create_task(self.join())
+        if self._joining is not None and self._joining.done():
+            self._joining.result()
 
     async def _supply(self) -> None:
         """See that the engine gets what the certificate needs that it wants to land."""
@@ -158,15 +171,25 @@ class Guest:
         for endpoint in self.circle.endpoints.values():
             self.directory.introduce(endpoint)
         if landing.certified is None:
-            people = len(self.engine.roster) + len(
-                self.engine.standing.trainers if self.engine.standing else ()
-            )
-            certified = await self.newcomer.list(body, people)
-            if certified is not None:
-                await self.post(ListArrived(certified))
+            await self._collect([body, *self._bodies_ahead()])
+            if body.round in self.lists:
                 return
         pruned = self.circle.pruned_through()
         has_newer = any(item.round >= body.round for item, _ in self.circle.snapshots())
         if pruned >= body.round or (has_newer and waited > STUCK_S):
             self.tell("fell-behind", round=body.round, pruned_through=pruned)
             raise FellBehind
+
+    def _bodies_ahead(self) -> list[Body]:
+        pending = self.engine.following.pending
+        return [event.body for event in pending if isinstance(event, Certified)][:LISTS_AHEAD]
+
+    async def _collect(self, bodies: list[Body]) -> None:
+        """Get lists ahead of time, up to the first that nobody has."""
+        people = len(self.engine.roster) + (len(self.engine.standing.trainers) if self.engine.standing else 0)
+        for body in bodies:
+            if body.round not in self.lists:
+                certified = await self.newcomer.list(body, people)
+                if certified is None:
+                    return
+                self.lists[body.round] = certified

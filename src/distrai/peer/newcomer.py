@@ -6,7 +6,6 @@ shows a wrong one is not asked again.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -48,10 +47,10 @@ class NoSnapshot(ValueError):
 
 @dataclass(frozen=True)
 class Start:
-    """Where to begin: ``checkpoint`` without standing is before round 1. ``lists``: whatever lists were got, by round."""
+    """Where to begin: a head, the blob of its state, which is in the store, and the newest lists by round."""
 
     checkpoint: Checkpoint
-    state: bytes
+    blob: BlobRef
     lists: dict[int, CertifiedList]
 
 
@@ -244,7 +243,7 @@ class Newcomer:
             self.blobs.delete(snapshot.state.ref)
             self._blame(holders, f"shows a state of round {snapshot.round} that is not the ledger's")
             return None
-        return Start(Checkpoint(standing, roster, events[-1].at), state, lists)
+        return Start(Checkpoint(standing, roster, events[-1].at), snapshot.state.ref, lists)
 
     async def list(self, body: Body, people: int) -> CertifiedList | None:
         """The list of a certificate, from whoever has it."""

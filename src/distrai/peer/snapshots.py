@@ -7,6 +7,7 @@ Nothing of this is believed by whoever reads it: see ``newcomer.py``.
 
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -102,15 +103,13 @@ class Shelf:
     @property
     def pace_s(self) -> float:
         """Seconds for a round of late, as a median; 0 if not known."""
-        times = list(self._landed)
-        return (
-            median(later - earlier for earlier, later in zip(times, times[1:], strict=False))
-            if times[1:]
-            else 0.0
-        )
+        times = [later - earlier for earlier, later in pairwise(self._landed)]
+        return median(times) if times else 0.0
 
     def period(self, state_bytes: int, round_bytes: int) -> int:
-        """Rounds from one snapshot to the next; ``round_bytes`` are all updates of a round."""
+        """Rounds from one snapshot to the next; ``round_bytes`` are all updates of a round. The first comes early."""
+        if not self.kept:
+            return PERIOD_ROUNDS_MIN
         enough_s = max(PERIOD_S, state_bytes / BYTES_PER_S)
         room = max(UPDATES_FREE, UPDATES_PER_STATE * state_bytes)
         rounds = PERIOD_ROUNDS_MIN

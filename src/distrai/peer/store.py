@@ -193,7 +193,7 @@ class PeerStore:
         self._kept = [*self._kept, checkpoint][-KEPT_HEADS - 1 :]
 
     def adopt(self, checkpoint: Checkpoint, state: BlobRef, lists: Mapping[int, CertifiedList]) -> None:
-        """Begin from a snapshot: a head that was not lived through here, the blob of its state, and the newest lists."""
+        """Begin from a snapshot: a head that was not lived through here, its state's blob, and the newest lists."""
         standing = checkpoint.standing
         assert standing is not None
         for number, certified in lists.items():

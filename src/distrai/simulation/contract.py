@@ -82,7 +82,9 @@ class Rotate:
 
 @dataclass(frozen=True)
 class Start:
-    """The owner starts the run with the seats that there are."""
+    """The owner starts the run with these seats (sorted): all that there are."""
+
+    members: tuple[MemberId, ...]
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,8 @@ class Contract:
                 return self._leave(member)
             case Rotate(member, key):
                 return self._rotate(member, key)
-            case Start():
-                return self._start(now)
+            case Start(members):
+                return self._start(members, now)
             case Certify(body, signatures):
                 return self._certify(body, signatures, now)
             case CheckingIn(key):
@@ -189,11 +191,12 @@ class Contract:
         self.register(member, key)
         return lambda at: KeyChanged(at, member, key)
 
-    def _start(self, now: int) -> Event:
+    def _start(self, members: tuple[MemberId, ...], now: int) -> Event:
         _require(not self.is_started, "RunNotOpen")
+        _require(members == tuple(sorted(self.seats)), "SeatsDiffer")
         _require(len(self.seats) >= self.limits.min_seats, "TooFewSeats")
         self.is_started = True
-        self.seats = {member: self.keys[member] for member in sorted(self.seats)}
+        self.seats = {member: self.keys[member] for member in members}
         self.epoch_seats, self.epoch_left = len(self.seats), self.limits.epoch_rounds
         head = start_head(self.head, list(self.seats.items()))
         self.head, self.head_at = head, now

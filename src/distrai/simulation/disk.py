@@ -29,10 +29,8 @@ class Disk:
     records: list[Persist] = field(default_factory=list)
     kept: list[Checkpoint] = field(default_factory=lambda: [Checkpoint()])
     blobs: dict[Hash, bytes] = field(default_factory=dict)
-    lists: dict[Hash, CertifiedList] = field(default_factory=dict)
-    """By updates root."""
     list_of: dict[int, CertifiedList] = field(default_factory=dict)
-    """By round."""
+    """The lists of certified rounds, by round."""
     states: dict[Hash, Hash] = field(default_factory=dict)
     """The state root after each kept head."""
     applied: list[Applied] = field(default_factory=list)
@@ -50,12 +48,11 @@ class Disk:
     def lose_log(self) -> None:
         """Nothing is known any more of what was said and of which heads there were; blobs stay."""
         self.records, self.kept, self.applied = [], [Checkpoint()], []
-        self.lists, self.list_of, self.states = {}, {}, {}
+        self.list_of, self.states = {}, {}
 
     def save_list(self, apply: Apply) -> None:
         """The first that becomes durable of a round: its list."""
         if apply.certified is not None:
-            self.lists[apply.certified.updates_root] = apply.certified
             self.list_of[apply.standing.round] = apply.certified
         else:
             self.list_of.pop(apply.standing.round, None)
@@ -73,7 +70,9 @@ class Disk:
         head = None if standing is None else standing.head
         while self.kept[-1].standing is not None and self.kept[-1].standing.head != head:
             self.kept.pop()
+        void = {item.head for item in self.applied if item.round > self.round}
         self.applied = [item for item in self.applied if item.round <= self.round]
+        self.states = {head: root for head, root in self.states.items() if head not in void}
 
     def adopt(self, checkpoint: Checkpoint, state_root: Hash, lists: Mapping[int, CertifiedList]) -> None:
         """Begin from a head that was not lived through here."""
@@ -82,9 +81,7 @@ class Disk:
         self.kept = [checkpoint]
         self.states[standing.head] = state_root
         self.applied = [Applied(standing.round, standing.head, state_root, None)]
-        for number, certified in lists.items():
-            self.lists[certified.updates_root] = certified
-            self.list_of[number] = certified
+        self.list_of |= lists
 
     def own_records(self) -> list[Persist]:
         """What an engine is given back: what it said since the oldest kept head, in order."""

@@ -6,6 +6,7 @@ learn of a fork one after the other.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from distrai.ledger.errors import LedgerUnreachable
@@ -14,7 +15,7 @@ from distrai.peer.identity import Identity
 from distrai.protocol.body import Body
 from distrai.protocol.keccak import keccak
 from distrai.protocol.ledger_events import Certified, LedgerEvent, Position, RollCalled, RunOpened, Started
-from distrai.protocol.primitives import Address, Hash
+from distrai.protocol.primitives import Address, Hash, MemberId
 from distrai.simulation.clock import Clock
 from distrai.simulation.contract import Contract, Join, Limits, Refused, Start, Transaction
 from distrai.simulation.scenario import LedgerFaults
@@ -22,6 +23,9 @@ from distrai.simulation.toy import GENESIS
 
 BLOCKS_BEFORE_RUN = 1
 """The first block: members are registered and the run is open. No reorg takes it back."""
+
+LATE_S = 10.0
+"""After a reorg some transactions come back only after so long."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,10 @@ class LedgerModel:
         self.reorgs = 0
         self.roll_calls = 0
         self.reachable = True
-        self.on_head: Callable[[Contract], None] = lambda contract: None
+        self.on_head: Callable[[LedgerEvent, Contract], None] = lambda event, contract: None
         self.nodes: list[Node] = []
         self._pool: list[Transaction] = []
+        self._expected: set[MemberId] = set()
         contract = Contract(limits, GENESIS.head, GENESIS.state_root)
         self.blocks = [self._block(None, 0, contract, (), (lambda at: RunOpened(at, GENESIS, _OWNER),))]
 
@@ -77,11 +82,18 @@ class LedgerModel:
         """``members`` join, in one block, and the run starts in the next; then there is one every ``block_s``."""
         for identity in registered:
             self.contract.register(identity.member, identity.address)
-        self._pool += [Join(identity.member) for identity in members]
+        self._expected = {identity.member for identity in members}
+        self._pool += [Join(member) for member in sorted(self._expected)]
         self._add_block(1)
-        self._pool.append(Start())
+        self._start()
         self._add_block(1)
         self.clock.after(self.faults.block_s, self._mine)
+
+    def _start(self) -> None:
+        """What the owner does, again where a reorg took it back: it starts the run once all it waits for have joined."""
+        contract = self.contract
+        if not contract.is_started and self._expected <= set(contract.seats):
+            self._pool.append(Start(tuple(sorted(contract.seats))))
 
     def node(self) -> "Node":
         """Another view of the ledger."""
@@ -96,6 +108,7 @@ class LedgerModel:
     # Blocks
 
     def _mine(self) -> None:
+        self._start()
         self._add_block(int(self.clock.now))
         self.clock.after(self.faults.block_s, self._mine)
 
@@ -138,7 +151,7 @@ class LedgerModel:
     def _note_head(self, event: LedgerEvent, contract: Contract) -> None:
         if isinstance(event, Started | Certified | RollCalled):
             self.heads[event.head] = event
-            self.on_head(contract)
+            self.on_head(event, contract)
         if isinstance(event, Certified | RollCalled):
             body = event.body if isinstance(event, Certified) else None
             state_root = event.state_root if isinstance(event, RollCalled) else event.body.state_root
@@ -154,18 +167,31 @@ class LedgerModel:
         self.blocks = self.blocks[: len(self.blocks) - depth]
         self.reorgs += 1
         del self.rounds[self.contract.round :]
-        returned = [sent for block in lost for sent in block.taken]
-        self.random.shuffle(returned)
-        for sent in returned:
-            if self.random.random() < self.faults.reorg_lost:
-                self.clock.after(self.random.uniform(1, 15), lambda sent=sent: self._pool.append(sent))  # type: ignore[misc]
-            else:
-                self._pool.append(sent)
+        self._take_back([sent for block in lost for sent in block.taken])
         grown = depth + 1 if self.random.random() < 0.7 else 0  # else it is the shorter one for a while
         for _ in range(grown):
             self._add_block(self.blocks[-1].timestamp + 1, share=self.random.choice((0.3, 0.7, 1.0)))
         for node in self.nodes:
             self.clock.after(self.random.uniform(0, self.faults.fork_seen_s), node.switch)
+
+
+    def _take_back(self, returned: list[Transaction]) -> None:
+        """Lost blocks' transactions wait again: those of one member in their old order, as an account's nonces have it."""
+        by_sender: dict[object, list[Transaction]] = {}
+        for index, sent in enumerate(returned):
+            by_sender.setdefault(getattr(sent, "member", index), []).append(sent)
+        drawn = [sender for sender, sent in by_sender.items() for _ in sent]
+        self.random.shuffle(drawn)
+        late = {sender for sender in by_sender if self.random.random() < self.faults.reorg_lost}
+        for sender in drawn:
+            sent = by_sender[sender].pop(0)
+            if sender not in late:
+                self._pool.append(sent)
+            else:
+                self.clock.after(LATE_S + self.random.random(), partial(self._pool_append, sent))
+
+    def _pool_append(self, sent: Transaction) -> None:
+        self._pool.append(sent)
 
 
 class Node:

@@ -20,6 +20,14 @@ from distrai.protocol.messages import (
     seal_envelope,
 )
 from distrai.protocol.primitives import ZERO_HASH, Hash
+from distrai.simulation.disagreeing import (
+    checks_in,
+    false_haves,
+    hides_until_revealed,
+    many_bodies,
+    never_signs,
+    omits,
+)
 from distrai.simulation.forging import (
     announced,
     commitment,
@@ -215,4 +223,10 @@ LIARS: dict[str, Twist] = {
     "withholds": withholds,
     "garbage": garbage,
     "proposes-badly": proposes_badly,
+    "false-haves": false_haves,
+    "never-signs": never_signs,
+    "many-bodies": many_bodies,
+    "omits": omits,
+    "checks-in": checks_in,
+    "hides": hides_until_revealed,
 }

@@ -24,6 +24,11 @@ class LinkModel:
 
     def reaches(self, source: MemberId, target: MemberId) -> bool:
         """Whether packets get from one to the other now."""
+        if not self._cut_off:
+            return True
+        flap_s = self.links.flap_s
+        if flap_s and int(self.clock.now / flap_s) % 2:
+            return True
         inside, outside = source in self._cut_off, target in self._cut_off
         return inside == outside or (self._one_way and outside)
 

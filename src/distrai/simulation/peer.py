@@ -1,9 +1,11 @@
 """A simulated peer: the real engine, which may die at any moment, and a disk, which does not."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from math import inf
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
+from distrai.ledger.errors import LedgerUnreachable, Reorganised
 from distrai.peer.engine import Engine
 from distrai.peer.events import (
     BlobStored,
@@ -11,25 +13,42 @@ from distrai.peer.events import (
     Event,
     GossipDue,
     LedgerChanged,
+    LedgerRewound,
     MessageReceived,
     StateApplied,
     Tick,
 )
+from distrai.peer.feed import LedgerFeed
 from distrai.peer.identity import Identity
 from distrai.protocol.blobs import BlobRef, blob_ref
+from distrai.protocol.errors import ReorgTooDeep
+from distrai.protocol.ledger_events import Position
 from distrai.protocol.messages import SALT_SIZE
-from distrai.protocol.primitives import Hash, MemberId
+from distrai.protocol.primitives import Address, Hash, MemberId
+from distrai.protocol.standing import Standing
+from distrai.simulation.compute import head_of
 from distrai.simulation.disk import Disk
 from distrai.simulation.effects import do
-from distrai.simulation.ledger import GENESIS_HEAD, GENESIS_STATE, RUN
+from distrai.simulation.toy import GENESIS, RUN
 from distrai.simulation.world import World
 
 Twist = Callable[["SimulatedPeer", Effect], Iterable[Effect]]
 """What a liar makes of each effect of an honest engine."""
+T = TypeVar("T")
 
 POLL_S = 0.5
 GOSSIP_S = 0.5
 GOSSIP_PEERS = 2
+
+
+def completed(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("it waits")
 
 
 class SimulatedPeer:
@@ -38,18 +57,31 @@ class SimulatedPeer:
     def __init__(self, world: World, identity: Identity, twist: Twist | None = None, name: str = "") -> None:
         self.world, self.identity, self.twist, self.name = world, identity, twist, name
         self.random = Random(world.random.getrandbits(64))  # noqa: S311 - reproducible on purpose
+        self.node = world.ledger.node()
         self.disk = Disk()
         self.engine: Engine | None = None
         self.life = 0
+        """How often it was started or died; 0 as long as there is no process of this member."""
         self.clock_offset = 0.0
         self.slow = 1.0
-        self.applied_at = 0.0
+        self.computing_until = 0.0
+        self.state: tuple[Hash, Hash] = (GENESIS.head, GENESIS.state_root)
+        """The head that the state in memory follows, and its root."""
         self.is_frail = False
+        self.is_gone = False
+        """It is dead for good."""
+        self.is_leaving = False
+        self.is_away = False
+        """It left, and may come back."""
+        self.keys = 0
+        """How often it changed its key."""
         self.silent_through = 0
         self.training: Hash | None = None
         self.memory: dict[str, Any] = {}
-        self._woken = 0
-        self._position = self.disk.position
+        self.on_too_deep: Callable[[], None] = self._too_deep
+        self._feed = LedgerFeed(self.node, RUN)
+        self._is_lost = False
+        self._wake_at = self._timer_at = inf
 
     @property
     def is_honest(self) -> bool:
@@ -62,44 +94,85 @@ class SimulatedPeer:
         return self.identity.member
 
     @property
+    def seat_key(self) -> Address:
+        """The own key that the seat has, or the newest."""
+        standing = None if self.engine is None else self.engine.standing
+        known = None if standing is None else standing.seat_key(self.member)
+        return self.identity.signs_with(known)[0]
+
+    @property
     def now(self) -> float:
         """This peer's own monotonic clock: it starts anywhere, and again anywhere after a crash."""
         return self.world.clock.now + self.clock_offset
+
+    def broke(self, rule: str) -> None:
+        """Report what an honest peer should not do."""
+        if self.is_honest:
+            self.world.watch.broke(self, rule)
 
     # Life and death
 
     def start(self) -> None:
         """Begin, or go on from disk."""
+        if self.is_gone or self.engine is not None:
+            return
         self.life += 1
         self.clock_offset = self.random.uniform(1, 1e5) - self.world.clock.now
-        disk = self.disk
-        genesis = (RUN, GENESIS_HEAD, GENESIS_STATE)
-        self.engine = Engine(self.identity, self.world.rules, disk.checkpoint, genesis)
-        self._position = disk.position
-        records, held = disk.own_records(), list(disk.blobs)
+        self.computing_until = 0.0
+        self._wake_at = self._timer_at = inf
+        checkpoint = self.disk.kept[-1]
+        self.load(checkpoint.standing)
+        genesis = (RUN, GENESIS.head, GENESIS.state_root)
+        self.engine = Engine(self.identity, self.world.rules, self.disk.kept, genesis)
+        self._is_lost = False
+        self._feed.restart(checkpoint.at)
+        records, held = self.disk.own_records(), list(self.disk.blobs)
         self.carry_out(self.engine.resume(records, held, self.now, self.silent_through))
-        standing = disk.checkpoint.standing
-        if standing is not None:
-            self.later(self.random.uniform(0, POLL_S), lambda: self.tell(StateApplied(standing.head)))
+        if checkpoint.standing is not None:
+            applied = StateApplied(checkpoint.standing.head)
+            self.later(self.random.uniform(0, POLL_S), lambda: self.tell(applied))
         self.later(self.random.uniform(0, POLL_S), self._poll)
         self.later(self.random.uniform(0, GOSSIP_S), self._gossip)
+
+    def load(self, standing: Standing | None) -> None:
+        """Take the state after a head from disk."""
+        head = head_of(standing)
+        root = GENESIS.state_root if head == GENESIS.head else self.disk.states[head]
+        self.state = (head, root)
+        self.training = None
 
     def crash(self) -> None:
         """Die now, and come back later."""
         if self.engine is None:
             return
-        self.engine, self.training = None, None
-        self.life += 1
+        self.stop()
         self.world.report.crashes += 1
         if self.is_frail and self.world.chance(self.world.scenario.crashes.log_lost):
             self.disk.lose_log()
-            self.silent_through = self.world.ledger.round + 1  # it may have spoken in the round that is on
+            rounds = self.node.blocks[-1].contract.round
+            self.silent_through = rounds + 1  # it may have spoken in the round that is on
         self.later(self.random.uniform(*self.world.scenario.crashes.down_s), self.start)
+
+    def stop(self) -> None:
+        """Stop now, until somebody starts it again."""
+        self.engine, self.training = None, None
+        self.life += 1
+
+    def die(self) -> None:
+        """Stop for good."""
+        self.is_gone = True
+        self.stop()
 
     def later(self, delay_s: float, action: Callable[[], None]) -> None:
         """Do something after a while, unless this life (or death) is over by then."""
         life = self.life
         self.world.clock.after(delay_s, lambda: action() if self.life == life else None)
+
+    def finish(self, work: Callable[[], Event | None]) -> None:
+        """Do some computing, and tell the engine what came out."""
+        event = work()
+        if event is not None:
+            self.tell(event)
 
     def tell(self, event: Event) -> None:
         """Give the engine an event, and carry out what it says."""
@@ -108,6 +181,10 @@ class SimulatedPeer:
         self.world.report.events += 1
         try:
             effects = self.engine.handle(event, self.now)
+        except ReorgTooDeep:
+            self.stop()
+            self.on_too_deep()
+            return
         except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             if self.is_honest:
                 self.world.watch.raised(self, error)
@@ -117,14 +194,22 @@ class SimulatedPeer:
             self.world.watch.handled(self, effects)
         self.carry_out(effects)
 
+    def _too_deep(self) -> None:
+        self.broke("a reorg leads further back than what is kept")
+
     def carry_out(self, effects: list[Effect]) -> None:
         """Carry out effects in order; a crash in between loses the rest."""
+        if self.twist is not None:
+            for effect in effects:
+                for twisted in self.twist(self, effect):
+                    do(self, twisted)
+            return
+        chance, probability = self.world.chance, self.world.scenario.crashes.per_effect
         for effect in effects:
-            if self.is_honest and self.world.chance(self.world.scenario.crashes.per_effect):
+            if chance(probability):
                 self.crash()
                 return
-            for twisted in self.twist(self, effect) if self.twist else (effect,):
-                do(self, twisted)
+            do(self, effect)
 
     # What others bring and ask for
 
@@ -151,24 +236,54 @@ class SimulatedPeer:
     # Timers
 
     def wake_at(self, at: float) -> None:
-        """Tick at this time of the own clock, instead of the one before."""
-        self._woken += 1
-        asked = self._woken
-        self.later(at - self.now, lambda: self.tell(Tick()) if self._woken == asked else None)
+        """Tick at this time of the own clock, instead of the one before.
+
+        Most are asked for again before they come: a timer that is set and not too late is left alone.
+        """
+        self._wake_at = at
+        if at < self._timer_at:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        at = self._timer_at = self._wake_at
+        self.later(at - self.now, lambda: self._time_came() if self._timer_at == at else None)
+
+    def _time_came(self) -> None:
+        self._timer_at = inf
+        if self._wake_at > self.now + 1e-9:
+            self._set_timer()
+        else:
+            self.tell(Tick())
 
     def _poll(self) -> None:
         self.look_at_ledger()
         self.later(self.random.uniform(0.5, 1.5) * POLL_S, self._poll)
 
     def look_at_ledger(self) -> None:
-        """Learn what the ledger has new."""
-        events = self.world.ledger.events_after(self._position)
+        """Learn what the ledger has new, as ``watcher.py`` does: after a reorg nothing until the engine is back."""
+        if self._is_lost:
+            return
+        lag = self.world.scenario.ledger.lag_blocks
+        self.node.lag = self.random.randint(0, lag) if lag and self.world.faulty else 0
+        try:
+            events = completed(self._feed.next())
+        except LedgerUnreachable:
+            return
+        except Reorganised as reorg:
+            self._is_lost = True
+            self.tell(LedgerRewound(reorg.to_block))
+            return
         if events:
-            self._position = events[-1].at
-            self.tell(LedgerChanged(events))
+            self.tell(LedgerChanged(tuple(events)))
+
+    def follow_from(self, after: Position | None) -> None:
+        """Read the ledger again after this position."""
+        self._feed.restart(after)
+        self._is_lost = False
 
     def _gossip(self) -> None:
-        others = [member for member in self.world.peers if member != self.member]
+        round_ = None if self.engine is None else self.engine.round
+        others = [] if round_ is None else list(round_.everyone)
         chosen = self.random.sample(others, min(GOSSIP_PEERS, len(others)))
         self.tell(GossipDue(tuple(chosen), self.random.randbytes(SALT_SIZE)))
         self.later(self.random.uniform(0.8, 1.2) * GOSSIP_S, self._gossip)

@@ -15,7 +15,7 @@ class Report:
     rounds: int = 0
     empty_rounds: int = 0
     state_roots: dict[str, tuple[Hash, ...]] = field(default_factory=dict)
-    """By honest peer: the state root after each round that it finished."""
+    """By honest peer: the state root after each round that it took."""
     listed: list[int] = field(default_factory=list)
     """Updates in each certified list."""
     violations: list[str] = field(default_factory=list)
@@ -24,6 +24,17 @@ class Report:
     """Envelopes sent, relays included."""
     proposals: int = 0
     crashes: int = 0
+    reorgs: int = 0
+    reverted: int = 0
+    """How often a peer went back to an earlier head."""
+    roll_calls: int = 0
+    snapshots: int = 0
+    """How often a peer began from a snapshot."""
+    promoted: int = 0
+    dropped: int = 0
+    """Seats that certificates gave and took."""
+    stopped: bool = False
+    """Fewer seats were left than a roll call needs: the run is over, as it should be."""
     virtual_s: float = 0.0
     round_s: list[float] = field(default_factory=list)
     """Virtual seconds that each round took."""
@@ -45,9 +56,11 @@ class Report:
     def __str__(self) -> str:
         seconds = sum(self.round_s) / len(self.round_s) if self.round_s else 0.0
         head = (
-            f"{self.scenario} seed {self.seed}: {self.rounds} rounds ({self.empty_rounds} empty), "
-            f"{seconds:.1f} virtual s a round, {self.events} events, {self.messages} messages, "
-            f"{self.proposals} proposals, {self.crashes} crashes"
+            f"{self.scenario} seed {self.seed}: {self.rounds} rounds ({self.empty_rounds} empty, "
+            f"{self.roll_calls} roll calls), {seconds:.1f} virtual s a round, {self.events} events, "
+            f"{self.messages} messages, {self.proposals} proposals, {self.crashes} crashes, {self.reorgs} reorgs, "
+            f"{self.snapshots} snapshots, {self.promoted} promoted, {self.dropped} dropped"
+            + (", stopped" if self.stopped else "")
         )
         broken = [f"  BROKEN {rule}" for rule in self.violations]
         return "\n".join([head, *broken, *([f"  replay: {self.replay}"] if broken else [])])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from distrai.peer.identity import Timing
+from distrai.simulation.contract import Limits
 
 TIMING = Timing(d0_s=1.0, cut_s=4.0, hard_s=8.0)
 
@@ -17,6 +18,10 @@ class Links:
     split_every_s: float = 0.0
     """Mean time between partitions, 0 for none; some are one-way."""
     split_s: tuple[float, float] = (2.0, 15.0)
+    split_half: bool = False
+    """Whether partitions are into halves; else a part of any size is cut off."""
+    flap_s: float = 0.0
+    """How often a cut link is there for as long again; 0: it stays cut."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Crashes:
     every_s: float = 0.0
     """Mean time between the deaths of one peer at any moment, 0 for none."""
     per_effect: float = 0.0
-    """Chance to die right before an effect is carried out."""
+    """Chance to die right before an effect is carried out, or while a round is being written."""
     together_every_s: float = 0.0
     """Mean time between deaths of all peers at once (a power cut), 0 for none."""
     down_s: tuple[float, float] = (0.2, 8.0)
@@ -36,13 +41,48 @@ class Crashes:
 
 @dataclass(frozen=True)
 class LedgerFaults:
-    """When the ledger cannot be reached; it loses what was sent to it meanwhile, and nothing that it took."""
+    """When the ledger cannot be reached (it loses what was sent to it meanwhile), lags, or takes blocks back."""
 
     block_s: float = 1.0
     away_every_s: float = 0.0
     away_s: tuple[float, float] = (2.0, 10.0)
     lost: float = 0.0
     """Share of submissions that get lost anyway."""
+    lag_blocks: int = 0
+    """A peer's node lags up to so many blocks behind, another number at every look."""
+    reorg_every_s: float = 0.0
+    """Mean time between reorgs, 0 for none."""
+    reorg_blocks: tuple[int, int] = (1, 6)
+    reorg_lost: float = 0.2
+    """Share of the members' transactions, and of others, that come back late after a reorg."""
+    fork_seen_s: float = 3.0
+    """Within which time all nodes see the fork that won."""
+
+
+@dataclass(frozen=True)
+class Churn:
+    """Who comes, goes and changes keys while there are faults (joining goes on after them)."""
+
+    joiners: int = 0
+    """Honest members that join one after the other."""
+    join_every_s: float = 6.0
+    from_snapshot: float = 0.7
+    """Share of joiners that begin from the newest head; the others from the run's beginning."""
+    lying_joiners: tuple[str, ...] = ()
+    guests: tuple[str, ...] = ()
+    """Members without a process: kinds of ``guests.GUESTS``."""
+    leave_every_s: float = 0.0
+    """Mean time between honest members' leaving; half of them come back later."""
+    rotate_every_s: float = 0.0
+    """Mean time between an honest member's taking another key."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """This share of the seats dies for good, at this time: honest ones."""
+
+    at_s: float
+    share: float
 
 
 @dataclass(frozen=True)
@@ -52,8 +92,8 @@ class Scenario:
     name: str
     peers: int = 4
     liars: tuple[str, ...] = ()
-    """The behaviour of each Byzantine member, by its name in ``liars.LIARS``."""
-    min_seats: int = 1
+    """The behaviour of each Byzantine member, by its name in ``liars.LIARS``; "any" draws one."""
+    limits: Limits = field(default_factory=Limits)
     min_updates: int = 1
     timing: Timing = TIMING
     train_s: tuple[float, float] = (0.5, 3.0)
@@ -63,6 +103,8 @@ class Scenario:
     links: Links = field(default_factory=Links)
     crashes: Crashes = field(default_factory=Crashes)
     ledger: LedgerFaults = field(default_factory=LedgerFaults)
+    churn: Churn = field(default_factory=Churn)
+    losses: tuple[Loss, ...] = ()
     blob_failures: float = 0.0
     """Chance that a holder does not serve a blob when asked."""
     inline_blobs: bool = True
@@ -70,11 +112,20 @@ class Scenario:
     faults_s: float = 25.0
     rounds: int = 3
     rounds_after: int = 2
+    may_call_roll: bool = False
+    """Whether a roll call may close: where nobody is lost none should."""
 
     @property
     def close_within_s(self) -> float:
         """The bound on a round without faults: wait, settle, some attempts of the longest kind, submit."""
         timing = self.timing
-        attempts = (len(self.liars) + 3) * timing.attempt_s(64)
+        liars = len(self.liars) + len(self.churn.lying_joiners)
+        attempts = (liars + 3) * timing.attempt_s(64)
         wait = timing.hard_s + timing.settle_s + self.train_s[1] * self.slow_factor
-        return wait + attempts + (self.peers + 2) * timing.d0_s + 4 * self.ledger.block_s
+        people = self.peers + self.churn.joiners
+        return wait + attempts + (people + 2) * timing.d0_s + 4 * self.ledger.block_s
+
+    @property
+    def is_calm_about_members(self) -> bool:
+        """Whether all peers have the same view of who takes part at all times."""
+        return self.churn == Churn() and self.ledger.reorg_every_s == 0

@@ -1,7 +1,9 @@
 """Run one scenario with one seed."""
 
-from collections.abc import Callable
-
+from distrai.peer.identity import Identity
+from distrai.protocol.body import quorum
+from distrai.simulation.faults import plan_faults, plan_joins
+from distrai.simulation.guests import GUESTS
 from distrai.simulation.liars import LIARS
 from distrai.simulation.peer import SimulatedPeer
 from distrai.simulation.report import Report
@@ -22,8 +24,9 @@ def simulate(scenario: Scenario, seed: int) -> Report:
     assert 3 * len(scenario.liars) < scenario.peers
     world = make_world(scenario, seed)
     world.watch = Watch(world)
+    world.ledger.on_head = world.watch.heads.landed
     _populate(world)
-    _plan_faults(world)
+    plan_faults(world)
     world.clock.after(scenario.faults_s, lambda: _heal(world))
     while not _is_done(world):
         if not world.clock.step():
@@ -35,73 +38,45 @@ def simulate(scenario: Scenario, seed: int) -> Report:
     return world.report
 
 
+# Who there is
+
+
 def _populate(world: World) -> None:
-    scenario = world.scenario
-    identities = [make_identity(index) for index in range(scenario.peers)]
+    """Those who begin the run, those who join it later, and guests without a process."""
+    scenario, churn = world.scenario, world.scenario.churn
+    count = scenario.peers + churn.joiners + len(churn.lying_joiners)
+    identities = [make_identity(index) for index in range(count)]
+    guests = [make_identity(count + index) for index in range(len(churn.guests))]
     drawn = world.random.sample(range(scenario.peers), scenario.peers)
     behaviours = dict(zip(drawn, scenario.liars, strict=False))
-    honest = drawn[len(scenario.liars) :]
+    behaviours |= dict(enumerate(churn.lying_joiners, start=scenario.peers + churn.joiners))
     for index, identity in enumerate(identities):
         behaviour = behaviours.get(index)
+        if behaviour == "any":
+            behaviour = world.random.choice(list(LIARS))
         name = f"peer {index}" + (f" ({behaviour})" if behaviour else "")
         twist = LIARS[behaviour] if behaviour else None
         world.peers[identity.member] = SimulatedPeer(world, identity, twist, name)
-    world.peers[identities[honest[0]].member].is_frail = True
-    for index in honest[: scenario.slow_peers]:
-        peer = world.peers[identities[index].member]
+    for index, identity in enumerate(guests):
+        world.peers[identity.member] = SimulatedPeer(world, identity, None, f"guest {index}")
+    honest = [world.peers[identities[index].member] for index in drawn[len(scenario.liars) :]]
+    honest[0].is_frail = True
+    for peer in honest[: scenario.slow_peers]:
         peer.slow = world.links.slow[peer.member] = scenario.slow_factor
-    world.ledger.open(identities)
-    for peer in world.peers.values():
+    _begin(world, [*identities, *guests])
+
+
+def _begin(world: World, identities: list[Identity]) -> None:
+    scenario, churn = world.scenario, world.scenario.churn
+    world.ledger.open(identities, identities[: scenario.peers])
+    peers = [world.peers[identity.member] for identity in identities]
+    for peer in peers[: scenario.peers]:
         world.clock.after(world.random.uniform(0, 1), peer.start)
-
-
-# Faults
-
-
-def _again_and_again(world: World, every_s: float, fault: Callable[[], None]) -> None:
-    """Let ``fault`` happen at random times while there are faults."""
-    if every_s <= 0:
-        return
-
-    def happen() -> None:
-        if world.faulty:
-            fault()
-            world.clock.after(world.random.expovariate(1 / every_s), happen)
-
-    world.clock.after(world.random.expovariate(1 / every_s), happen)
-
-
-def _plan_faults(world: World) -> None:
-    scenario = world.scenario
-    honest = [peer for peer in world.peers.values() if peer.is_honest]
-    for peer in honest:
-        _again_and_again(world, scenario.crashes.every_s, peer.crash)
-    _again_and_again(world, scenario.crashes.together_every_s, lambda: _cut_power(honest))
-    _again_and_again(world, scenario.links.split_every_s, lambda: _split(world))
-    _again_and_again(world, scenario.ledger.away_every_s, lambda: _take_ledger_away(world))
-
-
-def _cut_power(peers: list[SimulatedPeer]) -> None:
-    for peer in peers:
-        peer.crash()
-
-
-def _split(world: World) -> None:
-    members = list(world.peers)
-    alone = set(world.random.sample(members, world.random.randint(1, len(members) // 2)))
-    world.links.split(alone, one_way=world.random.random() < 0.3)
-    world.clock.after(
-        world.random.uniform(*world.scenario.links.split_s), lambda: world.links.split(set(), one_way=False)
-    )
-
-
-def _take_ledger_away(world: World) -> None:
-    world.ledger.reachable = False
-
-    def back() -> None:
-        world.ledger.reachable = True
-
-    world.clock.after(world.random.uniform(*world.scenario.ledger.away_s), back)
+    joiners = peers[scenario.peers : len(peers) - len(churn.guests)]
+    world.random.shuffle(joiners)
+    plan_joins(world, joiners)
+    for kind, peer in zip(churn.guests, peers[len(peers) - len(churn.guests) :], strict=True):
+        GUESTS[kind](world, peer.member)
 
 
 def _heal(world: World) -> None:
@@ -109,9 +84,11 @@ def _heal(world: World) -> None:
     world.faulty = world.links.faulty = False
     world.ledger.reachable = True
     world.links.split(set(), one_way=False)
+    for node in world.ledger.nodes:
+        node.switch()
     world.healed_at, world.rounds_at_healing = world.clock.now, world.ledger.round
     for peer in world.peers.values():
-        if peer.engine is None and peer.life > 0:
+        if peer.engine is None and peer.life > 0 and not peer.is_away:
             peer.start()
 
 
@@ -123,33 +100,76 @@ def _is_done(world: World) -> bool:
         return False
     scenario, ledger = world.scenario, world.ledger
     target = max(scenario.rounds, world.rounds_at_healing + scenario.rounds_after)
-    since = max([world.healed_at, *ledger.closed_at[-1:]])
     if ledger.round < target:
-        if world.clock.now > since + scenario.close_within_s:
-            world.report.broke(
-                f"round {ledger.round + 1} did not close within {scenario.close_within_s:.0f} s"
-            )
-            return True
-        return False
-    behind = [peer for peer in world.peers.values() if peer.is_honest and len(peer.disk.state_roots) < target]
-    if behind and world.clock.now > ledger.closed_at[target - 1] + scenario.close_within_s:
+        return _is_stuck(world)
+    head = ledger.rounds[target - 1].head
+    behind = [peer for peer in _expected(world) if head not in peer.disk.states]
+    if behind and world.clock.now > ledger.rounds[target - 1].at_s + scenario.close_within_s:
         world.report.broke(f"{behind[0].name} did not learn round {target}: a certified round is lost")
         return True
     return not behind
 
 
+def _expected(world: World) -> list[SimulatedPeer]:
+    """Who must know in the end what the ledger knows: honest ones that take part and live."""
+    return [
+        peer
+        for peer in world.peers.values()
+        if peer.is_honest and peer.life and not (peer.is_gone or peer.is_away or peer.is_leaving)
+    ]
+
+
+def _is_stuck(world: World) -> bool:
+    """Whether the round that is on should have closed by now, or never will."""
+    contract = world.ledger.contract
+    since = max([world.healed_at, *(landed.at_s for landed in world.ledger.rounds[-1:])])
+    alive = [peer for peer in _expected(world) if peer.member in contract.seats]
+    within = world.scenario.close_within_s
+    if len(alive) < quorum(len(contract.seats)):
+        within = _roll_call_within_s(world)
+    if world.clock.now <= since + within:
+        return False
+    world.report.stopped = len(alive) < min(contract.needed, quorum(len(contract.seats)))
+    if not world.report.stopped:
+        world.report.broke(f"round {contract.round + 1} did not close within {within:.0f} s")
+    return True
+
+
+def _roll_call_within_s(world: World) -> float:
+    """The bound where too few seats live: the stall time, twice if liars talk, then a call that may have to be repeated."""
+    contract = world.ledger.contract
+    call, stall_s = contract.current_call, contract.limits.stall_seconds
+    failures = 0 if call is None else call.failures
+    window_s = (stall_s << failures) * 3 + stall_s
+    return world.scenario.close_within_s + 2 * stall_s + window_s
+
+
 def _finish(world: World) -> None:
     report, ledger = world.report, world.ledger
     report.virtual_s, report.rounds = world.clock.now, ledger.round
-    report.empty_rounds = sum(body.is_empty for body in ledger.bodies)
-    started = [0.0, *ledger.closed_at]
-    report.round_s = [end - start for start, end in zip(started, ledger.closed_at, strict=False)]
-    certified = tuple(body.state_root for body in ledger.bodies)
+    report.reorgs, report.roll_calls = ledger.reorgs, ledger.roll_calls
+    bodies = [landed.body for landed in ledger.rounds]
+    report.empty_rounds = sum(body is None or body.is_empty for body in bodies)
+    report.promoted = sum(len(body.promotions) for body in bodies if body is not None)
+    report.dropped = sum(len(body.drops) for body in bodies if body is not None)
+    started = [0.0, *(landed.at_s for landed in ledger.rounds)]
+    report.round_s = [after - before for before, after in zip(started, started[1:], strict=False)]
+    if report.roll_calls and not world.scenario.may_call_roll:
+        report.broke("a roll call closed although nobody was lost")
     for peer in world.peers.values():
-        if not peer.is_honest:
-            continue
-        roots = tuple(peer.disk.state_roots)
-        report.state_roots[peer.name] = roots
-        report.listed = max(report.listed, peer.disk.listed, key=len)
-        if roots != certified[: len(roots)]:
-            report.broke(f"{peer.name} holds other states than the ledger")
+        if peer.is_honest and peer.life and not peer.is_gone:
+            _check_peer(world, peer)
+
+
+def _check_peer(world: World, peer: SimulatedPeer) -> None:
+    """What a peer holds in the end is what the ledger holds, state by state."""
+    report, ledger = world.report, world.ledger
+    report.state_roots[peer.name] = tuple(item.state_root for item in peer.disk.applied)
+    lists = [item.listed for item in peer.disk.applied if item.listed is not None]
+    report.listed = max(report.listed, lists, key=len)
+    if peer.is_away:
+        return
+    for item in peer.disk.applied:
+        landed = ledger.rounds[item.round - 1] if item.round <= len(ledger.rounds) else None
+        if landed is None or (landed.head, landed.state_root) != (item.head, item.state_root):
+            report.broke(f"{peer.name} holds another round {item.round} than the ledger")

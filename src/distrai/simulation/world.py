@@ -51,6 +51,11 @@ class World:
             self._opened[raw] = open_envelope(raw, DOMAIN, recover)
         return self._opened[raw]
 
+    def is_liar(self, member: MemberId) -> bool:
+        """Whether a member does something else than its engine says."""
+        peer = self.peers.get(member)
+        return peer is not None and not peer.is_honest
+
     def chance(self, probability: float) -> bool:
         """Whether a fault of this probability happens now."""
         return self.faulty and probability > 0 and self.random.random() < probability
@@ -59,15 +64,21 @@ class World:
 def make_world(scenario: Scenario, seed: int) -> World:
     """An empty world."""
     random, clock = Random(seed), Clock()  # noqa: S311 - reproducible on purpose
+    limits = scenario.limits
     rules = Rules(
-        RunRules(scenario.min_seats, BLOCK_SAMPLES), WORK, scenario.timing, scenario.min_updates, ROUNDS_MAX
+        RunRules(limits.min_seats, BLOCK_SAMPLES, limits.max_seats),
+        WORK,
+        scenario.timing,
+        scenario.min_updates,
+        ROUNDS_MAX,
+        float(limits.stall_seconds),
     )
     return World(
         scenario=scenario,
         random=random,
         clock=clock,
         links=LinkModel(clock, random, scenario),
-        ledger=LedgerModel(clock, random, scenario.ledger),
+        ledger=LedgerModel(clock, random, scenario.ledger, limits),
         report=Report(scenario.name, seed),
         rules=rules,
     )

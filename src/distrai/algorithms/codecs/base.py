@@ -5,6 +5,7 @@ bounded.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import ClassVar
 
 import torch
@@ -32,14 +33,6 @@ class SpanValues:
 
     values: Tensor
     where: Tensor | None = None
-
-    def dense(self, numel: int) -> Tensor:
-        """One value per element of the span, 0 where nothing was sent."""
-        if self.where is None:
-            return self.values
-        dense = torch.zeros(numel, dtype=torch.float32, device=self.values.device)
-        dense[self.where] = self.values
-        return dense
 
 
 class Codec(ABC):
@@ -88,7 +81,10 @@ class Codec(ABC):
         """Encodes one fp32 tensor per tensor of the layout. Raises ValueError for other shapes, NaN and Inf."""
         check_shapes(self.layout, tensors, "update")
         flats = [tensor.detach().reshape(-1) for tensor in tensors]
-        return b"".join(to_bytes(self._encoded(span.piece, flats)) for span in self.spans)
+        payload = BytesIO()
+        for span in self.spans:
+            payload.write(to_bytes(self._encoded(span.piece, flats)))
+        return payload.getvalue()
 
     def _encoded(self, piece: Piece, flats: Sequence[Tensor]) -> Tensor:
         """Encodes one piece. What is made of it on the way lives only as long as this call."""
@@ -104,11 +100,14 @@ class Codec(ABC):
             yield span, self.decode_span(span.piece, data[span.start : span.stop])
 
     def decode(self, data: Tensor) -> tuple[Tensor, ...]:
-        """The decoded tensors, on the device of `data` (uint8)."""
+        """The decoded tensors, on the device of `data` (uint8); 0 where nothing was sent."""
         flats = [torch.zeros(t.numel, dtype=torch.float32, device=data.device) for t in self.layout.tensors]
         for span, found in self.read(data):
-            piece = span.piece
-            flats[piece.tensor][piece.start : piece.stop] = found.dense(piece.numel)
+            part = flats[span.piece.tensor][span.piece.start : span.piece.stop]
+            if found.where is None:
+                part.copy_(found.values)
+            else:
+                part[found.where] = found.values
         return tuple(flat.view(t.shape) for flat, t in zip(flats, self.layout.tensors, strict=True))
 
     def squared_norm(self, data: Tensor) -> int:

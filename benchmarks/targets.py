@@ -1,0 +1,86 @@
+"""The figures that are aimed for: data for ``bench_check.py``. A new benchmark adds its lines here and nowhere else.
+
+A place in a report is a path of keys and positions with ``/`` between them; ``[key=value]`` picks the entry of a list
+that has this value: ``cells/[peers=4]/wall_s_median``.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure in the newest report of a benchmark, and what it should be."""
+
+    benchmark: str
+    """Reports are ``benchmarks/results/<benchmark>_<machine>_<date>.json``."""
+    says: str
+    """What is measured, for people."""
+    at: str
+    """Where the figure stands in the report."""
+    wanted: Literal["at most", "at least"]
+    bound: float
+    unit: str = ""
+    over: str | None = None
+    """Where it stands what the figure is divided by, if it is a ratio of two."""
+    inverse: bool = False
+    """The figure is shown as ``1/N``."""
+
+
+def _excess(arm: str, reference: str) -> str:
+    return f"arms/[arm={arm}]/excess_over_{reference}_percent/mean"
+
+
+def _exchange(says: str, setting: str, engine: str, plain: str) -> Target:
+    """Our transport's share of what the links allow, over the plain script's in the same run."""
+    at, over = (f"summary/{setting}/{name}/ratio" for name in (engine, plain))
+    return Target("exchange", says, at, "at least", 1.0, over=over)
+
+
+def _slow_uplink(engine: str) -> Target:
+    at, over = (f"summary/one slow uplink, 16 MB/{name}/wall_s" for name in (engine, "store"))
+    return Target(
+        "exchange", f"one slow uplink: time of {engine} over the store's", at, "at most", 1.2, over=over
+    )
+
+
+TARGETS = (
+    Target(
+        "loss_against_payload",
+        "sparseloco 1/16: loss above ddp's",
+        _excess("sparseloco-16th", "ddp"),
+        "at most",
+        7.0,
+        "%",
+    ),
+    Target(
+        "loss_against_payload", "diloco: loss above ddp's", _excess("diloco", "ddp"), "at most", 10.0, "%"
+    ),
+    Target(
+        "loss_against_payload", "prime: loss above diloco's", _excess("prime", "diloco"), "at most", 1.0, "%"
+    ),
+    Target(
+        "codec_throughput",
+        "int8 encode, of a memory copy's speed",
+        "wall/of_copy/int8 encode/median",
+        "at least",
+        1 / 25,
+        inverse=True,
+    ),
+    Target(
+        "codec_throughput",
+        "int8 decode, of a memory copy's speed",
+        "wall/of_copy/int8 decode/median",
+        "at least",
+        1 / 12,
+        inverse=True,
+    ),
+    Target("round_overhead", "round overhead, 4 peers", "cells/[peers=4]/wall_s_median", "at most", 1.0, "s"),
+    Target(
+        "round_overhead", "round overhead, 16 peers", "cells/[peers=16]/wall_s_median", "at most", 5.0, "s"
+    ),
+    _exchange("64 MiB from each to all: http over plain TCP", "all-to-all, 64 MiB", "http", "tcp"),
+    _exchange("8 MiB from each to all: http over plain TCP", "all-to-all, 8 MiB", "http", "tcp"),
+    _exchange("64 MiB to one peer: http over plain TCP", "one blob to one peer, 64 MiB", "http", "tcp"),
+    _slow_uplink("http"),
+)

@@ -1,0 +1,76 @@
+"""``distrai join`` and ``distrai invite``: take part in a run that others opened."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from distrai.cli.output import tell
+
+Json = Annotated[bool, Parameter(negative=())]
+
+
+def join(
+    run: str,
+    /,
+    *,
+    home: Path | None = None,
+    host: str = "127.0.0.1",
+    device: str = "auto",
+    invitation: str = "",
+    leave: bool = True,
+    json: Json = False,
+) -> int:
+    """Contribute this machine to a run that is under way. Ctrl-C leaves it in order; a second one ends at once.
+
+    Parameters
+    ----------
+    run
+        The folder of a run on this machine, or the link that `distrai run` printed.
+    home
+        Where this peer keeps its key, log and blobs. A home that exists goes on where it stopped.
+    host
+        The address to listen on; others must be able to reach it.
+    device
+        auto, cpu or cuda.
+    invitation
+        What the owner's `distrai invite` printed, if the run is by invitation. It can be typed later, too.
+    leave
+        Whether Ctrl-C and SIGTERM leave the run; with --no-leave the same command goes on later.
+    json
+        Print events as JSON lines, as is done anyway where the output is no terminal.
+    """
+    from distrai.runs.display import JsonLines
+    from distrai.runs.join_text import JoinText
+    from distrai.runs.joining import JoinOptions, choose_join, read_invitation, run_join
+
+    target = choose_join(run, home)
+    code = read_invitation(invitation) if invitation else b""
+    as_json = json or not sys.stdout.isatty()
+    report = JsonLines(sys.stdout).report if as_json else JoinText(target.home, sys.stdout).report
+    done = run_join(target, JoinOptions(device, host, leave, code), report)
+    ending = "finished" if done.finished else "left" if done.left else "stopped"
+    report({"event": "over", "how": ending, "home": str(target.home)})
+    return 0
+
+
+def invite(folder: Path, member: str, /, *, json: Json = False) -> int:
+    """Let a member into a run that was opened on this machine: prints what it gives to `distrai join --invitation`.
+
+    Parameters
+    ----------
+    folder
+        The folder of the run.
+    member
+        The id that the other's `distrai join` printed.
+    json
+        Print one JSON object.
+    """
+    from distrai.runs.folder import RunFolder
+    from distrai.runs.joining import invite as invite_member
+    from distrai.runs.joining import read_member
+
+    code = "0x" + invite_member(RunFolder(folder), read_member(member)).hex()
+    tell({"ok": True, "member": member, "invitation": code}, code, as_json=json)
+    return 0

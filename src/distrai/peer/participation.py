@@ -1,0 +1,310 @@
+"""One peer's part in one run: what it starts from, how it becomes a member, the engine at work, and how it leaves."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from distrai.ledger.client import LedgerClient
+from distrai.ledger.errors import LedgerRefused, LedgerUnreachable, Reorganised
+from distrai.network.interface import Transport
+from distrai.peer.bootstrap import Bootstrap
+from distrai.peer.directory import Directory
+from distrai.peer.engine import Engine
+from distrai.peer.events import Effect
+from distrai.peer.feed import LedgerFeed
+from distrai.peer.guest import FellBehind, Guest, Pace
+from distrai.peer.keyring import Keyring
+from distrai.peer.newcomer import Circle, History, Newcomer, round_of
+from distrai.peer.options import PeerOptions
+from distrai.peer.plan import Plan
+from distrai.peer.runtime import Runtime
+from distrai.peer.store import PeerStore
+from distrai.peer.telemetry import Telemetry
+from distrai.peer.welcome import Welcome
+from distrai.peer.worker import Worker
+from distrai.protocol.errors import ReorgTooDeep
+from distrai.protocol.ledger_events import Joined, LedgerEvent, RunOpened, Started
+from distrai.protocol.primitives import Address, MemberId
+from distrai.protocol.standing import Standing
+from distrai.protocol.typed_data import Domain
+
+STARTS_MAX = 4
+"""How often a newer snapshot is taken before a peer gives up: rounds are then faster than its connection."""
+LEDGER_RETRY_S = 1.0
+LEAVE_POLL_S = 0.1
+LEAVE_S_MIN = 60.0
+
+
+class TooSlow(ValueError):
+    """This machine cannot keep up with the run."""
+
+
+@dataclass
+class Participation:
+    """A peer with its store, keys, ledger and transport, taking part."""
+
+    options: PeerOptions
+    telemetry: Telemetry
+    store: PeerStore
+    keyring: Keyring
+    address: Address
+    """Of the key that the transport proves."""
+    ledger: LedgerClient
+    transport: Transport
+    url: str
+    invitations: asyncio.Queue[bytes]
+    leaving: asyncio.Event
+    pace: Pace = field(default_factory=Pace)
+    engine: Engine | None = None
+    member: MemberId | None = None
+
+    async def run(self) -> None:
+        """Take part until cancelled, or until this peer has left. Raises what makes that impossible."""
+        history = await self._history()
+        opened = next((event for event in history.events if isinstance(event, RunOpened)), None)
+        if opened is None:
+            raise ValueError(f"there is no run {self.options.link.run} on this ledger: check the link")
+        circle = Circle(self.transport, self.options.link.run, self.address)
+        circle.introduce(history.endpoints())
+        if self.options.snapshot:
+            self.telemetry.emit("connecting", what="peers", known=len(circle.endpoints))
+            await circle.ask(history.roster())
+        bootstrap = Bootstrap(self.store.blobs, self.transport, tuple(circle.endpoints.values()))
+        plan = await bootstrap.plan(opened.genesis)
+        self.telemetry.emit("downloading", what="data", holders=len(circle.endpoints))
+        corpus = await bootstrap.corpus(plan)
+        self.member = member = await self._registered(history)
+        if self.options.snapshot and _is_closed(plan) and member not in history.roster():
+            self.telemetry.emit("invitation-needed", member=member.hex())
+        is_late = self.options.snapshot and any(isinstance(event, Started) for event in history.events)
+        if not is_late:
+            await self._join(plan, history)
+        secret = self.keyring.first.secret("sealing")
+        worker = await asyncio.to_thread(
+            Worker, plan, corpus, self.store, member, secret, self.options.device
+        )
+        newcomer = Newcomer(circle, self.store.blobs, plan.rules.run, plan.state_bytes, self.telemetry.emit)
+        await self._live(opened, plan, worker, bootstrap, newcomer if is_late else None)
+
+    async def _live(
+        self, opened: RunOpened, plan: Plan, worker: Worker, bootstrap: Bootstrap, newcomer: Newcomer | None
+    ) -> None:
+        """Take part; where the thread is lost begin again from a newer snapshot."""
+        for attempt in range(STARTS_MAX):
+            history = await self._history()
+            self.pace = Pace() if attempt > 0 else self.pace
+            self.pace.saw(history.round)
+            if newcomer is not None and (attempt > 0 or self.store.checkpoints()[-1].standing is None):
+                await self._begin(plan, history, newcomer)
+            try:
+                return await self._work(opened, plan, worker, bootstrap, newcomer)
+            except (FellBehind, ReorgTooDeep) as error:
+                if newcomer is None:
+                    raise
+                self.telemetry.emit("beginning-again", why=str(error) or "too far behind")
+        raise TooSlow(
+            f"{STARTS_MAX} snapshots were out of date before this machine had caught up: it, or its connection, is too "
+            "slow for this run"
+        )
+
+    async def _begin(self, plan: Plan, history: History, newcomer: Newcomer) -> None:
+        """Adopt a snapshot, unless the run is so young that it can be followed from its first round."""
+        start = await newcomer.start(history)
+        if start is None:
+            return
+        standing = start.checkpoint.standing
+        assert standing is not None
+        history = await self._history()
+        self.pace.saw(history.round)
+        adopting = asyncio.to_thread(self.store.adopt, start.checkpoint, start.blob, start.lists)
+        is_ready = not (_is_closed(plan) and self.invitations.empty())
+        if is_ready and self.pace.is_near(history.round - standing.round):
+            await asyncio.gather(adopting, self._join(plan, history))
+        else:
+            await adopting
+        newest = (await self._history()).round
+        self.telemetry.emit("snapshot", round=standing.round, newest=newest)
+
+    async def _work(
+        self, opened: RunOpened, plan: Plan, worker: Worker, bootstrap: Bootstrap, newcomer: Newcomer | None
+    ) -> None:
+        """The engine at work, from the newest checkpoint on."""
+        run, member = self.options.link.run, self.member
+        assert member is not None
+        domain = Domain(self.options.link.chain_id, self.options.link.registry)
+        key = (await self.ledger.member(member)).key
+        identity = self.keyring.identity(member, key, domain)
+        kept = self.store.checkpoints()
+        standing = kept[-1].standing
+        engine = Engine(identity, plan.rules, kept, (run, opened.genesis.head, opened.genesis.state_root))
+        directory = Directory(identity, run, lambda: engine.following.keys, self.store.save_endpoints)
+        for record in self.store.endpoints():
+            directory.learn(record)
+        directory.announce_self(time.time_ns(), (self.url,))  # two starts may fall into one second
+        if self.options.archive:
+            await self.ledger.announce(run, member, self.url)
+        if standing is None:
+            await bootstrap.initial_state(plan)
+        first = self._resume(engine, worker, standing)
+        for endpoint in bootstrap.holders if newcomer is None else newcomer.circle.endpoints.values():
+            directory.introduce(endpoint)
+        number = standing.round if standing else 0
+        self.telemetry.emit(
+            "ready",
+            member=member.hex(),
+            url=self.url,
+            device=str(worker.device),
+            params=plan.layout.numel,
+            round=number,
+            rounds=plan.rules.rounds,
+        )
+        feed = LedgerFeed(self.ledger, run, kept[-1].at)
+        runtime = Runtime(
+            engine,
+            worker,
+            self.store,
+            self.transport,
+            self.ledger,
+            self.keyring.key(key),
+            feed,
+            directory,
+            self.telemetry,
+        )
+        beside: list[Coroutine[Any, Any, None]] = [Welcome(self.store, self.transport, directory, run).run()]
+        if newcomer is not None:
+            beside.append(self._guest(engine, newcomer, directory, runtime, plan).run())
+        self.engine = engine
+        await together(
+            runtime.run(first, standing.head if standing else None), *beside, self._until_left(plan)
+        )
+
+    def _guest(
+        self, engine: Engine, newcomer: Newcomer, directory: Directory, runtime: Runtime, plan: Plan
+    ) -> Guest:
+        async def join() -> None:
+            await self._join(plan, await self._history())
+
+        return Guest(
+            engine, self.store, newcomer, directory, self.pace, runtime.events.put, join, self.telemetry.emit
+        )
+
+    def _resume(self, engine: Engine, worker: Worker, standing: Standing | None) -> list[Effect]:
+        """Load the state of the checkpoint, and take back what this peer had said."""
+        worker.load(standing, worker.state_bytes(standing))
+        records = self.store.own_records()
+        held = [blob.hash for blob in self.store.blobs.refs()]
+        silent_through = self.store.silent_through()
+        if standing is None and silent_through:
+            self.telemetry.emit("silent", through=silent_through)
+        return engine.resume(records, held, time.monotonic(), silent_through)
+
+    # Membership
+
+    async def _history(self) -> History:
+        """All that the ledger says of the run. It is waited for."""
+        while True:
+            try:
+                return History(await LedgerFeed(self.ledger, self.options.link.run).next())
+            except Reorganised:
+                continue
+            except LedgerUnreachable as error:
+                self.telemetry.emit("ledger", why=str(error))
+                await asyncio.sleep(LEDGER_RETRY_S)
+
+    async def _registered(self, history: History) -> MemberId:
+        """The own member id, after registering where that has not happened yet."""
+        first = self.keyring.first
+        member = await self.ledger.member_of_key(first.address)
+        if member is None:
+            member = await self.ledger.register(first, first.address, first.address)
+        self.telemetry.emit("member", member=member.hex(), address=first.address.hex())
+        self.store.begin(member, _round_after_loss(history.events, member))
+        return member
+
+    async def _join(self, plan: Plan, history: History) -> None:
+        """Join on the ledger, unless that is done."""
+        run, member = self.options.link.run, self.member
+        assert member is not None
+        if member in history.roster():
+            return
+        if history.round >= plan.rules.rounds:
+            raise ValueError("the run has done all its rounds: there is nothing to join any more")
+        invitation = b""
+        if _is_closed(plan):
+            invitation = await self.invitations.get()
+        key = self.keyring.key((await self.ledger.member(member)).key)
+        await self.ledger.join(run, member, key, invitation)
+        self.telemetry.emit("joined", member=member.hex(), round=history.round)
+
+    # Leaving
+
+    async def _until_left(self, plan: Plan) -> None:
+        """Once asked to: leave, and go on until no head counts on this peer any more. Returns when that is so."""
+        await self.leaving.wait()
+        assert self.engine is not None and self.member is not None
+        timing = plan.rules.timing
+        patience_s = max(LEAVE_S_MIN, 3 * (timing.hard_s + timing.settle_s + timing.attempt_s(0)))
+        self.telemetry.emit("leaving", patience_s=patience_s)
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._leave()
+                while self._is_counted_on(plan):  # noqa: ASYNC110
+                    await asyncio.sleep(LEAVE_POLL_S)
+        except TimeoutError:
+            self.telemetry.emit(
+                "not-dropped",
+                why="no certificate dropped this seat in time: the run may need it (min_seats), or nobody certifies",
+            )
+            return
+        self.telemetry.emit("left")
+
+    async def _leave(self) -> None:
+        assert self.member is not None
+        while True:
+            try:
+                await self.ledger.leave(self.options.link.run, self.member)
+            except LedgerRefused as refusal:
+                self.telemetry.emit("ledger", why=str(refusal))  # not joined (yet), or left already
+            except LedgerUnreachable as error:
+                self.telemetry.emit("ledger", why=str(error))
+                await asyncio.sleep(LEDGER_RETRY_S)
+                continue
+            return
+
+    def _is_counted_on(self, plan: Plan) -> bool:
+        """Whether this member attests or trains as of the newest head, or will."""
+        assert self.engine is not None
+        standing, member = self.engine.standing, self.member
+        if standing is None or standing.round >= plan.rules.rounds:
+            return False
+        people = (*standing.trainers, *standing.next_trainers)
+        return member in standing.seat_members or any(trainer.member == member for trainer in people)
+
+
+def _is_closed(plan: Plan) -> bool:
+    """Whether one joins by invitation."""
+    return plan.resolved.recipe.membership.admission == "invitation"
+
+
+def _round_after_loss(history: Sequence[LedgerEvent], member: MemberId) -> int:
+    """The newest round in which this member may have spoken already, as far as the ledger knows; 0 if none."""
+    joined = any(isinstance(event, Joined) and event.member == member for event in history)
+    started = any(isinstance(event, Started) for event in history)
+    return max(map(round_of, history), default=0) + 1 if joined and started else 0
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Run several things beside each other until one ends, which ends them all. Raises what it raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        with suppress(asyncio.CancelledError):
+            await task

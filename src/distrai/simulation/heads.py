@@ -1,0 +1,118 @@
+"""What must hold of heads and of what peers take from the ledger, checked from outside while a run is on."""
+
+from typing import TYPE_CHECKING
+
+from distrai.peer.events import Apply
+from distrai.protocol.body import has_quorum
+from distrai.protocol.cipher import binding, check_key
+from distrai.protocol.errors import ProtocolError
+from distrai.protocol.ledger_events import Certified, LedgerEvent, Position, RollCalled
+from distrai.protocol.lists import check_list
+from distrai.protocol.messages import Update
+from distrai.protocol.primitives import Hash, MemberId
+from distrai.protocol.standing import Standing, drops, promotions
+from distrai.simulation.contract import Contract
+from distrai.simulation.toy import NOT_FINITE, open_payload
+from distrai.simulation.world import World
+
+if TYPE_CHECKING:
+    from distrai.simulation.peer import SimulatedPeer
+
+
+class HeadWatch:
+    """Sees every head of every fork and every list that an honest peer applies."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.standings: dict[Hash, tuple[object, ...]] = {}
+        self.standings_at: dict[tuple[Hash, Position], Standing] = {}
+        self.used_blobs: dict[Hash, Hash] = {}
+        self.checked_lists: set[Hash] = set()
+        self.liars_few = True
+
+    def broke(self, peer: "SimulatedPeer", rule: str) -> None:
+        """Report."""
+        self.world.watch.broke(peer, rule)
+
+    # On the ledger
+
+    def landed(self, event: LedgerEvent, contract: Contract) -> None:
+        """Liars below a third of the seats at an epoch's start have never two thirds of them in it."""
+        liars = sum(self.world.is_liar(member) for member in contract.seats)
+        begins = contract.epoch_left == contract.limits.epoch_rounds and not isinstance(event, RollCalled)
+        if begins and not (isinstance(event, Certified) and event.body.is_empty):
+            self.liars_few = 3 * liars < len(contract.seats)
+        if self.liars_few and has_quorum(liars, len(contract.seats)):
+            self.world.report.broke(
+                f"round {contract.round}: {liars} liars of {len(contract.seats)} seats, fewer than a third when the "
+                "epoch began"
+            )
+
+    # What is taken
+
+    def stands(self, peer: "SimulatedPeer", standing: Standing, at: Position) -> None:
+        """The same head means the same for everybody; in the same block, also to the next certificate."""
+        fixed = (standing.seats, standing.trainers, standing.cursor, standing.state_root, standing.recent)
+        if self.standings.setdefault(standing.head, fixed) != fixed:
+            self.broke(peer, f"round {standing.round}: the same head, another standing")
+        known = self.standings_at.setdefault((standing.head, at), standing)
+        if known is standing:
+            return
+        if known != standing:
+            self.broke(peer, f"round {standing.round}: the same head in the same block, another standing")
+        rules = self.world.rules.run
+        due = [(promotions(item, rules), drops(item, rules)) for item in (known, standing)]
+        if due[0] != due[1]:
+            self.broke(peer, f"round {standing.round}: the same head, other promotions or drops")
+
+    def applied(self, peer: "SimulatedPeer", apply: Apply, state_root: Hash) -> None:
+        """What a peer applies is what some fork took, leads where it was certified to lead, and is clean."""
+        standing, event = apply.standing, self.world.ledger.heads.get(apply.standing.head)
+        number = standing.round
+        if not isinstance(event, Certified | RollCalled) or isinstance(event, RollCalled) != (
+            apply.body is None
+        ):
+            self.broke(peer, f"applied a round {number} that is not the ledger's")
+            return
+        if state_root != (event.body.state_root if isinstance(event, Certified) else event.state_root):
+            self.broke(peer, f"round {number} leads to another state than was certified")
+        self.stands(peer, standing, apply.at)
+        if number != peer.disk.round + 1:
+            self.broke(peer, f"applied round {number} after round {peer.disk.round}")
+        self._check_list(peer, apply)
+
+    def _check_list(self, peer: "SimulatedPeer", apply: Apply) -> None:
+        if apply.body is None or apply.certified is None:
+            return
+        try:
+            check_list(apply.certified, apply.body)
+            if apply.body.head not in self.checked_lists:
+                self.checked_lists.add(apply.body.head)
+                self._check_entries(peer, apply)
+        except ProtocolError as error:
+            self.broke(peer, f"the list of round {apply.body.round} breaks {type(error).__name__}: {error}")
+
+    def _check_entries(self, peer: "SimulatedPeer", apply: Apply) -> None:
+        """Signed by trainers, of this round and head, revealed, finite, once."""
+        assert apply.certified is not None and apply.body is not None
+        members: list[MemberId] = []
+        for update, entry in zip(apply.certified.updates, apply.certified.entries, strict=True):
+            signed = self.world.opened(entry.update)
+            members.append(update.member)
+            if apply.before.trainer_key(update.member) != signed.signer:
+                self.broke(peer, "an update in the list is not signed by its trainer")
+            if (update.round, update.previous_head) != (apply.body.round, apply.before.head):
+                self.broke(peer, "an update in the list is of another round")
+            if (signed.id, entry.key) not in self.world.watch.revealed:
+                self.broke(peer, "an update in the list was never revealed by its author")
+            check_key(entry.key, _bound(update), update.key_hash)
+            if open_payload(update, peer.disk.blobs[update.blob_hash], entry.key) == NOT_FINITE:
+                self.broke(peer, "an update in the list is not finite")
+            if self.used_blobs.setdefault(update.blob_hash, update.previous_head) != update.previous_head:
+                self.broke(peer, "a ciphertext of another round counts again")
+        if members != sorted(set(members)):
+            self.broke(peer, "the list is not sorted by member, each once")
+
+
+def _bound(update: Update) -> bytes:
+    return binding(update.run, update.round, update.previous_head, update.member)

@@ -1,0 +1,148 @@
+"""A fifth peer joins a run of four that is under way, is in its certificates, becomes a seat, and leaves in order."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distrai.ledger.client import LedgerClient
+from distrai.ledger.keys import NodeKey, load_key
+from distrai.runs.folder import RunFolder
+from distrai.runs.joining import Joining, JoinOptions, choose_join
+from helpers.local_runs import Drive, Observer, tiny_recipe
+from helpers.nursery import Nursery
+
+pytestmark = pytest.mark.processes
+
+PEERS = [f"peer-{number}" for number in range(4)]
+JOINER = "joiner"
+SILENT = 20
+SNAPSHOT_ROUND = 4
+
+
+@dataclass
+class Record:
+    """What came of the run."""
+
+    observer: Observer
+    member: str
+    exit_code: int
+    after_leaving: int
+    silent: set[str]
+
+
+async def owner_of(folder: RunFolder) -> tuple[LedgerClient, NodeKey]:
+    link, owner = folder.link(), load_key(folder.owner_key)
+    return await LedgerClient.connect(link.rpc, link.registry, link.chain_id, owner), owner
+
+
+async def join_silently(folder: RunFolder, count: int) -> set[str]:
+    """Members that are on the ledger and nowhere else."""
+    client, owner = await owner_of(folder)
+    run, members = folder.link().run, set()
+    for _ in range(count):
+        key = NodeKey.generate()
+        member = await client.register(key, owner.address, owner.address)
+        await client.join(run, member, key, client.invitation(owner, run, member))
+        members.add(member.hex())
+    await client.close()
+    return members
+
+
+async def drive_it(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
+    texts, path = new_folder("join-texts"), new_folder("join")
+    recipe = tiny_recipe(
+        texts,
+        algorithm={"preset": "prime", "inner_steps": 100},
+        rounds={"count": 1000, "d0_s": 0.6, "cut_s": 60.0, "hard_s": 120.0, "stall_seconds": 400},
+        membership={"peers": 4, "min_seats": 4},
+    )
+    folder = RunFolder(path)
+    with nursery.attached():
+        async with Drive(folder, nursery, recipe, texts) as drive:
+            observer = drive.observer
+            await drive.until(lambda: observer.newest_round() >= SNAPSHOT_ROUND + 1, "a snapshot")
+
+            def report(event: dict[str, Any]) -> None:
+                observer.report({**event, "from": JOINER})
+
+            target = choose_join(str(path), None)
+            joining = Joining(target, JoinOptions(device="cpu"), report, nursery.start)
+            session = asyncio.create_task(joining.run())
+            try:
+                await drive.until(lambda: drive.is_certified(JOINER, 0), "a certificate with the joiner")
+                member = observer.of("member", JOINER)[0]["member"]
+                silent = await join_silently(folder, SILENT)
+                await drive.until(
+                    lambda: any(member in event["promotions"] for event in observer.of("applied")),
+                    "a seat for the joiner",
+                )
+                assert joining.peer is not None
+                os.kill(joining.peer.process.pid, signal.SIGTERM)
+                await drive.until(lambda: observer.of("exited", JOINER), "the joiner's end")
+            finally:
+                joining.over.set()
+                await session
+            after = observer.newest_round()
+            await drive.until(
+                lambda: all(drive.has_applied(name, after + 3) for name in PEERS), "rounds without the joiner"
+            )
+            assert not await drive.stop()
+    return Record(observer, member, observer.of("exited", JOINER)[0]["code"], after, silent)
+
+
+@pytest.fixture(scope="module")
+def record(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
+    return asyncio.run(drive_it(nursery, new_folder))
+
+
+def test_it_is_in_a_certificate_within_three_rounds_of_having_the_snapshot(record: Record) -> None:
+    (snapshot,) = record.observer.of("snapshot", JOINER)
+    assert snapshot["round"] > 0
+    first = min(event["round"] for event in record.observer.of("applied", JOINER) if event["own"])
+    assert first <= snapshot["newest"] + 3
+
+
+def test_it_has_the_state_roots_of_all_others(record: Record) -> None:
+    states = record.observer.states()
+    own = [number for number, told in states.items() if JOINER in told]
+    assert len(own) > 5
+    for number in own:
+        assert len(states[number]) == len(PEERS) + 1
+        assert len(set(states[number].values())) == 1
+
+
+def test_its_seat_is_given_and_taken_as_all_others_say(record: Record) -> None:
+    for kind in ("promotions", "drops"):
+        told = {event["round"]: event[kind] for event in record.observer.of("applied", "peer-0")}
+        for name in [*PEERS, JOINER]:
+            for event in record.observer.of("applied", name):
+                assert event[kind] == told[event["round"]]
+        assert [members for members in told.values() if members] == [[record.member]]
+
+
+def test_a_signal_makes_it_leave_and_the_run_goes_on(record: Record) -> None:
+    assert record.exit_code == 0
+    assert record.observer.of("leaving", JOINER) and record.observer.of("left", JOINER)
+    assert not record.observer.of("not-dropped", JOINER)
+    for event in record.observer.of("applied", *PEERS):
+        if event["round"] > record.after_leaving:
+            assert record.member not in event["members"]
+            assert event["members"]
+
+
+def test_twenty_silent_joiners_change_nothing(record: Record) -> None:
+    assert len(record.silent) == SILENT
+    for event in record.observer.of("applied"):
+        assert not event["roll_call"] and event["members"]
+        assert not record.silent & {*event["members"], *event["promotions"], *event["drops"]}
+        assert event["seats"] in (len(PEERS), len(PEERS) + 1)
+
+
+def test_nobody_saw_anything_against_the_rules(record: Record) -> None:
+    assert not record.observer.of("refused") and not record.observer.of("equivocation")

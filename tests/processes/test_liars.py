@@ -1,0 +1,146 @@
+"""One of four real peers lies, in another way each round; twenty members join and never say a word.
+
+The honest ones end with equal states, none of them fails, and what a liar made is in no list where it must not be.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from distrai.ledger.client import LedgerClient
+from distrai.ledger.keys import NodeKey, load_key
+from distrai.protocol.ledger_events import Certified, CheckedIn, Joined, LedgerEvent
+from distrai.runs.folder import RunFolder
+from distrai.runs.logs import read_log
+from helpers.liars import KINDS
+from helpers.local_runs import Drive, ledger_history, tiny_recipe
+from helpers.nursery import LIAR, Nursery
+
+pytestmark = pytest.mark.processes
+
+PEERS = [f"peer-{number}" for number in range(4)]
+LIES = "peer-3"
+HONEST = [name for name in PEERS if name != LIES]
+SILENT_JOINERS = 20
+TIMES = {"count": 1000, "d0_s": 0.2, "cut_s": 2.0, "hard_s": 20.0, "stall_seconds": 400}
+
+
+@dataclass
+class Record:
+    """What came of the run."""
+
+    folder: RunFolder
+    drive: Drive
+    history: list[LedgerEvent]
+
+    @property
+    def members(self) -> dict[str, str]:
+        return self.drive.observer.of("started")[0]["members"]
+
+    @property
+    def told(self) -> dict[str, int]:
+        """The round of every kind of lies."""
+        return {event["kind"]: event["round"] for event in self.drive.observer.of("lies")}
+
+    @property
+    def listed(self) -> dict[int, list[str]]:
+        """The members of each list."""
+        return {event["round"]: event["members"] for event in self.drive.observer.of("applied", *HONEST)}
+
+    def refused(self, rule: str) -> set[str]:
+        """The honest peers that refused something of the liar by this rule."""
+        events = self.drive.observer.of("refused", *HONEST)
+        return {event["from"] for event in events if event["rule"] == rule and event.get("member") == self.members[LIES]}
+
+
+async def lies(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
+    texts, folder = new_folder("liar-texts"), RunFolder(new_folder("liar"))
+    recipe = tiny_recipe(texts, rounds=TIMES, membership={"peers": 4, "min_seats": 4})
+    environment = defaultdict(dict, {LIES: {LIAR: "all"}})
+    with nursery.attached():
+        async with Drive(folder, nursery, recipe, texts, environment=environment.__getitem__) as drive:
+            await drive.until(lambda: drive.observer.newest_round() >= 1, "a first round")
+            await join_silently(folder)
+            await drive.until(lambda: len(drive.observer.of("lies")) == len(KINDS), "every kind of lies")
+            last = drive.observer.newest_round()
+            await drive.until(
+                lambda: all(drive.is_certified(name, last) for name in PEERS), "a certificate with all, in peace"
+            )
+            _, history = await ledger_history(folder)
+            assert not await drive.stop()
+    return Record(folder, drive, history)
+
+
+async def join_silently(folder: RunFolder) -> None:
+    """Members that are trainers on the ledger, and nowhere else."""
+    link, owner = folder.link(), load_key(folder.owner_key)
+    ledger = await LedgerClient.connect(link.rpc, link.registry, link.chain_id, owner)
+    for key in (NodeKey.generate() for _ in range(SILENT_JOINERS)):
+        member = await ledger.register(key, owner.address, owner.address)
+        await ledger.join(link.run, member, key, ledger.invitation(owner, link.run, member))
+    await ledger.close()
+
+
+@pytest.fixture(scope="module")
+def record(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
+    return asyncio.run(lies(nursery, new_folder))
+
+
+def test_honest_peers_report_the_ledgers_heads_and_state_roots(record: Record) -> None:
+    states, observer = record.drive.observer.states(), record.drive.observer
+    certified = [event for event in record.history if isinstance(event, Certified)]
+    assert [event.body.round for event in certified] == list(range(1, len(certified) + 1)), "and no roll call"
+    for event in certified:
+        expected = ("0x" + event.head.hex(), "0x" + event.body.state_root.hex())
+        told = states.get(event.body.round, {})
+        assert set(told.values()) <= {expected}
+        assert set(HONEST) <= set(told) or event is certified[-1]
+    assert not observer.of("restarting"), "nobody ended"
+
+
+def test_rounds_go_on_with_the_work_of_the_honest(record: Record) -> None:
+    """Each lie was told in a round of its own, and every round has a list; one may miss a round that is cut early."""
+    assert set(record.told) == set(KINDS)
+    assert len(set(record.told.values())) == len(KINDS)
+    for number, members in record.listed.items():
+        assert len({record.members[name] for name in HONEST} & set(members)) >= 2, number
+
+
+@pytest.mark.parametrize("kind", ["silent", "never-reveals", "not-finite", "copies"])
+def test_work_that_cannot_be_opened_is_in_no_list(record: Record, kind: str) -> None:
+    assert record.members[LIES] not in record.listed[record.told[kind]]
+
+
+@pytest.mark.parametrize("kind", ["equivocates", "signs-twice", "withholds", "two-haves"])
+def test_work_counts_once_at_most(record: Record, kind: str) -> None:
+    assert record.listed[record.told[kind]].count(record.members[LIES]) <= 1
+
+
+def test_two_words_of_one_member_are_noted_as_evidence(record: Record) -> None:
+    noted = [
+        (event["kind"], event["from"])
+        for event in record.drive.observer.of("equivocation", *HONEST)
+        if event["member"] == record.members[LIES]
+    ]
+    assert {kind for kind, _ in noted} >= {"update", "have"}
+    assert not [
+        event for event in record.drive.observer.of("equivocation") if event["member"] != record.members[LIES]
+    ]
+
+
+@pytest.mark.parametrize("rule", ["WrongBlobSize", "NonFinitePayload", "CannotOpen", "WrongStateRoot"])
+def test_what_breaks_a_rule_is_refused_by_its_name(record: Record, rule: str) -> None:
+    assert record.refused(rule) == set(HONEST)
+    for name in HONEST:
+        assert rule in read_log(record.folder.path / "peers" / name).refused
+
+
+def test_silent_joiners_and_needless_check_ins_change_nothing(record: Record) -> None:
+    joined = [event for event in record.history if isinstance(event, Joined)]
+    assert len(joined) == len(PEERS) + SILENT_JOINERS
+    assert not [event for event in record.history if isinstance(event, CheckedIn)]
+    assert {event["seats"] for event in record.drive.observer.of("applied")} == {len(PEERS)}
