@@ -55,16 +55,25 @@ def newest(reports: Sequence[Report]) -> dict[str, Report]:
     return {report.benchmark: report for report in ordered}
 
 
-def lookup(report: Report, place: str) -> float | None:
-    """The number at a place (see ``targets``), None if nothing is there. Raises Malformed if it is something else."""
-    here: Any = report.data
+def lookup(report: Report, place: str) -> list[float]:
+    """The numbers at a place (see ``targets``): one, or with ``*`` one for each entry of a list; none if one is not there.
+
+    Raises Malformed if something else is there.
+    """
+    here: list[Any] = [report.data]
     for step in place.split("/"):
-        here = _entered(here, step)
-        if here is None:
-            return None
-    if isinstance(here, bool) or not isinstance(here, int | float):
+        here = [
+            below for item in here for below in (_entries(item) if step == "*" else [_entered(item, step)])
+        ]
+        if any(item is None for item in here):
+            return []
+    if any(isinstance(item, bool) or not isinstance(item, int | float) for item in here):
         raise Malformed(f"{report.path.name}: {place!r} is no number")
-    return float(here)
+    return [float(item) for item in here]
+
+
+def _entries(here: Any) -> list[Any]:
+    return here if isinstance(here, list) else [None]
 
 
 def _entered(here: Any, step: str) -> Any:
@@ -80,12 +89,15 @@ def _entered(here: Any, step: str) -> Any:
 
 
 def measured(report: Report, target: Target) -> float | None:
-    """The figure of a target, None if it was not measured. Raises Malformed."""
-    value = lookup(report, target.at)
-    base = 1.0 if target.over is None else lookup(report, target.over)
-    if base == 0:
+    """The figure of a target, the worst if there are several; None if it was not measured. Raises Malformed."""
+    values = lookup(report, target.at)
+    bases = [1.0] * len(values) if target.over is None else lookup(report, target.over)
+    if 0 in bases:
         raise Malformed(f"{report.path.name}: {target.over!r} is 0")
-    return None if value is None or base is None else value / base
+    if not values or len(values) != len(bases):
+        return None
+    ratios = [value / base for value, base in zip(values, bases, strict=True)]
+    return max(ratios) if target.wanted == "at most" else min(ratios)
 
 
 def met(target: Target, value: float) -> bool:

@@ -10,8 +10,6 @@ import argparse
 import importlib.util
 import inspect
 import json
-import os
-import platform
 import selectors
 import shutil
 import statistics
@@ -22,16 +20,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from common import destination, report_head, write_json
 from distrai.network.http import HttpTransport
-from exchange_links import Link, Machines
+from exchange_links import BURST_BYTES, LATENCY_MS, Link, Machines
 
-ROOT = Path(__file__).resolve().parent.parent
 PEER = Path(__file__).with_name("exchange_peer.py")
 START_S, CELL_S = 60.0, 240.0
 FULL_MBIT, SLOW_MBIT = 100.0, 10.0
@@ -60,6 +55,10 @@ class Setting:
         return max(once, arriving, together)
 
 
+LINKS = (
+    f"network namespaces on one bridge; tc tbf both ways, burst {BURST_BYTES} bytes, latency {LATENCY_MS} ms; "
+    f"{FULL_MBIT:g} Mbit/s, slow uplink {SLOW_MBIT:g} Mbit/s, object store without limit"
+)
 EVERYBODY = (0, 1, 2, 3)
 FULL = (FULL_MBIT,) * 4
 SLOW = (SLOW_MBIT, FULL_MBIT, FULL_MBIT, FULL_MBIT)
@@ -234,7 +233,7 @@ def measure_all(report: dict[str, Any], path: Path, only: str, repetitions: int)
                     flush=True,
                 )
                 report["summary"] = summary(cells)
-                path.write_text(json.dumps(report, indent=1) + "\n")
+                write_json(path, report)
 
 
 def summary(cells: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
@@ -259,23 +258,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="cells whose name contains this")
     parser.add_argument("--repetitions", type=int, default=2)
-    parser.add_argument("--to", type=Path, default=ROOT / "build" / "bench" / "exchange.json")
+    parser.add_argument("--keep", action="store_true", help="write to benchmarks/results")
+    parser.add_argument("--to", type=Path, help="write there")
     options = parser.parse_args()
-    report: dict[str, Any] = {"cells": {}}
-    if options.to.exists():
-        report = json.loads(options.to.read_text())
+    path: Path = options.to or destination("exchange", options.keep)
+    if path.exists():
+        report: dict[str, Any] = json.loads(path.read_text())
     else:
-        report = {
-            "command": "python benchmarks/exchange.py " + " ".join(sys.argv[1:]),
-            "date": datetime.now(UTC).date().isoformat(),
-            "hardware": {"cpu": platform.processor(), "cores": os.cpu_count()},
-            "load_before": psutil.getloadavg(),
-            "cells": {},
-        }
-    options.to.parent.mkdir(parents=True, exist_ok=True)
-    measure_all(report, options.to, options.only, options.repetitions)
+        report = {**report_head(), "links": LINKS, "cells": {}}
+    measure_all(report, path, options.only, options.repetitions)
     print(json.dumps(report.get("summary", {}), indent=1))
-    print(f"numbers: {options.to}")
+    print(f"numbers: {path}")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ BOUNDS_S = {4: 1.0, 16: 5.0}
 """Median wall seconds that we mean to stay below, by number of peers, on two cores."""
 
 
-def recipe_text(rounds: int) -> str:
-    """The quickstart with short rounds."""
+def recipe_text(rounds: int, **changes: int) -> str:
+    """The quickstart with short rounds, and other changes to its numbers."""
     text = RECIPE.read_text()
-    for key, value in {**CHANGES, "count": rounds}.items():
+    for key, value in {**CHANGES, "count": rounds, **changes}.items():
         text, found = re.subn(rf"(?m)^{key} = \d+", f"{key} = {value}", text)
         assert found == 1, key
     return text

@@ -34,6 +34,17 @@ def test_figures_are_found_by_key_by_entry_and_as_ratios(tmp_path, capsys):
     assert "1/3.333" in share
 
 
+def test_of_several_figures_the_worst_one_counts(tmp_path, capsys):
+    report(tmp_path)
+    least = Target("speed", "the least", "runs/*/wall", "at least", 2.5)
+    most = Target("speed", "the most", "runs/*/wall", "at most", 8.0)
+    report(tmp_path, "gaps_a_2026-01-02.json", runs=[{"wall": 1.0}, {"other": 1.0}])
+    gap = Target("gaps", "not all are there", "runs/*/wall", "at most", 8.0)
+    empty = Target("gaps", "no list", "whole/*", "at most", 8.0)
+    assert bench_check.check(tmp_path, [least, most, gap, empty]) == 0
+    assert lines(capsys) == ["MISSED", "MISSED", "missing", "missing"]
+
+
 @pytest.mark.parametrize(
     ("changes", "verdicts"),
     [

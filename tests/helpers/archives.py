@@ -22,7 +22,7 @@ from distrai.algorithms.moments import Moments
 from distrai.algorithms.state import GlobalState
 from distrai.network.store import BlobStore
 from distrai.peer.plan import Plan
-from distrai.peer.records import CertificateRecord, GenesisRecord
+from distrai.peer.records import CertificateRecord, GenesisRecord, RollCallRecord
 from distrai.peer.store import PublicFolder, write_atomically
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body, Genesis
@@ -34,7 +34,15 @@ from distrai.protocol.merkle import state_root
 from distrai.protocol.messages import UPDATE_VERSION, Update
 from distrai.protocol.primitives import ZERO_HASH, Hash, SignatureBytes
 from distrai.protocol.recipe import ResolvedRecipe, parse_recipe
-from distrai.protocol.standing import Standing, advance, drops, following_cursor, promotions, start
+from distrai.protocol.standing import (
+    Standing,
+    advance,
+    call_roll,
+    drops,
+    following_cursor,
+    promotions,
+    start,
+)
 from distrai.runs.replay import Anchor, Replay, Replayed, ReplayFailed
 from distrai.runs.resolving import resolve
 from helpers.messages import DOMAIN, Author
@@ -69,9 +77,10 @@ class ArchiveMaker:
     rng: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(1))
 
     @classmethod
-    def opened(cls, home: Path, texts: Path) -> "ArchiveMaker":
-        """The recipe resolved, genesis and seats published."""
-        blobs, public, people = BlobStore(home / "blobs"), PublicFolder(home / "public"), authors(SEATS)
+    def opened(cls, home: Path, texts: Path, joiners: int = 0) -> "ArchiveMaker":
+        """The recipe resolved, genesis and seats published. ``joiners`` joined as well and have no seat."""
+        blobs, public = BlobStore(home / "blobs"), PublicFolder(home / "public")
+        people = authors(SEATS + joiners)
         resolved = resolve(parse_recipe(recipe_of(texts)), texts, blobs)
         plan = Plan.of(resolved)
         genesis = Genesis(
@@ -83,7 +92,7 @@ class ArchiveMaker:
             resolved.corpus.hash,
             resolved.tokenizer_hash,
         )
-        seats = tuple(Trainer(each.member, each.address) for each in people)
+        seats = tuple(Trainer(each.member, each.address) for each in people[:SEATS])
         write_atomically(public.genesis_path, encode_canonical(GenesisRecord(genesis, seats)))
         standing = start(RUN, genesis.head, genesis.state_root, seats, roster_of(people))
         state = Algorithm(plan.spec, plan.layout).state_from_bytes(blobs.read(resolved.initial_state))
@@ -136,6 +145,15 @@ class ArchiveMaker:
         write_atomically(self.public.certificate_path(body.round), encode_canonical(record))
         write_atomically(self.home / "states" / f"{body.round:08d}.bin", data)
         self.standing = advance(standing, body, certified, roster_of(self.people))
+
+    def roll_call(self, absent: Sequence[int]) -> None:
+        """A round that a roll call ends, without these seats."""
+        drops = tuple(sorted(self.people[number].member for number in absent))
+        before = self.standing
+        self.standing = call_roll(before, self.plan.rules.run, drops, roster_of(self.people))
+        record = RollCallRecord(self.standing.round, before.head, before.state_root, drops)
+        path = self.public.roll_call_path(record.round)
+        write_atomically(path, encode_canonical(record))
 
     def _update(
         self, algorithm: Algorithm, author: Author, changes: dict[str, Any], other: bytes | None

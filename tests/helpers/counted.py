@@ -66,6 +66,7 @@ async def main() -> None:
         sign=partial(sign, key),
         recover=recover,
         local=True,
+        tls=True,
         rng=random.Random(1),
     )
     url = await peer.start()

@@ -1,5 +1,6 @@
 """One engine at a table of members whose messages the test writes: no sockets, clocks or disks."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -9,6 +10,8 @@ from distrai.peer.events import (
     BlobStored,
     Effect,
     Event,
+    LedgerChanged,
+    ListArrived,
     MessageReceived,
     Note,
     Open,
@@ -87,6 +90,7 @@ class Table:
     min_seats: int = 1
     min_updates: int = 1
     rounds: int = 100
+    stall_s: float = math.inf
     everybody: list[Identity] = field(init=False)
     standing: Standing = field(init=False)
 
@@ -102,7 +106,7 @@ class Table:
     @property
     def rules(self) -> Rules:
         run = RunRules(self.min_seats, BLOCK_SAMPLES)
-        return Rules(run, WORK, TIMING, self.min_updates, self.rounds)
+        return Rules(run, WORK, TIMING, self.min_updates, self.rounds, self.stall_s)
 
     def header(self, who: int) -> dict:
         standing = self.standing
@@ -202,12 +206,14 @@ class Table:
     def roster(self) -> dict[MemberId, Address]:
         return {who.member: who.address for who in self.everybody}
 
-    def engine(self, checkpoint: Checkpoint | None = None, who: int = 0) -> Engine:
+    def engine(
+        self, checkpoint: Checkpoint | None = None, who: int = 0, identity: Identity | None = None
+    ) -> Engine:
         """An engine that goes on from ``checkpoint``, by default the first head; before it was only the beginning."""
         genesis = (RUN, GENESIS_HEAD, GENESIS_STATE)
         last = checkpoint or self.checkpoint
         kept = [last] if last == Checkpoint() else [Checkpoint(), last]
-        return Engine(self.everybody[who], self.rules, kept, genesis)
+        return Engine(identity or self.everybody[who], self.rules, kept, genesis)
 
     def proposer_at(self, attempt: int) -> int:
         return (self.standing.round + 1 + attempt) % self.seats
@@ -224,11 +230,15 @@ class Driven:
         records=(),
         held=(),
         silent_through: int = 0,
+        identity: Identity | None = None,
     ) -> None:
-        """``checkpoint`` is by default the first head; ``records`` and ``held`` are what a life before left on disk."""
+        """``checkpoint`` is by default the first head; ``records`` and ``held`` are what a life before left on disk.
+
+        ``identity`` is that of ``who``, with other keys.
+        """
         self.table, self.who = table, who
         self.now = BEGAN
-        self.engine = table.engine(checkpoint, who)
+        self.engine = table.engine(checkpoint, who, identity)
         self.all: list[Effect] = []
         self.last = self._carry_out(self.engine.resume(records, held, self.now, silent_through))
 
@@ -263,6 +273,18 @@ class Driven:
         for made in updates:
             self.tell(BlobStored(made.blob))
             self.hear(made.signed)
+
+    def land(self, updates=(), block: int = 10, **changes) -> Certified:
+        """A certificate over these updates lands, with everything it needs; the table moves on with the engine."""
+        event = self.table.certified(self.table.body(updates, **changes), block)
+        for made in updates:
+            self.tell(BlobStored(made.blob))
+        self.tell(LedgerChanged((event,)))
+        if self.engine.standing == self.table.standing:
+            self.tell(ListArrived(self.table.listed(updates)))
+        assert self.engine.standing.head == event.head
+        self.table.standing = self.engine.standing
+        return event
 
     def open_all(self, error: str | None = None) -> list[Effect]:
         """Answer every Open that was asked for so far."""

@@ -139,7 +139,7 @@ class Hostile:
         await self.ledger.join(self.run, self.member, self.key, await process.invitation.get())
         self.identity = Identity(self.member, self.key.address, self.domain, self.key.sign, recover)
         record = EndpointRecord(run=self.run, member=self.member, sequence=1, urls=(url,))
-        self.record = seal_record(record, self.key.sign)
+        self.record = seal_record(record, self.domain, self.key.sign)
         self.tasks.append(asyncio.create_task(self._listen()))
         self._say("ready", member=self.member.hex(), round=0)
 
@@ -163,7 +163,7 @@ class Hostile:
         async for _, raw in self.transport.received():
             packet = decode_packet(raw)
             for each in packet.endpoints:
-                record, signer = open_record(each, recover)
+                record, signer = open_record(each, self.domain, recover)
                 self.endpoints[record.member] = record.endpoint(signer)
             for each in packet.envelopes:
                 signed = open_envelope(each, self.domain, recover)

@@ -1,7 +1,8 @@
 """A real peer that lies: an honest engine whose effects are twisted on their way out, as in the simulator.
 
-The twists are those of ``distrai.simulation.liars`` where they fit, on real keys, ciphertexts and payloads; further ones
-are here. The liar plays one kind after the other, each for a round; kinds of proposals when it is its turn to propose.
+The twists are those of ``distrai.simulation.liars`` where they fit, on real keys, ciphertexts and payloads; others are
+here. The liar plays one kind after the other, each for a round; kinds of proposals when it is its turn to propose. Once
+all are played it keeps its Haves for ever, so that every round needs a proposer.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 
 from distrai.algorithms.moments import Moments
 from distrai.network.store import BlobStore, MissingBlob
-from distrai.peer.events import CheckIn, Effect, Send
+from distrai.peer.events import CheckIn, Effect, Send, Submit
 from distrai.peer.runtime import Runtime
 from distrai.protocol.assignment import proposer
 from distrai.protocol.blobs import BlobRef
@@ -24,10 +25,19 @@ from distrai.protocol.body import Body
 from distrai.protocol.canonical import decode_canonical, encode_canonical
 from distrai.protocol.cipher import binding, key_hash, seal
 from distrai.protocol.keccak import keccak
-from distrai.protocol.messages import BodySignature, Have, Key, Proposal, Signed, Update, open_envelope
+from distrai.protocol.messages import (
+    BodySignature,
+    Have,
+    Key,
+    ListRequest,
+    Proposal,
+    Signed,
+    Update,
+    open_envelope,
+)
 from distrai.protocol.primitives import Hash, MemberId, SignatureBytes
 from distrai.simulation import liars
-from distrai.simulation.forging import announced, forge, header_of, in_two, without
+from distrai.simulation.forging import announced, forge, without
 from distrai.simulation.toy import Sealed
 
 FIRST_ROUND = 2
@@ -35,6 +45,12 @@ FIRST_ROUND = 2
 
 
 # Further kinds of lies
+
+
+def silent(peer: Any, effect: Effect) -> Iterator[Effect]:
+    """Says nothing about the round. It asks for lists that it missed: else it would never come to the next lie."""
+    if not isinstance(effect, Send | Submit) or announced(peer, effect, ListRequest):
+        yield effect
 
 
 def false_haves(peer: Any, effect: Effect) -> Iterator[Effect]:
@@ -45,6 +61,14 @@ def false_haves(peer: Any, effect: Effect) -> Iterator[Effect]:
         yield Send(send.to, (forge(peer, have, updates=names).raw,))
     else:
         yield from without(peer, effect, Have)
+
+
+def two_words(peer: Any, effect: Effect) -> Iterator[Effect]:
+    """Tells everybody two different Haves."""
+    yield effect
+    if own := announced(peer, effect, Have):
+        send, have = own
+        yield Send(send.to, (forge(peer, have, updates=have.updates[1:]).raw,))
 
 
 def checks_in(peer: Any, effect: Effect) -> Iterator[Effect]:
@@ -118,20 +142,28 @@ def _author(peer: Any, update: Hash) -> MemberId:
     return peer.engine.round.book.updates[update].message.member
 
 
-AT_ANY_TIME: dict[str, Callable[..., Iterator[Effect]]] = {
-    name: liars.LIARS[name]
-    for name in (
-        "silent",
-        "never-reveals",
-        "equivocates",
-        "signs-twice",
-        "two-haves",
-        "not-finite",
-        "copies",
-        "withholds",
-        "garbage",
-    )
-} | {"false-haves": false_haves, "checks-in": checks_in, "two-bodies": two_bodies}
+def keeps_haves(peer: Any, effect: Effect) -> Iterator[Effect]:
+    """Takes part, but never says what it holds."""
+    return without(peer, effect, Have)
+
+
+AT_ANY_TIME: dict[str, Callable[..., Iterator[Effect]]] = (
+    {"silent": silent}
+    | {
+        name: liars.LIARS[name]
+        for name in (
+            "never-reveals",
+            "equivocates",
+            "signs-twice",
+            "two-haves",
+            "not-finite",
+            "copies",
+            "withholds",
+            "garbage",
+        )
+    }
+    | {"false-haves": false_haves, "two-words": two_words, "checks-in": checks_in, "two-bodies": two_bodies}
+)
 IN_TURN: dict[str, Callable[..., Iterator[Effect]]] = {
     "false-state": _proposing(_false_state),
     "omits": _proposing(_omitting),
@@ -139,6 +171,7 @@ IN_TURN: dict[str, Callable[..., Iterator[Effect]]] = {
     "two-proposals": _proposing(_two_proposals),
 }
 KINDS = (*AT_ANY_TIME, *IN_TURN)
+_TWISTS = {**AT_ANY_TIME, **IN_TURN, "keeps-haves": keeps_haves}
 
 
 # What the twists need of a peer
@@ -207,7 +240,7 @@ class Liar:
     def _sign_otherwise(self, digest: Hash) -> SignatureBytes:
         """Another valid signature of the own key, as ECDSA allows."""
         entropy = (ffi.NULL, ffi.new("unsigned char[32]", bytes([9]) * 32))
-        raw = self.runtime.watcher.key._key.sign_recoverable(digest, hasher=None, custom_nonce=entropy)
+        raw = self.identity.sign.__self__._key.sign_recoverable(digest, hasher=None, custom_nonce=entropy)
         return SignatureBytes(raw[:64] + bytes([27 + raw[64]]))
 
     def twisted(self, effect: Effect) -> Iterator[Effect]:
@@ -216,11 +249,10 @@ class Liar:
         if standing is not None and standing.round != self.round:
             self.round = standing.round
             self._choose()
-        twist = AT_ANY_TIME.get(self.kind) or IN_TURN.get(self.kind)
-        if twist is None:
-            yield effect
+        if self.kind:
+            yield from _TWISTS[self.kind](self, effect)
         else:
-            yield from twist(self, effect)
+            yield effect
 
     def _choose(self) -> None:
         """Another kind for the round that begins, and say which."""
@@ -229,7 +261,9 @@ class Liar:
         left = [kind for kind in (IN_TURN if is_turn else AT_ANY_TIME) if kind not in self.played]
         self.memory.clear()
         self.kind = left[0] if left and number >= FIRST_ROUND else ""
-        if self.kind:
+        if len(self.played) == len(KINDS):
+            self.kind = "keeps-haves"
+        elif self.kind:
             self.played.append(self.kind)
             self.runtime.telemetry.emit("lies", kind=self.kind, round=number)
 

@@ -42,10 +42,13 @@ def install() -> None:
 
         return bound
 
+    def tell(url: str) -> str:
+        true = urlsplit(url)
+        Path(told).write_text(true.netloc)
+        return true._replace(netloc=front).geturl()
+
     async def started(self: HttpTransport) -> str:
-        url = urlsplit(await start(self))
-        Path(told).write_text(url.netloc)
-        return url._replace(netloc=front).geturl()
+        return tell(await start(self))
 
     client.socket_factory = factory
     HttpTransport.start = started  # type: ignore[method-assign]
@@ -113,8 +116,7 @@ class Links:
         writers = [writer]
         try:
             with suppress(OSError):
-                host, _, port = (self.folder / name).read_text().rpartition(":")
-                from_peer, to_peer = await asyncio.open_connection(host, int(port))
+                from_peer, to_peer = await asyncio.open_connection(*self._true_address(name))
                 writers.append(to_peer)
                 ways = ((reader, to_peer), (from_peer, writer))
                 pumps = [asyncio.create_task(self._pump((caller, name), *way)) for way in ways]
@@ -127,6 +129,10 @@ class Links:
         finally:
             for each in writers:
                 each.transport.abort()
+
+    def _true_address(self, name: str) -> tuple[str, int]:
+        host, _, port = (self.folder / name).read_text().rpartition(":")
+        return host, int(port)
 
     async def _pump(
         self, link: tuple[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -229,7 +229,7 @@ class Drive:
         self.before_start(name)
         if died is not None:
             died.back_after = self.observer.newest_round()
-        environment = self.environment(name)
+        environment = dict(self.environment(name))
         if name.startswith("peer-"):
             home = self.folder.path / "peers" / name
             environment |= {homes.GUARDED: str(home.parent), homes.OWN: str(home)}

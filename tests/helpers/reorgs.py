@@ -13,15 +13,19 @@ _GAS = 50_000
 
 
 def reorganise(folder: Path, cut: int, mined: int) -> int:
-    """Take the last ``cut`` blocks of the chain in ``folder`` away, and mine ``mined`` others that hold nothing of any run.
+    """Take the last ``cut`` blocks of the chain in ``folder`` away, and mine ``mined`` others that concern no run.
 
     Gives the number of the last block that stayed. The nodes of all states stay on disk: they are found by their hash.
     """
     with closing(sqlite3.connect(folder / "chain.sqlite")) as database, database:
         (newest,) = database.execute("SELECT max(number) FROM blocks").fetchone()
         assert newest > cut, "the first block stays"
-        for table, column in (("blocks", "number"), ("transactions", "block_number"), ("logs", "block_number")):
-            database.execute(f"DELETE FROM {table} WHERE {column} > ?", (newest - cut,))  # noqa: S608
+        for table, column in (
+            ("blocks", "number"),
+            ("transactions", "block_number"),
+            ("logs", "block_number"),
+        ):
+            database.execute(f"DELETE FROM {table} WHERE {column} > ?", (newest - cut,))
     chain, key = EmbeddedChain.open(folder), NodeKey.generate()
     for nonce in range(mined):
         raw, _ = Transaction(chain.chain_id, nonce, _GAS, Address(key.address), b"").sign(key)

@@ -305,11 +305,15 @@ def test_an_address_that_is_known_costs_no_second_look_at_its_signature() -> Non
         looked.append(signature)
         return recover(digest, signature)
 
-    me = SimpleNamespace(member=ME.member, address=ME.address, sign=ME.sign, recover=counting)
+    me = SimpleNamespace(
+        member=ME.member, address=ME.address, domain=ME.domain, sign=ME.sign, recover=counting
+    )
     directory = Directory(me, RUN, lambda: {OTHER.address: OTHER.member})  # type: ignore[arg-type]
     old, new = (
         seal_record(
-            EndpointRecord(run=RUN, member=OTHER.member, sequence=n, urls=(f"http://h:{n}",)), OTHER.sign
+            EndpointRecord(run=RUN, member=OTHER.member, sequence=n, urls=(f"http://127.0.0.1:{n}",)),
+            OTHER.domain,
+            OTHER.sign,
         )
         for n in (1, 2)
     )
@@ -317,6 +321,6 @@ def test_an_address_that_is_known_costs_no_second_look_at_its_signature() -> Non
         directory.learn(raw)
     assert len(looked) == 2
     endpoint = directory.endpoint(OTHER.member)
-    assert endpoint is not None and endpoint.urls == ("http://h:2",)
+    assert endpoint is not None and endpoint.urls == ("http://127.0.0.1:2",)
     directory.learn(old)
     assert directory.endpoint(OTHER.member) == endpoint

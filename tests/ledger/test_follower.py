@@ -1,54 +1,13 @@
 """Following events on a chain that grows, lags, is replaced, and is out of reach."""
 
-from dataclasses import dataclass, field
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distrai.ledger.errors import LedgerUnreachable, Reorganised
-from distrai.ledger.follower import TRAIL_BLOCKS, Batch, BlockMark, Cursor, follow, read_on
-from distrai.protocol.ledger_events import LedgerEvent, Left, Position
-from distrai.protocol.primitives import Hash, MemberId
-
-RUN = 3
-
-
-def block_hash(number: int, branch: int) -> Hash:
-    return Hash(branch.to_bytes(16, "big") + number.to_bytes(16, "big"))
-
-
-@dataclass
-class FakeLedger:
-    """A chain whose blocks are the branch they belong to, with one event in each even block."""
-
-    branches: list[int] = field(default_factory=list)
-    visible: int | None = None
-    fails: int = 0
-    calls: int = 0
-
-    async def newest_block(self) -> BlockMark:
-        self.calls += 1
-        if self.fails:
-            self.fails -= 1
-            raise LedgerUnreachable("down")
-        return self.mark(len(self.branches) - 1 if self.visible is None else self.visible)
-
-    def mark(self, number: int) -> BlockMark:
-        parent = block_hash(number - 1, self.branches[number - 1]) if number else Hash(bytes(32))
-        return BlockMark(number, block_hash(number, self.branches[number]), parent)
-
-    async def block_marks(self, first: int, last: int) -> list[BlockMark]:
-        return [self.mark(number) for number in range(first, min(last + 1, len(self.branches)))]
-
-    async def events(self, run: int, first: int, last: int) -> list[LedgerEvent]:
-        assert run == RUN
-        return [self.event(number) for number in range(first, last + 1) if number % 2 == 0]
-
-    def event(self, number: int) -> LedgerEvent:
-        at = Position(number, 0, block_hash(number, self.branches[number]))
-        return Left(at, MemberId(number.to_bytes(32, "big")))
-
+from distrai.ledger.errors import Reorganised
+from distrai.ledger.follower import TRAIL_BLOCKS, Batch, Cursor, follow, read_on
+from distrai.protocol.ledger_events import LedgerEvent
+from helpers.chains import RUN, FakeLedger
 
 async def read_all(ledger: FakeLedger, cursor: Cursor) -> tuple[list[LedgerEvent], Cursor]:
     events: list[LedgerEvent] = []

@@ -1,6 +1,6 @@
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,13 @@ class Peer:
         return int(self.endpoint.urls[0].rsplit(":", 1)[1])
 
     def at(self, *urls: str) -> Endpoint:
-        return Endpoint(self.endpoint.member, self.endpoint.address, urls)
+        """The same member elsewhere."""
+        return replace(self.endpoint, urls=urls)
+
+    @property
+    def unpinned(self) -> Endpoint:
+        """As the ledger names it: without a fingerprint."""
+        return replace(self.endpoint, fingerprint=b"")
 
 
 MakePeer = Callable[..., Awaitable[Peer]]
@@ -51,11 +57,18 @@ def key(number: int) -> PrivateKey:
 
 
 @pytest.fixture
-async def make_peer(tmp_path: Path) -> AsyncIterator[MakePeer]:
+def tls() -> bool:
+    """Whether peers speak TLS; a module that wants to see both says so by a parameter of this name."""
+    return False
+
+
+@pytest.fixture
+async def make_peer(tmp_path: Path, tls: bool) -> AsyncIterator[MakePeer]:
     peers: list[Peer] = []
 
     async def make(home: Path | None = None, port: int = 0, **options: Any) -> Peer:
         number = len(peers) + 1
+        options = {"tls": tls, **options}
         private, member = key(number), MemberId(bytes([number]) * 32)
         settings: dict[str, Any] = {"local": True, "patience": EAGER, "http_patience": QUICK, **options}
         transport = HttpTransport(
@@ -69,7 +82,7 @@ async def make_peer(tmp_path: Path) -> AsyncIterator[MakePeer]:
             **settings,
         )
         url = await transport.start()
-        peers.append(Peer(transport, Endpoint(member, transport.address, (url,))))
+        peers.append(Peer(transport, Endpoint(member, transport.address, (url,), transport.fingerprint)))
         return peers[-1]
 
     yield make

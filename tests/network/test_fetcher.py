@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distrai.network.fetcher import Fetch, Patience
-from distrai.network.holders import HolderError, find_manifest
+from distrai.network.holders import Busy, HolderError, NotHeld, find_manifest
 from distrai.network.interface import FetchFailed
 from distrai.network.manifests import Manifest
 from distrai.network.store import BlobStore
@@ -122,6 +122,49 @@ async def test_a_part_that_grows_is_asked_for_again(tmp_path: Path) -> None:
     work = fetch(tmp_path, Growing(1, has=frozenset()))
     await work.run(5)
     assert work.store.read(REF) == DATA
+
+
+async def test_who_has_not_begun_yet_is_asked_again(tmp_path: Path) -> None:
+    class Late(FakeHolder):
+        looks = 0
+
+        async def have(self, hash_: Hash, chunk_count: int) -> frozenset[int]:
+            self.looks += 1
+            if self.looks < 4:
+                raise NotHeld("does not have it")
+            return self.has
+
+    late, part = Late(1, has=frozenset(range(6, len(PARTS)))), FakeHolder(2, has=frozenset(range(6)))
+    patient = Patience(hedge_s=0.0, refresh_s=0.001, give_up_s=5)
+    done = await fetch(tmp_path, late, part, patience=patient).run(5)
+    assert set(late.asked) == late.has and done.reasons == {}
+
+
+async def test_where_nobody_has_any_of_it_the_fetch_fails_at_once(tmp_path: Path) -> None:
+    class Without(FakeHolder):
+        async def have(self, hash_: Hash, chunk_count: int) -> frozenset[int]:
+            raise NotHeld("does not have it")
+
+    with pytest.raises(FetchFailed) as caught:
+        await fetch(tmp_path, Without(1), Without(2), patience=Patience()).run(5)
+    assert set(caught.value.reasons.values()) == {"does not have it"}
+
+
+async def test_a_polite_refusal_is_no_failure_and_after_some_time_not_taken(tmp_path: Path) -> None:
+    class Reluctant(FakeHolder):
+        async def chunk(self, hash_: Hash, index: int, size: int, polite: bool = False) -> bytes:
+            if polite:
+                refused.append(index)
+                raise Busy("has something rarer to send")
+            return await super().chunk(hash_, index, size)
+
+    refused, holder, now = list[int](), Reluctant(1), iter(range(10**9))
+    patience = Patience(refresh_s=0.001)
+    store, rng = BlobStore(tmp_path), random.Random(3)
+    work = Fetch(REF, [holder], store, rng, patience, clock=lambda: next(now) / 10)
+    done = await work.run(20)
+    assert set(refused) == set(range(len(PARTS))) and len(refused) > PATIENCE.failures_max
+    assert done.sent == {holder.member: REF.size} and done.reasons == {}
 
 
 async def test_a_holder_of_nothing_new_is_given_up_in_time(tmp_path: Path) -> None:

@@ -84,9 +84,21 @@ async def drip(request: web.BaseRequest) -> web.StreamResponse:
     return await silent(request)
 
 
+async def absent(request: web.BaseRequest) -> web.StreamResponse:
+    """Says that it has everything, and has nothing."""
+    return web.Response(status=404)
+
+
+async def busy(request: web.BaseRequest) -> web.StreamResponse:
+    """Always has something better to do."""
+    return web.Response(status=503)
+
+
 @pytest.mark.parametrize(
     ("answer", "lies"),
     [
+        (absent, False),
+        (busy, False),
         (wrong, True),
         (oversized, True),
         (endless, True),
@@ -108,15 +120,31 @@ async def test_one_bad_holder_of_two_costs_little(make_peer, answer: Answer, lie
     assert me.transport.counters.snapshot()["down"]["updates"] < REF.size + 8 * CHUNK_SIZE
 
 
-@pytest.mark.parametrize("answer", [clean_end, silent, drip, endless])
+@pytest.mark.parametrize("answer", [clean_end, silent, drip, endless, absent, busy])
 async def test_alone_it_fails_within_its_deadlines_and_is_named(make_peer, answer: Answer) -> None:
-    bad, me = [await make_peer(patience=Patience(failures_max=2, refresh_s=0.01)) for _ in range(2)]
+    patience = Patience(failures_max=2, refresh_s=0.01, give_up_s=2.5)
+    bad, me = [await make_peer(patience=patience) for _ in range(2)]
     bad.store.put(DATA)
     hijack(bad.transport.server, "/chunk/", answer)
     async with asyncio.timeout(8):
         with pytest.raises(FetchFailed, match="no holder is left") as caught:
             await me.transport.fetch(REF, [bad.endpoint], 60)
     assert caught.value.reasons.keys() == {bad.member}
+
+
+@pytest.mark.parametrize("answer", [wrong, endless, drip, silent, absent, busy])
+async def test_most_of_a_swarm_may_be_bad(make_peer, answer: Answer) -> None:
+    """Five who say that they have everything and one that has: it takes no longer than its deadlines."""
+    good, me, *bad = [await make_peer() for _ in range(7)]
+    for holder in (good, *bad):
+        holder.store.put(DATA)
+    for holder in bad:
+        hijack(holder.transport.server, "/chunk/", answer)
+    async with asyncio.timeout(6):
+        done = await me.transport.fetch(REF, [holder.endpoint for holder in (*bad, good)], 60)
+    assert me.store.read(REF) == DATA and done.sent == {good.member: REF.size}
+    assert bool(done.liars) == (answer in (wrong, endless))
+    assert me.transport.counters.snapshot()["down"]["updates"] < REF.size + 10 * CHUNK_SIZE
 
 
 async def test_a_liar_is_remembered_and_not_asked_again(make_peer) -> None:

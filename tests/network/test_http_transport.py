@@ -1,4 +1,4 @@
-"""What every transport must do, here over HTTP on loopback."""
+"""What every transport must do, here over HTTP on loopback, plain and with TLS."""
 
 import asyncio
 import random
@@ -18,6 +18,11 @@ from distrai.protocol.primitives import Hash
 DATA = random.Random(5).randbytes(9 * CHUNK_SIZE + 77)
 REF = blob_ref(DATA)
 SMALL = DATA[:1000]
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def tls(request: pytest.FixtureRequest) -> bool:
+    return request.param
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_SIZE, 2 * CHUNK_SIZE + 1])
@@ -154,9 +159,9 @@ async def test_the_second_url_serves_where_the_first_is_dead(make_peer) -> None:
 async def test_another_node_behind_a_url_gets_nothing(make_peer) -> None:
     one, two, other = [await make_peer() for _ in range(3)]
     other.store.put(DATA)
-    with pytest.raises(SendFailed, match="another node"):
+    with pytest.raises(SendFailed, match="another node|not certified"):
         await one.transport.send(two.at(*other.endpoint.urls), b"hello")
-    with pytest.raises(FetchFailed, match="another node"):
+    with pytest.raises(FetchFailed, match="another node|not certified"):
         await one.transport.fetch(REF, [two.at(*other.endpoint.urls)], 10)
     assert len(other.transport.inbox) == 0
     assert one.transport.liars == {}
@@ -169,8 +174,8 @@ async def test_a_node_that_took_over_a_url_after_the_proof_gets_nothing(make_pee
     await two.transport.close()
     other = await make_peer(port=port)
     for why in (
-        "disconnected|reset|403",
-        "another node",
+        "disconnected|reset|403|not certified",
+        "another node|not certified",
     ):  # the kept connection is gone, then the proof fails
         with pytest.raises(SendFailed, match=why):
             await one.transport.send(two.endpoint, b"for two only")
@@ -181,7 +186,7 @@ async def test_a_delivery_cannot_be_forged_or_repeated(make_peer) -> None:
     one, two = await make_peer(), await make_peer()
     sealed = seal_delivery(b"hello", one.transport.address, two.transport.address, one.transport.sign)
     swapped = sealed[:32] + two.transport.address.hex() + sealed[72:]
-    url, post = two.endpoint.urls[0], one.transport.client.post
+    url, post = await one.transport.client.prove(two.endpoint), one.transport.client.post
     await post(url, "/message", b"hello", {DELIVERY_HEADER: sealed}, "control")
     forged = ((b"hello", sealed), (b"other", sealed), (b"hello", swapped), (b"hello", "zz"), (b"hello", "00"))
     for message, header in forged:

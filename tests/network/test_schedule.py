@@ -116,6 +116,16 @@ def test_who_will_be_much_faster_is_asked_as_well() -> None:
     assert plan.take("fast", 0.1, usual_s=0.4) == Request(4, polite=False)
 
 
+def test_who_is_overtaken_again_and_again_is_the_last_resort() -> None:
+    plan = schedule([1, 2], slow=frozenset({1, 2}), fast=frozenset({1}))
+    for _ in range(3):
+        assert take(plan, "slow") == 2
+        plan.overtaken("slow", 2)
+    assert take(plan, "slow") == 2, "nobody else has it"
+    assert take(plan, "slow") is None
+    assert plan.stored("slow", 2) == [] and take(plan, "slow") == 1, "it came in time"
+
+
 def test_a_released_chunk_goes_to_another() -> None:
     plan = schedule([4], a=ALL, b=ALL)
     take(plan, "a")
@@ -137,7 +147,9 @@ def test_failures_in_a_row_use_up_the_budget_and_a_success_restores_it() -> None
     assert take(plan, "b") is not None
 
 
-@given(st.integers(1, 30), st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("ofrn")), max_size=200))
+@given(
+    st.integers(1, 30), st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("ofrnv")), max_size=200)
+)
 def test_no_chunk_is_ever_lost(count: int, script: list[tuple[str, str]]) -> None:
     plan = schedule(list(range(count)), 10**6, 1.0, a=ALL, b=ALL, c=ALL, z=ALL)
     for now, (holder, fate) in enumerate(script):
@@ -149,6 +161,8 @@ def test_no_chunk_is_ever_lost(count: int, script: list[tuple[str, str]]) -> Non
             plan.stored(holder, index)
         elif fate == "f":
             plan.failed(holder, index)
+        elif fate == "v":
+            plan.overtaken(holder, index)
         elif fate == "n":
             plan.refused(holder, index, now / 2)
         else:

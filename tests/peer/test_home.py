@@ -105,12 +105,12 @@ def test_addresses_survive_a_restart(tmp_path: Path) -> None:
     store = PeerStore(tmp_path, archive=False)
     assert store.endpoints() == ()
     keys = {who.address: who.member for who in (ME, OTHER)}
-    record = EndpointRecord(run=RUN, member=OTHER.member, sequence=3, urls=("http://one",))
-    Directory(ME, RUN, lambda: keys, store.save_endpoints).learn(seal_record(record, OTHER.sign))
+    record = EndpointRecord(run=RUN, member=OTHER.member, sequence=3, urls=("http://127.0.0.1:1",))
+    Directory(ME, RUN, lambda: keys, store.save_endpoints).learn(seal_record(record, OTHER.domain, OTHER.sign))
     again = Directory(ME, RUN, lambda: keys)
     for raw in store.endpoints():
         again.learn(raw)
-    assert again.endpoint(OTHER.member) == Endpoint(OTHER.member, OTHER.address, ("http://one",))
+    assert again.endpoint(OTHER.member) == Endpoint(OTHER.member, OTHER.address, ("http://127.0.0.1:1",))
     (tmp_path / "endpoints.msgpack").write_bytes(b"\xc1")
     assert store.endpoints() == ()
     store.close()
@@ -122,21 +122,21 @@ def test_an_address_from_the_ledger_replaces_what_a_member_said_before_it_moved(
 
     def said(sequence: int, url: str) -> bytes:
         record = EndpointRecord(run=RUN, member=OTHER.member, sequence=sequence, urls=(url,))
-        return seal_record(record, OTHER.sign)
+        return seal_record(record, OTHER.domain, OTHER.sign)
 
     def url_of(member: MemberId) -> str | None:
         known = directory.endpoint(member)
         return None if known is None else known.urls[0]
 
-    directory.learn(said(3, "http://old"))
-    directory.move(Endpoint(OTHER.member, OTHER.address, ("http://new",)))
-    assert url_of(OTHER.member) == "http://new"
-    assert said(3, "http://old") not in directory.records_to_tell()
-    directory.learn(said(3, "http://old"))  # from one who does not know yet
-    assert url_of(OTHER.member) == "http://new"
-    directory.learn(said(4, "http://newer"))
-    assert url_of(OTHER.member) == "http://newer"
-    directory.announce_self(1, ("http://me",))
-    directory.move(Endpoint(ME.member, ME.address, ("http://an-earlier-me",)))
-    assert url_of(ME.member) == "http://me"
+    directory.learn(said(3, "http://127.0.0.1:2"))
+    directory.move(Endpoint(OTHER.member, OTHER.address, ("http://127.0.0.1:3",)))
+    assert url_of(OTHER.member) == "http://127.0.0.1:3"
+    assert said(3, "http://127.0.0.1:2") not in directory.records_to_tell()
+    directory.learn(said(3, "http://127.0.0.1:2"))  # from one who does not know yet
+    assert url_of(OTHER.member) == "http://127.0.0.1:3"
+    directory.learn(said(4, "http://127.0.0.1:4"))
+    assert url_of(OTHER.member) == "http://127.0.0.1:4"
+    directory.announce_self(1, ("http://127.0.0.1:5",))
+    directory.move(Endpoint(ME.member, ME.address, ("http://127.0.0.1:6",)))
+    assert url_of(ME.member) == "http://127.0.0.1:5"
     assert url_of(MemberId(ZERO_HASH)) is None

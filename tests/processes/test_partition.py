@@ -1,4 +1,4 @@
-"""Links between real peers are cut and heal: between halves, one-way, around one peer. And one that merely stands still.
+"""Links between real peers are cut and heal: between halves, one-way, around one peer. And one peer stands still.
 
 Nobody is told of it: connections stay open and carry nothing.
 """
@@ -83,7 +83,8 @@ async def between_two(record: Record, links: Links) -> None:
     first = record.drive.observer.newest_round()
     await links.divide(PEERS[:1], PEERS[1:2])
     await record.drive.until(
-        lambda: all(record.drive.is_certified(name, first + 1) for name in PEERS), "certificates of two that are apart"
+        lambda: all(record.drive.is_certified(name, first + 1) for name in PEERS),
+        "certificates of two that are apart",
     )
     record.during["two"] = first, record.drive.observer.newest_round()
     await links.set_cut()
@@ -111,7 +112,8 @@ async def everybody_again(record: Record, what: str) -> None:
     loop, last = asyncio.get_running_loop(), record.drive.observer.newest_round()
     healed_at = loop.time()
     await record.drive.until(
-        lambda: all(record.drive.is_certified(name, last) for name in PEERS), f"certificates of all after {what}"
+        lambda: all(record.drive.is_certified(name, last) for name in PEERS),
+        f"certificates of all after {what}",
     )
     record.healed_in_s[what] = loop.time() - healed_at
 

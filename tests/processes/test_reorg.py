@@ -16,8 +16,8 @@ from distrai.ledger.interface import RunState
 from distrai.peer.records import CertificateRecord
 from distrai.peer.store import PublicFolder
 from distrai.protocol.ledger_events import Certified, LedgerEvent
-from distrai.protocol.typed_data import Domain
 from distrai.protocol.signatures import recover
+from distrai.protocol.typed_data import Domain
 from distrai.runs.folder import RunFolder
 from helpers.local_runs import Death, Drive, check_consistent, ledger_history, logged, tiny_recipe
 from helpers.nursery import Nursery
@@ -128,7 +128,10 @@ def test_rounds_whose_blocks_are_gone_are_certified_again_as_they_were(record: R
 
 
 def test_nothing_is_lost_and_all_report_the_ledgers_state_root(record: Record) -> None:
-    states, observer = record.drive.observer.states(), record.drive.observer  # two states of a round would raise
+    states, observer = (
+        record.drive.observer.states(),
+        record.drive.observer,
+    )  # two states of a round would raise
     rounds = [event.body.round for event in record.certified]
     assert rounds == list(range(1, record.state.round + 1)), "no roll call, nothing twice"
     for event in record.certified:

@@ -57,7 +57,11 @@ def ledger_says(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeRun], None]:
         async def state(folder: RunFolder) -> object:
             return run.ledger
 
+        async def no_roll_calls(folder: RunFolder, round_number: int) -> frozenset[int]:
+            return frozenset()
+
         for module in ("results", "verify", "status"):
             monkeypatch.setattr(f"distrai.runs.{module}.ledger_state", state)
+        monkeypatch.setattr("distrai.runs.verify.roll_calls_until", no_roll_calls)
 
     return says

@@ -46,11 +46,16 @@ class FetchFailed(NetworkError):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a member can be reached, and the address of the node key that it must prove there."""
+    """Where a member can be reached, and the address of the node key that it must prove there.
+
+    ``fingerprint``: of the TLS certificate that the node key has certified; empty where nobody has said yet, as in an
+    address from the ledger.
+    """
 
     member: MemberId
     address: Address
     urls: tuple[str, ...]
+    fingerprint: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ H = TypeVar("H")
 
 _LOOKED_AT = 256
 """Chunks that are compared for one request: enough to find rare ones, whatever the size of the blob."""
+_OVERTAKINGS_MAX = 3
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Schedule(Generic[H]):
         self._asked: dict[int, dict[H, tuple[float, float]]] = {}
         self._refused: dict[tuple[H, int], tuple[float, float]] = {}
         self._failures: Counter[H] = Counter()
+        self._overtakings: Counter[H] = Counter()
 
     @property
     def complete(self) -> bool:
@@ -124,7 +126,7 @@ class Schedule(Generic[H]):
         """A good chunk arrived from ``holder``; the others that are still busy with it, and need not go on."""
         self.missing.discard(index)
         self._unasked.pop(index, None)
-        self._failures[holder] = 0
+        self._failures[holder] = self._overtakings[holder] = 0
         return [other for other in self._asked.pop(index, {}) if other != holder]
 
     def release(self, holder: H, index: int) -> None:
@@ -135,6 +137,11 @@ class Schedule(Generic[H]):
             self._asked.pop(index, None)
             if index in self.missing:
                 self._unasked[index] = None
+
+    def overtaken(self, holder: H, index: int) -> None:
+        """Another holder was faster. Who is overtaken again and again is asked only for what nobody else has."""
+        self.release(holder, index)
+        self._overtakings[holder] += 1
 
     def refused(self, holder: H, index: int, now: float) -> None:
         """A holder has something rarer to send: it is not asked for this chunk for a while."""
@@ -162,9 +169,12 @@ class Schedule(Generic[H]):
     def _rarest(self, holder: H, now: float, usual_s: float) -> Request | None:
         """Of some chunks that nobody has been asked for, the rarest; of those, one of our own share first."""
         held, is_shared = self.held[holder], self.has_all(holder) and len(self._shares.places) > 1
+        is_last_resort = self._overtakings[holder] >= _OVERTAKINGS_MAX
         best: tuple[int, bool, int, int] | None = None
         for place, index in enumerate(islice(reversed(self._unasked), _LOOKED_AT)):
             if index not in held or self._is_refused(holder, index, now):
+                continue
+            if is_last_resort and self._copies[index] > 1:
                 continue
             is_others = is_shared and not self._shares.is_own(holder, index)
             # all begin at the low end of their share: who takes from another's begins at the high one

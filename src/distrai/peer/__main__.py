@@ -22,7 +22,18 @@ def options(arguments: list[str]) -> PeerOptions:
     parser.add_argument(
         "--leave-on-stop", action="store_true", help="SIGTERM and Ctrl-C leave the run; twice ends at once"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
+    parser.add_argument(
+        "--host", default="", help="the address to listen on (default: the one that faces the ledger)"
+    )
+    parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: any)")
+    parser.add_argument(
+        "--advertise", default="", help="host, host:port or URL for others, if not where it listens"
+    )
+    parser.add_argument(
+        "--local",
+        action=argparse.BooleanOptionalAction,
+        help="whether other peers may be in private networks (default: if the ledger is)",
+    )
     return PeerOptions(**vars(parser.parse_args(arguments)))
 
 

@@ -90,7 +90,7 @@ class RoundBook:
 
     def is_open(self, update: Hash) -> bool:
         """Whether an update's key is known and its payload passed the absolute checks."""
-        return self.opened.get(update, "not opened") is None
+        return update in self.keys and self.opened.get(update, "not opened") is None
 
     def named_by_quorum(self) -> list[Hash]:
         """What two thirds of the seats say they hold, whether it is known here or not."""

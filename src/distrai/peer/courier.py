@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from distrai.network.fetcher import SWARM_BYTES_MIN
@@ -74,8 +74,20 @@ class Courier:
             blobs = (self.store.blobs.read(effect.blob),)
         packet = encode_packet(Packet(effect.raws, blobs, self.directory.records_to_tell()))
         purpose = "updates" if blobs else "control"
+        if effect.blob is not None and not blobs:
+            self.spawn(self._publish_and_send(effect.blob, effect.to, packet))
+            return
         for member in effect.to:
             self.spawn(self._send_to(member, packet, purpose))
+
+    async def _publish_and_send(self, blob: BlobRef, to: Sequence[MemberId], packet: bytes) -> None:
+        """Say that there is a blob once it can be fetched: an object store has to be given it first."""
+        try:
+            await self.transport.publish(blob, self.store.blobs.path_of(blob))
+        except (NetworkError, MissingBlob) as error:
+            self.note(Note("publish-failed", {"blob": blob.hash.hex(), "why": str(error)}))
+        for member in to:
+            self.spawn(self._send_to(member, packet, "control"))
 
     async def _send_to(self, member: MemberId, packet: bytes, purpose: str) -> None:
         endpoint = self.directory.endpoint(member)

@@ -35,10 +35,13 @@ class Directory:
         self._bootstrap: dict[MemberId, Endpoint] = {}
         self._turn = 0
 
-    def announce_self(self, sequence: int, urls: tuple[str, ...]) -> None:
-        """Say where this peer is; ``sequence`` must grow with every new record."""
-        record = EndpointRecord(run=self.run, member=self.identity.member, sequence=sequence, urls=urls)
-        self._keep(seal_record(record, self.identity.sign), record, self.identity.address)
+    def announce_self(self, sequence: int, urls: tuple[str, ...], fingerprint: bytes = b"") -> None:
+        """Say where this peer is, with which TLS certificate; ``sequence`` must grow with every new record."""
+        me = self.identity
+        record = EndpointRecord(
+            run=self.run, member=me.member, sequence=sequence, urls=urls, fingerprint=fingerprint
+        )
+        self._keep(seal_record(record, me.domain, me.sign), record, me.address)
 
     def introduce(self, endpoint: Endpoint) -> None:
         """Take an address from the ledger, until the member's own record says more."""
@@ -49,7 +52,7 @@ class Directory:
         if raw in self._known:
             return  # as nearly always: no signature is checked twice
         try:
-            record, signer = open_record(raw, self.identity.recover)
+            record, signer = open_record(raw, self.identity.domain, self.identity.recover)
         except ProtocolError:
             return
         known = self._records.get(record.member)
@@ -71,15 +74,18 @@ class Directory:
         if member == self.identity.member:
             return
         self._bootstrap[member] = endpoint
+        if member in self._records and set(endpoint.urls) <= set(self._records[member][0].urls):
+            return  # its record says the same, and more
         self._raw.pop(member, None)
         if member in self._records:
             record, signer = self._records[member]
-            self._records[member] = (msgspec.structs.replace(record, urls=endpoint.urls), signer)
+            moved = msgspec.structs.replace(record, urls=endpoint.urls, fingerprint=endpoint.fingerprint)
+            self._records[member] = (moved, signer)
 
     def endpoint(self, member: MemberId) -> Endpoint | None:
         """Where a member can be reached, if that is known."""
         known = self._records.get(member)
-        return self._bootstrap.get(member) if known is None else Endpoint(member, known[1], known[0].urls)
+        return self._bootstrap.get(member) if known is None else known[0].endpoint(known[1])
 
     def records(self, count: int) -> tuple[bytes, ...]:
         """The own record and others, for whoever asks."""

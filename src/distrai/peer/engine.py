@@ -119,7 +119,7 @@ class Engine:
         """
         match event:
             case LedgerChanged(events):
-                self.following.pending.extend(events)
+                self.following.hear(events)
             case LedgerRewound(to_block):
                 self.following.rewind(to_block, now)
             case MessageReceived(raw):
@@ -228,12 +228,11 @@ class Engine:
     # Messages
 
     def seal(self, message: Message) -> Signed:
-        """Sign an own message that is part of no round, with the key that others know this member by."""
-        standing, member = self.standing, self.identity.member
-        known = None
-        if standing is not None:
-            known = standing.seat_key(member) or standing.trainer_key(member)
-        return self.identity.seal(message, known or self.roster.get(member))
+        """Sign an own message that is part of no round, with the key that the ledger named last.
+
+        Not with the one that this round's head gives: the others may be further on, and not know it any more.
+        """
+        return self.identity.seal(message, self.following.newest_key(self.identity.member))
 
     def refuse(self, error: ProtocolError, signed: Signed | None = None) -> None:
         """Log which rule something broke, and whose it is."""

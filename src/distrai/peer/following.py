@@ -5,7 +5,7 @@ ciphertexts) is asked for until it is here.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,16 @@ from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body
 from distrai.protocol.errors import MessageTooLarge, ProtocolError, ReorgTooDeep, WrongHead
 from distrai.protocol.history import enrol
-from distrai.protocol.ledger_events import Certified, CheckedIn, LedgerEvent, Position, RollCalled, Started
+from distrai.protocol.ledger_events import (
+    Certified,
+    CheckedIn,
+    Joined,
+    KeyChanged,
+    LedgerEvent,
+    Position,
+    RollCalled,
+    Started,
+)
 from distrai.protocol.lists import CertifiedList, check_list, check_signatures, root_of_trainers
 from distrai.protocol.messages import ListOffer, ListRequest, Update
 from distrai.protocol.primitives import Address, Hash, MemberId
@@ -51,17 +60,31 @@ class Following:
 
     @property
     def keys(self) -> dict[Address, MemberId]:
-        """Whose key each is of those who take part now: the seat's, the trainer's and the current one of a member."""
+        """Whose key each is: the seat's, the trainer's and the current one of each who takes part.
+
+        Also those of ledger events that wait for the list of a round: who is behind must understand who is not.
+        """
         if self._keys is not None:
             return self._keys
         known = {key: member for member, key in self.roster.items()}
+        known |= {item.key: item.member for item in self.pending if isinstance(item, Joined | KeyChanged)}
         if self.standing is not None:
             known |= {seat.key: seat.member for seat in self.standing.seats}
             known |= {trainer.key: trainer.member for trainer in self.standing.trainers}
         self._keys = known
         return known
 
+    def newest_key(self, member: MemberId) -> Address | None:
+        """The key that a member has by the newest ledger event told: whoever is further on knows it by this one."""
+        told = (item for item in reversed(self.pending) if isinstance(item, Joined | KeyChanged))
+        return next((item.key for item in told if item.member == member), self.roster.get(member))
+
     # Forwards
+
+    def hear(self, events: Iterable[LedgerEvent]) -> None:
+        """The ledger told these; they are taken in their order, as far as possible."""
+        self.pending.extend(events)
+        self._keys = None
 
     def go_on(self, now: float) -> None:
         """Take events in their order, as far as what they need is here."""

@@ -99,11 +99,7 @@ class Mailbox:
 
     def _check_known(self, signed: Signed) -> None:
         """Raise unless the member that a message names takes part in the run now, and signed it."""
-        member, following = signed.message.member, self.engine.following
-        keys = {following.roster.get(member)}
-        if following.standing is not None:
-            keys |= {following.standing.seat_key(member), following.standing.trainer_key(member)}
-        if signed.signer not in keys:
+        if self.engine.following.keys.get(signed.signer) != signed.message.member:
             raise BadSignature("not signed by the key of the member that it names")
 
     def _serve(self, signed: Signed, now: float) -> None:

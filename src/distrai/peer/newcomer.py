@@ -25,6 +25,7 @@ from distrai.protocol.merkle import state_root
 from distrai.protocol.primitives import Address, MemberId
 from distrai.protocol.signatures import recover
 from distrai.protocol.standing import RunRules
+from distrai.protocol.typed_data import Domain
 
 ASK_S = 15.0
 """For the answer of one peer."""
@@ -113,6 +114,7 @@ class Circle:
     """The peers of a run that are known here, and what they show."""
 
     transport: Transport
+    domain: Domain
     run: int
     me: Address
     endpoints: dict[MemberId, Endpoint] = field(default_factory=dict)
@@ -154,7 +156,7 @@ class Circle:
 
     def _learn(self, raw: bytes, roster: dict[MemberId, Address]) -> None:
         try:
-            record, signer = open_record(raw, recover)
+            record, signer = open_record(raw, self.domain, recover)
         except ProtocolError:
             return
         if record.run == self.run and roster.get(record.member) == signer and signer != self.me:

@@ -54,9 +54,12 @@ class Participation:
     """Of the key that the transport proves."""
     ledger: LedgerClient
     transport: Transport
-    url: str
+    urls: tuple[str, ...]
+    """Where others reach this peer, the first one before all."""
     invitations: asyncio.Queue[bytes]
     leaving: asyncio.Event
+    fingerprint: bytes = b""
+    """Of the own TLS certificate."""
     pace: Pace = field(default_factory=Pace)
     engine: Engine | None = None
     member: MemberId | None = None
@@ -67,7 +70,14 @@ class Participation:
         opened = next((event for event in history.events if isinstance(event, RunOpened)), None)
         if opened is None:
             raise ValueError(f"there is no run {self.options.link.run} on this ledger: check the link")
-        circle = Circle(self.transport, self.options.link.run, self.address)
+        link = self.options.link
+        if link.genesis is not None and opened.genesis.head != link.genesis:
+            raise ValueError(
+                f"run {link.run} on this ledger begins with another head than the link says: it is another run, or the "
+                "ledger lies"
+            )
+        domain = Domain(link.chain_id, link.registry)
+        circle = Circle(self.transport, domain, link.run, self.address)
         circle.introduce(history.endpoints())
         if self.options.snapshot:
             self.telemetry.emit("connecting", what="peers", known=len(circle.endpoints))
@@ -143,9 +153,9 @@ class Participation:
         directory = Directory(identity, run, lambda: engine.following.keys, self.store.save_endpoints)
         for record in self.store.endpoints():
             directory.learn(record)
-        directory.announce_self(time.time_ns(), (self.url,))  # two starts may fall into one second
+        directory.announce_self(time.time_ns(), self.urls, self.fingerprint)  # two starts may fall into one second
         if self.options.archive:
-            await self.ledger.announce(run, member, self.url)
+            await self.ledger.announce(run, member, self.urls[0])
         if standing is None:
             await bootstrap.initial_state(plan)
         first = self._resume(engine, worker, standing)
@@ -155,7 +165,7 @@ class Participation:
         self.telemetry.emit(
             "ready",
             member=member.hex(),
-            url=self.url,
+            url=self.urls[0],
             device=str(worker.device),
             params=plan.layout.numel,
             round=number,
@@ -168,11 +178,13 @@ class Participation:
             self.store,
             self.transport,
             self.ledger,
-            self.keyring.key(key),
+            self.keyring.key,
             feed,
             directory,
             self.telemetry,
         )
+        if self.options.archive:
+            runtime.watcher.publish((await self._history()).events)  # the last time may have ended in between
         beside: list[Coroutine[Any, Any, None]] = [Welcome(self.store, self.transport, directory, run).run()]
         if newcomer is not None:
             beside.append(self._guest(engine, newcomer, directory, runtime, plan).run())

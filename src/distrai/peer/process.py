@@ -6,6 +6,7 @@ as one JSON line. The end of its input means "stop".
 
 import asyncio
 import json
+import os
 import random
 import signal
 import sys
@@ -17,11 +18,15 @@ from distrai.ledger.client import LedgerClient
 from distrai.ledger.errors import LedgerError
 from distrai.ledger.keys import NodeKey, key_lock
 from distrai.ledger.locks import FileLock
-from distrai.network.http import HttpTransport
+from distrai.network.http import HttpTransport, TlsKey
+from distrai.network.http.addresses import is_own
+from distrai.network.http.tls import FILE as TLS_FILE
 from distrai.network.interface import NetworkError
+from distrai.network.objects import MixedTransport, find_settings
 from distrai.peer.keyring import FIRST, Keyring
 from distrai.peer.options import PeerOptions
 from distrai.peer.participation import Participation
+from distrai.peer.reach import is_private, own_address_towards
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
 from distrai.protocol.signatures import recover
@@ -58,18 +63,29 @@ class PeerProcess:
 
     async def _take_part(self, store: PeerStore, keyring: Keyring, key: NodeKey, ledger: LedgerClient) -> None:
         options = self.options
-        transport = HttpTransport(
+        settings = find_settings(options.home, os.environ)
+        host = options.host or own_address_towards(options.link.rpc)
+        has_tls = not (is_own(host) and is_own(options.advertise or host))
+        http = HttpTransport(
             store.blobs,
-            host=options.host,
-            port=0,
+            host=host,
+            port=options.port,
+            tls=has_tls and TlsKey.open(options.home / TLS_FILE),
+            advertise=options.advertise,
             address=key.address,
             sign=key.sign,
             recover=recover,
-            local=True,
+            local=is_private(options.link.rpc) if options.local is None else options.local,
             rng=random.Random(),  # noqa: S311
         )
+        transport = MixedTransport(
+            http,
+            None if settings is None else settings.access,
+            listen=settings is None or settings.listen,
+            places=options.home / "outboxes.json",
+        )
         try:
-            url = await transport.start()
+            urls = await transport.start()
             self.participation = Participation(
                 options,
                 self.telemetry,
@@ -78,9 +94,10 @@ class PeerProcess:
                 key.address,
                 ledger,
                 transport,
-                url,
+                urls,
                 self.invitations,
                 self.leaving,
+                http.fingerprint,
             )
             await self.participation.run()
         finally:

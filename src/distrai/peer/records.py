@@ -4,7 +4,7 @@ import msgspec
 
 from distrai.peer.checkpoint import Checkpoint
 from distrai.peer.events import Apply, Persist
-from distrai.protocol.body import Body, Genesis
+from distrai.protocol.body import Body, Genesis, roll_call_head
 from distrai.protocol.ledger_events import Position
 from distrai.protocol.lists import CertifiedList, Trainer
 from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
@@ -49,6 +49,20 @@ class CertificateRecord(msgspec.Struct, frozen=True, array_like=True):
 
     body: Body
     signatures: tuple[SignatureBytes, ...]
+
+
+class RollCallRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A closed roll call as it is published: an empty round, whose head commits to all of this."""
+
+    round: int
+    previous_head: Hash
+    state_root: Hash
+    drops: tuple[MemberId, ...]
+
+    @property
+    def head(self) -> Hash:
+        """The head that it made."""
+        return roll_call_head(self.previous_head, self.round, self.state_root, self.drops)
 
 
 class GenesisRecord(msgspec.Struct, frozen=True, array_like=True):

@@ -60,7 +60,7 @@ from distrai.protocol.ledger_events import Announced
 from distrai.protocol.messages import (
     SALT_SIZE,
 )
-from distrai.protocol.primitives import ZERO_HASH, Hash
+from distrai.protocol.primitives import ZERO_HASH, Address, Hash
 
 T = TypeVar("T")
 GOSSIP_PERIOD_S = 1.5
@@ -84,19 +84,21 @@ class Runtime:
         store: PeerStore,
         transport: Transport,
         ledger: Ledger,
-        key: NodeKey,
+        keys: Callable[[Address], NodeKey],
         feed: LedgerFeed,
         directory: Directory,
         telemetry: Telemetry,
     ) -> None:
+        """``keys`` gives the own node key at an address."""
         self.engine, self.worker, self.store = engine, worker, store
+        self.keys = keys
         self.telemetry = telemetry
         self.courier = Courier(
             engine.identity, transport, directory, store, self._post, self._note, self._spawn
         )
         self.directory = directory
         self.watcher = LedgerWatcher(
-            ledger, key, feed, store, telemetry, self._post, self._is_certificate_due, self._moved
+            ledger, feed, store, telemetry, self._post, self._is_certificate_due, self._moved
         )
         self.journal = Journal(store.log, transport.counters)
         self.notes = NoteBudget()
@@ -207,7 +209,7 @@ class Runtime:
             case Submit():
                 self._spawn(self.watcher.submit(effect))
             case CheckIn():
-                self._spawn(self.watcher.check_in())
+                self._check_in()
             case CloseRollCall(absent):
                 self._spawn(self.watcher.close_roll_call(absent))
             case Refollow(after):
@@ -216,6 +218,13 @@ class Runtime:
                 self.watcher.look.set()
             case _:
                 raise AssertionError(f"no way to carry out {type(effect).__name__}")
+
+    def _check_in(self) -> None:
+        """By the seat's own key, which may be an older one than the member's."""
+        standing = self.engine.standing
+        key = None if standing is None else standing.seat_key(self.engine.identity.member)
+        assert key is not None
+        self._spawn(self.watcher.check_in(self.keys(key)))
 
     def _note(self, note: Note) -> None:
         now = self.engine.standing

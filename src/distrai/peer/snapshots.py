@@ -17,7 +17,6 @@ from distrai.protocol.blobs import BlobRef
 from distrai.protocol.canonical import decode_canonical, encode_canonical
 from distrai.protocol.errors import MalformedMessage
 from distrai.protocol.primitives import HASH_SIZE, Hash
-from distrai.protocol.standing import Standing
 
 DOCUMENT = "snapshots"
 """The name of the document that newcomers ask for."""
@@ -121,11 +120,10 @@ class Shelf:
             rounds *= 2
         return rounds
 
-    def put(self, standing: Standing, state: BlobRef, certified: int) -> tuple[BlobRef, ...]:
-        """Keep the state at ``standing``; ``certified`` is the newest round with a list. The states that go for it."""
-        snapshot = Snapshot(standing.round, standing.head, Blob.of(state))
-        older = [item for item in self.kept if item.round < standing.round]
-        self._needed[standing.round] = (*(listed.round for listed in standing.recent), certified)
+    def put(self, snapshot: Snapshot, lists: tuple[int, ...]) -> tuple[BlobRef, ...]:
+        """Keep a snapshot, and the lists of these rounds for it. The states that go for it."""
+        older = [item for item in self.kept if item.round < snapshot.round]
+        self._needed[snapshot.round] = lists
         return self._keep((*older, snapshot)[-SNAPSHOTS_KEPT:])
 
     def forget_after(self, number: int) -> tuple[BlobRef, ...]:

@@ -9,7 +9,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -28,17 +30,19 @@ from distrai.peer.records import (
     REVERTED,
     CertificateRecord,
     GenesisRecord,
+    RollCallRecord,
     checkpoint_of,
     decode_checkpoint,
     decode_own,
     encode_checkpoint,
     encode_own,
 )
-from distrai.peer.snapshots import Shelf, Snapshot
+from distrai.peer.snapshots import Blob, Shelf, Snapshot
 from distrai.protocol.blobs import BlobRef, blob_ref
+from distrai.protocol.errors import ReorgTooDeep
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
-from distrai.protocol.standing import Standing
+from distrai.protocol.standing import RECENT_LISTS, Standing
 
 REORG_BLOCKS_MAX = 64
 """Blocks that a reorg may take back: states of older heads are not kept, but for the last one."""
@@ -63,6 +67,17 @@ def _until_head(entries: list[LogEntry], head: Hash) -> list[LogEntry]:
     return entries[: at + 1]
 
 
+def within_reach(kept: list[Checkpoint]) -> list[Checkpoint]:
+    """The checkpoints that a reorg may lead back to, oldest first: the last two in any case.
+
+    If the first block within reach is gone, the checkpoint before it is where to go on from.
+    """
+    newest = kept[-1].at
+    reach = 0 if newest is None else newest.block_number - REORG_BLOCKS_MAX
+    near = (at for at, item in enumerate(kept) if item.at is not None and item.at.block_number > reach)
+    return kept[max(0, min(next(near, 0) - 1, len(kept) - 2)) :]
+
+
 @dataclass(frozen=True)
 class PublicFolder:
     """Certificates and lists by round: with the blobs, all that a replay reads."""
@@ -77,6 +92,10 @@ class PublicFolder:
     def certificate_path(self, round_number: int) -> Path:
         """Where the certificate of a round is."""
         return self.path / "certificates" / f"{round_number:08d}.msgpack"
+
+    def roll_call_path(self, round_number: int) -> Path:
+        """Where the roll call that ended a round is, if one did."""
+        return self.path / "roll_calls" / f"{round_number:08d}.msgpack"
 
     def list_path(self, round_number: int) -> Path:
         """Where the list of a round is."""
@@ -157,7 +176,7 @@ class PeerStore:
                 kept = _until_head(kept, Hash(entry.head))
         from_genesis = not kept or kept[0].round == 1
         found = [decode_checkpoint(entry.data) for entry in kept[-KEPT_HEADS - 1 :]]
-        return [Checkpoint(), *found] if from_genesis and len(found) <= KEPT_HEADS else found
+        return within_reach([Checkpoint(), *found] if from_genesis and len(found) <= KEPT_HEADS else found)
 
     def recent_updates(self) -> Iterator[CertifiedList]:
         """The lists of the newest rounds."""
@@ -217,9 +236,15 @@ class PeerStore:
                 self._put_on_shelf(standing, self.blobs.link(path))
 
     def _put_on_shelf(self, standing: Standing, state: BlobRef) -> None:
-        newest = max((number for number in self._list_rounds() if number <= standing.round), default=0)
         with self._shelf_lock:
-            self._tidy(self.shelf.put(standing, state, newest))
+            needed = self._lists_needed_at(standing.round)
+            self._tidy(self.shelf.put(Snapshot(standing.round, standing.head, Blob.of(state)), needed))
+
+    def _lists_needed_at(self, number: int) -> tuple[int, ...]:
+        """Whoever begins after this round needs its newest list, and the newest that are not empty."""
+        rounds = [known for known in self._list_rounds() if known <= number]
+        filled = (known for known in reversed(rounds) if self._read_list(known).entries)
+        return tuple(sorted({*rounds[-1:], *islice(filled, RECENT_LISTS)}))
 
     def _tidy(self, gone: tuple[BlobRef, ...]) -> None:
         for blob in gone:
@@ -236,6 +261,9 @@ class PeerStore:
                     self._lists[number] = self.blobs.link(self.public.list_path(number))
             return self.shelf.kept, {number: self._lists[number] for number in wanted}
 
+    def _read_list(self, number: int) -> CertifiedList:
+        return msgspec.msgpack.decode(self.public.list_path(number).read_bytes(), type=CertifiedList)
+
     def _list_rounds(self) -> list[int]:
         return sorted(int(path.stem) for path in (self.public.path / "lists").glob("*.msgpack"))
 
@@ -246,11 +274,17 @@ class PeerStore:
                 self.blobs.delete(blob)
 
     def revert(self, standing: Standing | None) -> None:
-        """The ledger went back to this head: the checkpoints and states after it are void."""
+        """The ledger went back to this head: the checkpoints and states after it are void. Raises ReorgTooDeep."""
         number, head = (0, ZERO_HASH) if standing is None else (standing.round, standing.head)
+        kept = list(self._kept)
+        while kept and kept[-1].standing is not None and kept[-1].standing.head != head:
+            kept.pop()
+        if not kept:
+            raise ReorgTooDeep(
+                f"the ledger went back to round {number}, whose state is not kept any more: join again from a snapshot"
+            )
         self.log.append(REVERTED, number, head, b"")
-        while self._kept[-1].standing is not None and self._kept[-1].standing.head != head:
-            self._kept.pop()
+        self._kept = kept
         self._forget_states_after(number)
         with self._shelf_lock:
             self._tidy(self.shelf.forget_after(number))
@@ -262,8 +296,25 @@ class PeerStore:
                 path.unlink()
 
     def save_certificate(self, record: CertificateRecord) -> None:
-        """Publish a certificate (an archive does)."""
-        write_atomically(self.public.certificate_path(record.body.round), msgspec.msgpack.encode(record))
+        """Publish a certificate (an archive does). What a reorg has put it in the place of goes."""
+        number = record.body.round
+        write_atomically(self.public.certificate_path(number), msgspec.msgpack.encode(record))
+        self.public.roll_call_path(number).unlink(missing_ok=True)
+
+    def save_roll_call(self, record: RollCallRecord) -> None:
+        """Publish a roll call in the place of a certificate."""
+        write_atomically(self.public.roll_call_path(record.round), msgspec.msgpack.encode(record))
+        self.public.certificate_path(record.round).unlink(missing_ok=True)
+
+    def published_head(self, number: int) -> Hash | None:
+        """The head that what is published of a round made; None if nothing is, or it is damaged."""
+        certificate, roll_call = self.public.certificate_path(number), self.public.roll_call_path(number)
+        with suppress(msgspec.DecodeError):
+            if roll_call.exists():
+                return msgspec.msgpack.decode(roll_call.read_bytes(), type=RollCallRecord).head
+            if certificate.exists():
+                return msgspec.msgpack.decode(certificate.read_bytes(), type=CertificateRecord).body.head
+        return None
 
     def save_genesis(self, record: GenesisRecord) -> None:
         """Publish how the run began."""
@@ -317,12 +368,11 @@ class PeerStore:
 
     def _prune(self, round_number: int, previous: Hash) -> None:
         """Forget what nobody will ask for: states and private states that no reorg leads back to; old ciphertexts."""
-        kept = self._within_reach()
+        self._kept = within_reach(self._kept)
+        kept = [item.standing for item in self._kept if item.standing is not None]
         oldest = kept[0].round if len(kept) > 1 else 0
         states = sorted((self.home / "states").glob("*.bin"))
-        base = [
-            path for path in states if int(path.stem) <= oldest
-        ]  # the newest of them is what ``oldest`` follows
+        base = [path for path in states if int(path.stem) <= oldest]  # the newest is what ``oldest`` follows
         for path in base[:-1]:
             path.unlink()
         heads = [previous, *(standing.head for standing in kept)]
@@ -342,18 +392,6 @@ class PeerStore:
         found = (msgspec.msgpack.decode(data, type=CertifiedList) for data in lists if data is not None)
         return frozenset(update.blob_hash for certified in found for update in certified.updates)
 
-    def _within_reach(self) -> list[Standing]:
-        """The heads that a reorg may lead back to, oldest first: the last two in any case."""
-        kept, newest = self._kept, self._kept[-1].at
-        assert newest is not None
-        reach = newest.block_number - REORG_BLOCKS_MAX
-        near = [
-            item
-            for at, item in enumerate(kept)
-            if at >= len(kept) - 2 or (item.at is not None and item.at.block_number > reach)
-        ]
-        return [item.standing for item in near if item.standing is not None]
-
     def _prune_rounds(self, through: int) -> None:
         """Forget the updates of rounds up to this one, and their lists but for those that newcomers need."""
         for number in self._list_rounds():
@@ -361,7 +399,7 @@ class PeerStore:
             if number > through or (is_needed and number <= self._pruned_through):
                 continue
             data = self.public.list_path(number).read_bytes()
-            for update in msgspec.msgpack.decode(data, type=CertifiedList).updates:
+            for update in self._read_list(number).updates:
                 self.blobs.delete(update.blob)
             if not is_needed:
                 self._lists.pop(number, None)

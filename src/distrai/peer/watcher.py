@@ -13,10 +13,18 @@ from distrai.ledger.interface import Ledger
 from distrai.ledger.keys import NodeKey
 from distrai.peer.events import Event, LedgerChanged, LedgerRewound, Submit
 from distrai.peer.feed import LedgerFeed
-from distrai.peer.records import CertificateRecord, GenesisRecord
+from distrai.peer.records import CertificateRecord, GenesisRecord, RollCallRecord
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
-from distrai.protocol.ledger_events import Announced, Certified, LedgerEvent, Position, RunOpened, Started
+from distrai.protocol.ledger_events import (
+    Announced,
+    Certified,
+    LedgerEvent,
+    Position,
+    RollCalled,
+    RunOpened,
+    Started,
+)
 from distrai.protocol.primitives import MemberId
 
 QUIET_POLL_S = 1.0
@@ -31,7 +39,6 @@ class LedgerWatcher:
     def __init__(
         self,
         ledger: Ledger,
-        key: NodeKey,
         feed: LedgerFeed,
         store: PeerStore,
         telemetry: Telemetry,
@@ -43,7 +50,7 @@ class LedgerWatcher:
 
         ``moved`` is told who has a new address.
         """
-        self.ledger, self.key, self.feed, self.store, self.telemetry = ledger, key, feed, store, telemetry
+        self.ledger, self.feed, self.store, self.telemetry = ledger, feed, store, telemetry
         self.post, self.is_busy, self.moved = post, is_busy, moved
         self.look = asyncio.Event()
         self._lost = False
@@ -51,7 +58,10 @@ class LedgerWatcher:
         self._unpublished: deque[LedgerEvent] = deque()
 
     def publish(self, history: Iterable[LedgerEvent]) -> None:
-        """Queue what an archive has to publish of ``history``; what is published already is left alone."""
+        """Queue what an archive has to publish of ``history``; what is published already is left alone.
+
+        What lands last counts: a reorg may have put something else in the place of what was published.
+        """
         if self.store.archive:
             self._unpublished.extend(history)
 
@@ -87,6 +97,8 @@ class LedgerWatcher:
             events = await self.feed.next()
         except Reorganised as reorg:
             self._lost = True
+            there = (event for event in self._unpublished if event.at.block_number <= reorg.to_block)
+            self._unpublished = deque(there)  # nobody can say any more how the others were attested
             self.telemetry.emit("reorganised", to_block=reorg.to_block)
             await self.post(LedgerRewound(reorg.to_block))
             return
@@ -104,21 +116,24 @@ class LedgerWatcher:
             self._unpublished.popleft()
 
     async def _publish(self, event: LedgerEvent) -> None:
-        """Write down what a replay reads: how the run began, and every certificate."""
+        """Write down what a replay reads: how the run began, and what ended every round."""
         match event:
             case RunOpened(genesis=genesis) if not self.store.public.genesis_path.exists():
                 self.store.save_genesis(GenesisRecord(genesis, ()))
             case Started(seats=seats):
                 self.store.save_genesis(GenesisRecord(self.store.genesis().genesis, seats))
-            case Certified(body=body, at=at) if not self.store.public.certificate_path(body.round).exists():
+            case Certified(body=body, head=head, at=at) if self.store.published_head(body.round) != head:
                 signatures = await self.ledger.attestations(body, at)
                 self.store.save_certificate(CertificateRecord(body, signatures))
+            case RollCalled(round=number, head=head) if self.store.published_head(number) != head:
+                record = RollCallRecord(number, event.previous_head, event.state_root, event.drops)
+                self.store.save_roll_call(record)
             case _:
                 pass
 
-    async def check_in(self) -> None:
+    async def check_in(self, key: NodeKey) -> None:
         """Say that this seat is alive. A refusal is no harm: it is too early, or somebody was first."""
-        await self._try(self.ledger.check_in(self.feed.run, self.key))
+        await self._try(self.ledger.check_in(self.feed.run, key))
 
     async def close_roll_call(self, absent: tuple[MemberId, ...]) -> None:
         """Ask for the end of a roll call. A refusal is no harm either."""

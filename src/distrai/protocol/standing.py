@@ -294,6 +294,7 @@ def call_roll(
     """The standing after a roll call closed: an empty round, without the seats that are ``absent`` (sorted).
 
     Nobody signs anything: trainers are those that were committed before, less the absent, and the cursor moves on.
+    Presence counts anew for everybody: else who is just dropped, since it is dead, had earned its seat again already.
     """
     number = standing.round + 1
     seats = tuple(replace(seat, since=number) for seat in standing.seats if seat.member not in absent)
@@ -305,5 +306,6 @@ def call_roll(
         trainers=tuple(trainer for trainer in standing.trainers if trainer.member not in absent),
         cursor=following_cursor(standing, rules),
         next_trainers=_trainers(seats, roster),
+        recent=(),
         roster=_in_roster(roster),
     )

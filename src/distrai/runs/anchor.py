@@ -9,6 +9,8 @@ from distrai.ledger.interface import RunState
 from distrai.ledger.locks import InUse
 from distrai.ledger.reader import LedgerReader
 from distrai.ledger.rpc import Patience, Rpc
+from distrai.peer.feed import LedgerFeed
+from distrai.protocol.ledger_events import RollCalled
 from distrai.protocol.typed_data import Domain
 from distrai.runs.folder import RunFolder
 
@@ -21,6 +23,14 @@ async def ledger_state(folder: RunFolder) -> RunState:
     """Where the run stands. Raises NoRun, NoLedger or a LedgerError."""
     async with open_ledger(folder) as ledger:
         return await ledger.run_state(folder.link().run)
+
+
+async def roll_calls_until(folder: RunFolder, round_number: int) -> frozenset[int]:
+    """The rounds up to this one that a roll call ended, as the ledger's events say. Raises as ``ledger_state``."""
+    async with open_ledger(folder) as ledger:
+        events = await LedgerFeed(ledger, folder.link().run).next()
+    calls = {event.round for event in events if isinstance(event, RollCalled)}
+    return frozenset(number for number in calls if number <= round_number)
 
 
 @asynccontextmanager

@@ -62,6 +62,10 @@ class Archive:
         for path in sorted((self.public.path / "lists").glob("*.msgpack")):
             yield int(path.stem), msgspec.msgpack.decode(path.read_bytes(), type=CertifiedList)
 
+    def roll_calls(self, through: int) -> int:
+        """How many of the rounds up to this one a roll call ended."""
+        return sum(int(path.stem) <= through for path in (self.public.path / "roll_calls").glob("*.msgpack"))
+
     def state(self, resolved: ResolvedRecipe) -> tuple[int, bytes]:
         """The newest state, and the last round that changed it (0 for the initial one)."""
         paths = sorted((self.home / "states").glob("*.bin"))

@@ -14,7 +14,7 @@ import msgspec
 
 from distrai.network.store import BlobStore
 from distrai.peer.plan import Plan
-from distrai.peer.records import CertificateRecord, GenesisRecord
+from distrai.peer.records import CertificateRecord, GenesisRecord, RollCallRecord
 from distrai.peer.store import PublicFolder
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Genesis, check_body, start_head
@@ -41,10 +41,18 @@ class Missing(ValueError):
 
 @dataclass(frozen=True)
 class Anchor:
-    """The head that is believed, and how many rounds lead to it (None: as many as it takes)."""
+    """The head that is believed, and how many rounds lead to it (None: as many as it takes).
+
+    ``roll_calls``: which of the rounds the ledger says were ended by one (None: nobody says).
+    """
 
     head: Hash
     rounds: int | None = None
+    roll_calls: frozenset[int] | None = None
+
+
+Link = CertificateRecord | RollCallRecord
+"""What ends a round."""
 
 
 @contextmanager
@@ -72,24 +80,24 @@ class Published:
             _check_genesis(record)
             return record
 
-    def certificates(self, anchor: Anchor, first: Standing) -> list[CertificateRecord]:
-        """The certificates that lead from the first head to the anchor, their bodies proved. Raises ReplayFailed."""
+    def links(self, anchor: Anchor, first: Standing) -> list[Link]:
+        """What leads, round by round, from the first head to the anchor, its heads proved. Raises ReplayFailed."""
         rounds = anchor.rounds if anchor.rounds is not None else self._rounds_to(anchor.head, first.head)
-        found: list[CertificateRecord] = []
+        found: list[Link] = []
         head = anchor.head
         for number in range(rounds, 0, -1):
-            record = self._certificate(number)
-            with blaming(_certificate_of(number), number):
-                if record.body.head != head:
+            link = self._link_to(number, head, anchor.roll_calls)
+            with blaming(name_of(link, number), number):
+                if head_of(link) != head:
                     raise WrongHead(
-                        f"it makes the head 0x{record.body.head.hex()}, and not 0x{head.hex()} as "
+                        f"it makes the head 0x{head_of(link).hex()}, and not 0x{head.hex()} as "
                         f"{'what is believed' if number == rounds else 'the next one'} says: it was changed, or is of "
                         "another run"
                     )
-                if record.body.round != number:
-                    raise WrongRound(f"it is of round {record.body.round}")
-            head = record.body.previous_head
-            found.append(record)
+                if round_of(link) != number:
+                    raise WrongRound(f"it is of round {round_of(link)}")
+            head = previous_of(link)
+            found.append(link)
         with blaming("genesis", 0):
             if first.head != head:
                 raise WrongHead(
@@ -103,7 +111,8 @@ class Published:
         number, reached = 0, first
         while reached != head:
             number += 1
-            if not self.public.certificate_path(number).exists():
+            there = self._published(number)
+            if not there:
                 raise ReplayFailed(
                     _certificate_of(number),
                     "Missing",
@@ -111,14 +120,44 @@ class Published:
                     "missing, were changed, or are of another run",
                     number,
                 )
-            reached = self._certificate(number).body.head
+            reached = head_of(next((link for link in there if previous_of(link) == reached), there[0]))
         return number
+
+    def _link_to(self, number: int, head: Hash, roll_calls: frozenset[int] | None) -> Link:
+        """What is published of a round: if two things are, the one that makes this head. Raises ReplayFailed."""
+        there = self._published(number)
+        if roll_calls is not None:
+            is_call = number in roll_calls
+            there = [link for link in there if isinstance(link, RollCallRecord) == is_call]
+            if not there and is_call:
+                raise ReplayFailed(f"roll call of round {number}", "Missing", "it was not published", number)
+        if not there:
+            self._certificate(number)  # says what is missing
+        return next((link for link in there if head_of(link) == head), there[0])
+
+    def _published(self, number: int) -> list[Link]:
+        """What is published of a round: a certificate or a roll call, or none; both if a crash came in between."""
+        found: list[Link] = []
+        if self.public.certificate_path(number).exists():
+            found.append(self._certificate(number))
+        if self.public.roll_call_path(number).exists():
+            found.append(self._roll_call(number))
+        return found
 
     def _certificate(self, number: int) -> CertificateRecord:
         with blaming(_certificate_of(number), number):
             path = self.public.certificate_path(number)
             record = decode_canonical(_read(path, f"the {_certificate_of(number)}"), CertificateRecord)
             check_body(record.body)
+            return record
+
+    def _roll_call(self, number: int) -> RollCallRecord:
+        with blaming(f"roll call of round {number}", number):
+            data = _read(self.public.roll_call_path(number), "the roll call")
+            record = decode_canonical(data, RollCallRecord)
+            names: list[bytes] = [record.previous_head, record.state_root, *record.drops]
+            if any(len(item) != HASH_SIZE for item in names) or not 0 < record.round < 1 << 64:
+                raise MalformedMessage("a roll call has a round and names of 32 bytes")
             return record
 
     def certified_list(self, number: int) -> CertifiedList:
@@ -151,6 +190,26 @@ def first_standing(record: GenesisRecord) -> Standing:
     seats = tuple(Seat(seat.member, seat.key, 0) for seat in record.seats)
     head = start_head(genesis.head, [(seat.member, seat.key) for seat in record.seats])
     return Standing(genesis.run, 0, head, genesis.state_root, seats, record.seats, 0, record.seats)
+
+
+def head_of(link: Link) -> Hash:
+    """The head that it makes."""
+    return link.head if isinstance(link, RollCallRecord) else link.body.head
+
+
+def round_of(link: Link) -> int:
+    """The round that it ends."""
+    return link.round if isinstance(link, RollCallRecord) else link.body.round
+
+
+def previous_of(link: Link) -> Hash:
+    """The head that it follows."""
+    return link.previous_head if isinstance(link, RollCallRecord) else link.body.previous_head
+
+
+def name_of(link: Link, number: int) -> str:
+    """What to call it when something is wrong with it."""
+    return f"roll call of round {number}" if isinstance(link, RollCallRecord) else _certificate_of(number)
 
 
 def _certificate_of(number: int) -> str:

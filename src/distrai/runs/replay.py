@@ -16,7 +16,7 @@ from distrai.algorithms.state import GlobalState
 from distrai.network.store import BlobStore
 from distrai.peer.aggregation import Aggregation
 from distrai.peer.plan import Plan
-from distrai.peer.records import CertificateRecord
+from distrai.peer.records import CertificateRecord, RollCallRecord
 from distrai.peer.store import PublicFolder
 from distrai.protocol.body import Body, has_quorum
 from distrai.protocol.checks import check_update
@@ -27,6 +27,7 @@ from distrai.protocol.errors import (
     NotEnoughSignatures,
     RepeatedSigner,
     WrongHead,
+    WrongMembershipChange,
     WrongStateRoot,
 )
 from distrai.protocol.lists import CertifiedList, check_list, check_signatures
@@ -34,7 +35,7 @@ from distrai.protocol.merkle import state_root
 from distrai.protocol.messages import Update
 from distrai.protocol.primitives import Hash
 from distrai.protocol.signatures import recover
-from distrai.protocol.standing import Standing, advance, check_published
+from distrai.protocol.standing import Standing, advance, call_roll, check_published
 from distrai.protocol.typed_data import Domain
 from distrai.runs.published import Anchor, Published, ReplayFailed, blaming, first_standing
 
@@ -63,7 +64,7 @@ class Replay:
         """Replay to the anchor. Raises ReplayFailed."""
         record = self.published.genesis()
         standing = first_standing(record)
-        certificates = self.published.certificates(anchor, standing)
+        links = self.published.links(anchor, standing)
         plan = self.published.plan(record.genesis)
         initial = self.published.initial_state(plan)
         with _one_thread():
@@ -73,11 +74,15 @@ class Replay:
             with blaming("initial state", 0):
                 state = algorithm.state_from_bytes(initial)
             updates = 0
-            for certificate in certificates:
-                certified = self.published.certified_list(standing.round + 1)
-                standing, state = step.round(standing, state, certificate, certified)
-                updates += len(certified.entries)
-                self.on_round(standing.round, len(certified.entries))
+            for link in links:
+                if isinstance(link, RollCallRecord):
+                    standing, listed = step.roll_call(standing, link), 0
+                else:
+                    certified = self.published.certified_list(standing.round + 1)
+                    standing, state = step.round(standing, state, link, certified)
+                    listed = len(certified.entries)
+                updates += listed
+                self.on_round(standing.round, listed)
             data = algorithm.state_bytes(state)
         assert standing.head == anchor.head, "the chain of heads was proved before"
         return Replayed(standing.round, standing.head, standing.state_root, updates, data)
@@ -123,6 +128,19 @@ class _Step:
         if not body.is_empty:
             state = self._apply(state, entries, body)
         return advance(standing, body, certified, {}), state
+
+    def roll_call(self, standing: Standing, record: RollCallRecord) -> Standing:
+        """The standing after a roll call, which leaves the state as it is. Raises ReplayFailed.
+
+        That those who stay did check in, and were enough, is for the ledger to know: its head is what is believed.
+        """
+        with blaming(f"roll call of round {record.round}", record.round):
+            seats = standing.seat_members
+            if record.state_root != standing.state_root:
+                raise WrongStateRoot("a roll call changes the state")
+            if list(record.drops) != sorted(set(record.drops)) or not set(record.drops) < set(seats):
+                raise WrongMembershipChange("it drops somebody twice, or who has no seat, or everybody")
+            return call_roll(standing, self.plan.rules.run, record.drops, {})
 
     def _check_attestations(self, certificate: CertificateRecord, standing: Standing) -> None:
         """What the contract checked: enough seats signed this body, each once."""

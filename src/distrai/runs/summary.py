@@ -78,6 +78,7 @@ class Summary:
     wall_s: float
     certificates: int
     empty_rounds: int
+    roll_calls: int
     updates: int
     updates_of: dict[str, int]
     refused: dict[str, int]
@@ -107,6 +108,7 @@ class Facts:
     lists: Sequence[tuple[int, CertifiedList]]
     ledger: RunState
     genesis_head: bytes
+    roll_calls: int = 0
 
     @classmethod
     def gather(cls, folder: RunFolder, ledger: RunState) -> "Facts":
@@ -117,7 +119,8 @@ class Facts:
             raise NothingPublished(f"{archive.public.genesis_path} is of another run: restore the folder")
         logs = [read_log(folder.peer(number)) for number in range(info.peers)]
         lists = [(number, item) for number, item in archive.lists() if number <= ledger.round]
-        return cls(folder, archive.recipe(genesis.recipe_hash), logs, lists, ledger, genesis.head)
+        called = archive.roll_calls(ledger.round)
+        return cls(folder, archive.recipe(genesis.recipe_hash), logs, lists, ledger, genesis.head, called)
 
 
 def summarise(facts: Facts, final: Final | None = None) -> Summary:
@@ -153,8 +156,9 @@ def summarise(facts: Facts, final: Final | None = None) -> Summary:
         round_overhead_cpu_s=_median(timing.cpu_overheads()),
         round_s=_median(timing.durations()),
         wall_s=timing.wall_s,
-        certificates=facts.ledger.round,
+        certificates=facts.ledger.round - facts.roll_calls,
         empty_rounds=sum(not listed.entries for _, listed in facts.lists),
+        roll_calls=facts.roll_calls,
         updates=sum(work.updates.values()),
         updates_of={_name(facts.logs, member): count for member, count in sorted(work.updates.items())},
         refused=dict(sorted(sum((log.refused for log in facts.logs), Counter()).items())),
@@ -240,8 +244,8 @@ def _warnings(facts: Facts, final: Final | None) -> list[str]:
     found = []
     if not roots_agree(facts.logs, facts.ledger):
         found.append("the peers do not all report the ledger's state root: run `distrai replay`")
-    if len(facts.lists) < facts.ledger.round:
-        found.append(f"the archive holds the lists of {len(facts.lists)} of {facts.ledger.round} rounds")
+    if (held := len(facts.lists) + facts.roll_calls) < facts.ledger.round:
+        found.append(f"the archive holds the lists of {held} of {facts.ledger.round} rounds")
     if final is None:
         found.append("the losses are those that the peers looked at on the way, on few samples")
     if restarted := [log.name for log in facts.logs if len(log.sessions) > 1]:

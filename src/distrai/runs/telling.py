@@ -97,6 +97,8 @@ def _evidence(summary: dict[str, Any]) -> list[tuple[str, str]]:
     updates = f"{summary['certificates']} certificates over {summary['updates']} signed updates"
     if summary["empty_rounds"]:
         updates += f" ({summary['empty_rounds']} empty rounds)"
+    if summary["roll_calls"]:
+        updates += f", {summary['roll_calls']} roll calls"
     rows = [("Certificates", updates), ("State root", f"{summary['state_root']} ({agree})")]
     rows.append(("Trust", TRUST_TEXT))
     if summary["refused"]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe import ResolvedRecipe
-from distrai.runs.anchor import NoLedger, ledger_state
+from distrai.runs.anchor import NoLedger, ledger_state, roll_calls_until
 from distrai.runs.archive import Archive
 from distrai.runs.folder import NoRun, RunFolder
 from distrai.runs.published import Anchor, ReplayFailed, blaming
@@ -82,19 +82,20 @@ def parse_head(text: str) -> Hash:
 
 
 def _anchor(folder: RunFolder) -> Anchor:
-    """The head on the ledger, and how many rounds lead to it. Raises ReplayFailed."""
+    """The head on the ledger, how many rounds lead to it and which were roll calls. Raises ReplayFailed."""
     with blaming("run.json", 0):
         folder.link()
     with blaming("ledger", 0):
         try:
             state = asyncio.run(ledger_state(folder))
+            roll_calls = asyncio.run(roll_calls_until(folder, state.round))
         except NoLedger:
             raise
         except Exception as error:  # whatever the chain's code trips over in a damaged file
             raise NoLedger(f"{folder.ledger} cannot be read: {error!r}; restore the folder") from error
         if not state.started:
             raise NoLedger("the run was opened, but never started: there is nothing to replay")
-    return Anchor(state.head, state.round)
+    return Anchor(state.head, state.round, roll_calls)
 
 
 def _check_data(archive: Archive) -> None:

@@ -1,32 +1,45 @@
-"""Replay one seed of a scenario, or run many: ``python -m distrai.simulation SCENARIO SEED [COUNT]``."""
+"""Replay one seed of a scenario, or run many.
 
+python -m distrai.simulation SCENARIO SEED              replay one
+python -m distrai.simulation SCENARIO FIRST COUNT       seeds FIRST, FIRST + 1, ... of one scenario
+python -m distrai.simulation all FIRST COUNT            COUNT runs over all scenarios in turn
+
+--jobs N: so many processes (1). --json FILE: write the figures there; runs that it has already are not done again.
+"""
+
+import argparse
 import sys
-import time
+from collections.abc import Sequence
+from pathlib import Path
 
-from distrai.simulation.scenarios import SCENARIOS
-from distrai.simulation.simulate import simulate
+from distrai.simulation.campaign import NAMES, plan, run_campaign, run_one
 
 
-def main(arguments: list[str]) -> int:
-    """Run; returns 1 if a rule was broken."""
-    if not 2 <= len(arguments) <= 3 or arguments[0] not in {*SCENARIOS, "all"}:
-        sys.stderr.write(f"{__doc__}\nScenarios: {' '.join(SCENARIOS)}, or all\n")
-        return 2
-    first, count = int(arguments[1]), int(arguments[2]) if len(arguments) == 3 else 1
-    names = list(SCENARIOS) if arguments[0] == "all" else [arguments[0]]
-    broken = 0
-    for name in names:
-        began, events = time.perf_counter(), 0
-        for seed in range(first, first + count):
-            report = simulate(SCENARIOS[name], seed)
-            events += report.events
-            broken += bool(report.violations)
-            if report.violations or count == 1:
-                sys.stdout.write(f"{report}\n")
-        seconds = time.perf_counter() - began
-        sys.stdout.write(f"{name}: {count} seeds, {events} events, {events / seconds:.0f} a second\n")
-    sys.stdout.write(f"{broken} seeds broke a rule\n")
-    return min(broken, 1)
+def main(arguments: Sequence[str]) -> int:
+    """Run; returns 1 if a rule was broken, 2 for arguments that make no sense."""
+    parser = argparse.ArgumentParser(
+        "python -m distrai.simulation", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("scenario", choices=["all", *NAMES], metavar="SCENARIO", help=", ".join(NAMES))
+    parser.add_argument("first", type=int, metavar="SEED")
+    parser.add_argument("count", type=int, nargs="?", default=1, metavar="COUNT")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    if options.count == 1 and options.scenario != "all" and options.json is None:
+        report, _ = run_one((options.scenario, options.first))
+        sys.stdout.write(f"{report}\n")
+        return min(len(report.violations), 1)
+    seeds = range(options.first, options.first + options.count)
+    runs = (
+        plan(options.first, options.count)
+        if options.scenario == "all"
+        else [(options.scenario, seed) for seed in seeds]
+    )
+    command = f"python -m distrai.simulation {options.scenario} {options.first} {options.count}"
+    campaign = run_campaign(runs, options.jobs, options.json, command)
+    sys.stdout.write(f"{campaign.table()}\n")
+    return min(campaign.broken, 1)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from distrai.peer.events import (
     Tick,
 )
 from distrai.peer.feed import LedgerFeed
-from distrai.peer.identity import Identity
+from distrai.peer.identity import ROUNDING_S, Identity
 from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.errors import ReorgTooDeep
 from distrai.protocol.ledger_events import Position
@@ -246,11 +246,12 @@ class SimulatedPeer:
 
     def _set_timer(self) -> None:
         at = self._timer_at = self._wake_at
-        self.later(at - self.now, lambda: self._time_came() if self._timer_at == at else None)
+        delay_s = max(at - self.now, ROUNDING_S)  # less would be lost in the sum: time would stand still
+        self.later(delay_s, lambda: self._time_came() if self._timer_at == at else None)
 
     def _time_came(self) -> None:
         self._timer_at = inf
-        if self._wake_at > self.now + 1e-9:
+        if self._wake_at > self.now + ROUNDING_S:
             self._set_timer()
         else:
             self.tell(Tick())

@@ -135,6 +135,14 @@ _MEMBERS = (
         may_call_roll=True,
     ),
     Scenario(
+        "last-seat",
+        losses=(Loss(34.0, 0.75),),
+        limits=replace(_STALLS, roll_call=(1, 64)),
+        faults_s=36,
+        rounds=14,
+        may_call_roll=True,
+    ),
+    Scenario(
         "long-splits",
         peers=6,
         links=Links(split_every_s=15, split_s=(40, 150), split_half=True),

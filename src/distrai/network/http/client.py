@@ -6,23 +6,50 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import (
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    Fingerprint,
+    ServerFingerprintMismatch,
+    TCPConnector,
+)
 from yarl import URL
 
 from distrai.network.counters import Counters
 from distrai.network.holders import Busy, HolderError, Lied, NotHeld
 from distrai.network.http.proofs import NONCE_SIZE, PURPOSE_HEADER, Recover, challenge_digest
 from distrai.network.http.sockets import socket_factory
+from distrai.network.http.tls import FINGERPRINT_SIZE
 from distrai.network.interface import Endpoint
 from distrai.protocol.errors import BadSignature
 from distrai.protocol.primitives import SIGNATURE_SIZE, Address
 
 _PROOFS_MAX = 4096
-_SIGNATURE = range(SIGNATURE_SIZE, SIGNATURE_SIZE + 1)
 
 
 class WrongKey(HolderError):
     """Behind a URL is another node than the one looked for, or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A URL, and the fingerprint of the certificate that must be there; empty: any, or plain HTTP on this machine."""
+
+    url: str
+    fingerprint: bytes = b""
+
+    @property
+    def origin(self) -> URL:
+        """Scheme, host and port. Raises ValueError."""
+        return _origin(self.url)
+
+    @property
+    def pin(self) -> Fingerprint | bool:
+        """What aiohttp is to look at when it connects: this certificate, or none. Authorities never count."""
+        return Fingerprint(self.fingerprint) if self.fingerprint else False
 
 
 @dataclass(frozen=True)
@@ -35,14 +62,18 @@ class HttpPatience:
     chunk_s: float = 120.0
 
 
+_Place = tuple[str, Address, bytes]
+"""A URL, the node key that is looked for there, and the fingerprint that is known beforehand."""
+
+
 class HttpClient:
     """Requests to other peers: one pool of connections for each purpose, so that every byte has one."""
 
     def __init__(self, recover: Recover, counters: Counters, patience: HttpPatience, *, local: bool) -> None:
         self.recover, self.counters, self.patience, self.local = recover, counters, patience, local
-        self._sessions: dict[str, ClientSession] = {}
-        self._proven: dict[tuple[str, Address], None] = {}
-        self._proving: dict[tuple[str, Address], asyncio.Lock] = {}
+        self._sessions: dict[tuple[str, str], ClientSession] = {}
+        self._proven: dict[_Place, Way] = {}
+        self._proving: dict[_Place, asyncio.Lock] = {}
         self._closed = False
 
     async def close(self) -> None:
@@ -52,14 +83,15 @@ class HttpClient:
             await session.close()
         self._sessions.clear()
 
-    async def get(self, url: str, path: str, sizes: range, purpose: str, deadline_s: float) -> bytes:
+    async def get(self, way: Way, path: str, sizes: range, purpose: str, deadline_s: float) -> bytes:
         """The body of an answer whose size must be in ``sizes``. Raises HolderError.
 
         It is Lied where the announced size is another: what would follow cannot be right, and is not read.
         """
         async with self._guard(deadline_s):
-            request = self._session(purpose).get(_origin(url).join(URL(path)), allow_redirects=False)
-            async with request as answer:
+            origin = way.origin
+            session = self._session(purpose, origin.scheme)
+            async with session.get(origin.join(URL(path)), allow_redirects=False, ssl=way.pin) as answer:
                 _check_status(answer)
                 size = answer.content_length
                 if size is None or "Content-Encoding" in answer.headers:
@@ -68,64 +100,78 @@ class HttpClient:
                     raise Lied(f"announces {size} bytes where there are at most {sizes.stop - 1}")
                 return await answer.content.readexactly(size)
 
-    async def post(self, url: str, path: str, body: bytes, headers: dict[str, str], purpose: str) -> None:
+    async def post(self, way: Way, path: str, body: bytes, headers: dict[str, str], purpose: str) -> None:
         """Deliver ``body``. Raises HolderError."""
         async with self._guard(self.patience.answer_s):
-            target = _origin(url).join(URL(path))
-            request = self._session(purpose).post(target, data=body, headers=headers, allow_redirects=False)
+            origin = way.origin
+            request = self._session(purpose, origin.scheme).post(
+                origin.join(URL(path)), data=body, headers=headers, allow_redirects=False, ssl=way.pin
+            )
             async with request as answer:
                 _check_status(answer)
 
-    async def prove(self, endpoint: Endpoint) -> str:
-        """A URL of ``endpoint`` behind which its node key has answered. Raises HolderError."""
+    async def prove(self, endpoint: Endpoint) -> Way:
+        """A way to ``endpoint`` on which its node key has answered. Raises HolderError."""
         failure: HolderError = HolderError("no URL is known")
         for url in endpoint.urls:
-            key = (url, endpoint.address)
-            if key in self._proven:
-                return url
-            async with self._proving.setdefault(key, asyncio.Lock()):
+            place = (url, endpoint.address, endpoint.fingerprint)
+            if (way := self._proven.get(place)) is not None:
+                return way
+            async with self._proving.setdefault(place, asyncio.Lock()):
                 try:
-                    if key not in self._proven:
-                        await self._challenge(url, endpoint.address)
+                    return self._proven.get(place) or await self._challenge(*place)
                 except HolderError as error:
                     failure = error
-                    continue
                 finally:
-                    self._proving.pop(key, None)
-            return url
+                    self._proving.pop(place, None)
         raise failure
 
     def forget(self, endpoint: Endpoint) -> None:
         """Ask for the proof again the next time: something else may be behind these URLs by now."""
         for url in endpoint.urls:
-            self._proven.pop((url, endpoint.address), None)
+            self._proven.pop((url, endpoint.address, endpoint.fingerprint), None)
 
-    async def _challenge(self, url: str, address: Address) -> None:
+    async def _challenge(self, url: str, address: Address, fingerprint: bytes) -> Way:
+        """Have the node sign; over TLS it signs its certificate's fingerprint as well.
+
+        Where the fingerprint is not known yet anybody may be behind the first connection and pass our question on. But
+        from then on only the certificate counts that the node key has signed, and nobody else has the key of that.
+        """
         nonce = secrets.token_bytes(NONCE_SIZE)
         path = f"/challenge?nonce={nonce.hex()}"
+        size = SIGNATURE_SIZE + (FINGERPRINT_SIZE if url.startswith("https:") else 0)
         try:
-            signature = await self.get(url, path, _SIGNATURE, "control", self.patience.answer_s)
-            signer = self.recover(challenge_digest(nonce, address), signature)
+            answer = await self.get(
+                Way(url, fingerprint), path, range(size, size + 1), "control", self.patience.answer_s
+            )
+            certified, signature = answer[:-SIGNATURE_SIZE], answer[-SIGNATURE_SIZE:]
+            signer = self.recover(challenge_digest(nonce, address, certified), signature)
         except (NotHeld, Lied, BadSignature):  # nobody is to blame who has not proved yet who it is
             raise WrongKey(f"{url} gives no proof of a node key") from None
         if signer != address:
             raise WrongKey(f"behind {url} is another node")
+        if certified and certified != (fingerprint or certified):
+            raise WrongKey(f"behind {url} is another certificate than its record names")
         if len(self._proven) >= _PROOFS_MAX:
             self._proven.pop(next(iter(self._proven)))
-        self._proven[url, address] = None
+        way = self._proven[url, address, fingerprint] = Way(url, certified)
+        return way
 
-    def _session(self, purpose: str) -> ClientSession:
+    def _session(self, purpose: str, scheme: str) -> ClientSession:
         if self._closed:
             raise HolderError("is not asked: this transport is closed")
-        if purpose not in self._sessions:
+        key = (purpose, scheme)
+        if key not in self._sessions:
             patience = self.patience
             connector = TCPConnector(
                 limit=256,
                 limit_per_host=8,
                 keepalive_timeout=60,
-                socket_factory=socket_factory(self.counters, purpose, local=self.local),
+                socket_factory=socket_factory(
+                    self.counters, purpose, local=self.local, plain=scheme == "http"
+                ),
             )
-            self._sessions[purpose] = ClientSession(
+            self._sessions[key] = ClientSession(
                 connector=connector,
                 timeout=ClientTimeout(sock_connect=patience.connect_s, sock_read=patience.stall_s),
                 headers={PURPOSE_HEADER: purpose, "User-Agent": "distrai"},
@@ -135,7 +181,7 @@ class HttpClient:
                 trust_env=False,
                 read_bufsize=1 << 20,
             )
-        return self._sessions[purpose]
+        return self._sessions[key]
 
     @asynccontextmanager
     async def _guard(self, deadline_s: float) -> AsyncIterator[None]:
@@ -147,6 +193,8 @@ class HttpClient:
             raise HolderError("is silent or too slow") from None
         except asyncio.IncompleteReadError:
             raise HolderError("ended its answer too early") from None
+        except ServerFingerprintMismatch:
+            raise WrongKey("shows a TLS certificate that its node key has not certified") from None
         except (ClientError, OSError, ValueError) as error:
             raise HolderError(f"cannot be reached: {error}") from None
 
@@ -156,7 +204,7 @@ def _origin(url: str) -> URL:
     parsed = URL(url)
     is_plain = parsed.scheme in ("http", "https") and parsed.host and parsed.path in ("", "/")
     if not is_plain or parsed.user or parsed.password or parsed.query_string or parsed.fragment:
-        raise ValueError(f"{url!r} is no URL of a peer; those look like http://host:port")
+        raise ValueError(f"{url!r} is no URL of a peer; those look like https://host:port")
     return parsed.origin()
 
 

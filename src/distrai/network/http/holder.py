@@ -45,11 +45,11 @@ class HttpHolder:
         return await self._get(hash_, what, range(size, size + 1), deadline_s)
 
     async def _get(self, hash_: Hash, what: str, sizes: range, deadline_s: float | None = None) -> bytes:
-        url = await self.client.prove(self.endpoint)
+        way = await self.client.prove(self.endpoint)
         path = f"/blob/{hash_.hex()}/{what}"
         try:
             return await self.client.get(
-                url, path, sizes, self.purpose, deadline_s or self.client.patience.answer_s
+                way, path, sizes, self.purpose, deadline_s or self.client.patience.answer_s
             )
         except (NotHeld, Lied, Busy):
             raise

@@ -19,9 +19,13 @@ _REMEMBERED = 8192
 """Deliveries that are remembered, so that nobody can deliver them again in their sender's name."""
 
 
-def challenge_digest(nonce: bytes, address: Address) -> Hash:
-    """What a node signs to show that it holds the key of ``address``."""
-    return tagged_hash("challenge", nonce + address)
+def challenge_digest(nonce: bytes, address: Address, fingerprint: bytes = b"") -> Hash:
+    """What a node signs to show that it holds the key of ``address``, and that a TLS certificate is its own.
+
+    ``fingerprint`` is empty where there is no TLS. Whoever passes a challenge on gets an answer that names another
+    certificate than its own, and cannot go on from there.
+    """
+    return tagged_hash("challenge", nonce + address + fingerprint)
 
 
 def seal_delivery(message: bytes, sender: Address, receiver: Address, sign: Sign) -> str:

@@ -17,6 +17,7 @@ from distrai.network.http.proofs import (
     challenge_digest,
 )
 from distrai.network.http.sockets import CountingListener, listen
+from distrai.network.http.tls import TlsKey
 from distrai.network.inbox import Inbox
 from distrai.network.interface import MESSAGE_BYTES_MAX
 from distrai.network.manifests import encode_bitmap, encode_manifest
@@ -54,10 +55,11 @@ class HttpServer:
         sign: Sign,
         deliveries: Deliveries,
         limits: ServerLimits,
+        tls: TlsKey | None = None,
     ) -> None:
         self.store, self.inbox, self.counters, self.limits = store, inbox, counters, limits
         self.address, self.sign, self.deliveries = address, sign, deliveries
-        self.uploads = Uploads()
+        self.tls, self.uploads = tls, Uploads()
         self.documents: dict[str, bytes] = {}
         self._runner: web.ServerRunner | None = None
         self._listener: CountingListener | None = None
@@ -72,7 +74,8 @@ class HttpServer:
         self._listener = listener
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.SockSite(self._runner, listener, backlog=256).start()
+        context = None if self.tls is None else self.tls.server_context()
+        await web.SockSite(self._runner, listener, ssl_context=context, backlog=256).start()
         return int(listener.getsockname()[1])
 
     async def close(self) -> None:
@@ -172,7 +175,8 @@ class HttpServer:
             nonce = b""
         if len(nonce) != NONCE_SIZE:
             return _refusal(400)
-        return _binary(self.sign(challenge_digest(nonce, self.address)))
+        fingerprint = b"" if self.tls is None else self.tls.fingerprint
+        return _binary(fingerprint + self.sign(challenge_digest(nonce, self.address, fingerprint)))
 
 
 class _NoSuchPath(Exception):

@@ -17,6 +17,10 @@ _UNSENT_BYTES = 128 << 10
 """What the kernel keeps of an answer beyond what is on its way: enough to keep the link busy."""
 
 
+class PlainAddress(OSError):
+    """A URL without TLS leads to another machine."""
+
+
 class PrivateAddress(OSError):
     """An endpoint leads into a private network, which only local recipes may use."""
 
@@ -143,11 +147,18 @@ def listen(host: str, port: int, counters: Counters, limit: int, limit_per_host:
     return listener
 
 
-def socket_factory(counters: Counters, purpose: str, *, local: bool) -> Callable[[Any], socket.socket]:
-    """What makes the client's sockets: whatever a name resolves to is looked at here, right before connecting."""
+def socket_factory(
+    counters: Counters, purpose: str, *, local: bool, plain: bool = False
+) -> Callable[[Any], socket.socket]:
+    """What makes the client's sockets: whatever a name resolves to is looked at here, right before connecting.
+
+    ``local`` allows private networks; ``plain`` is for URLs without TLS, which stay on this machine.
+    """
 
     def make(address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info
+        if plain and not is_loopback(str(address[0])):
+            raise PlainAddress(errno.EACCES, f"{address[0]} is another machine: only https:// goes there")
         if not local and not is_public(str(address[0])):
             raise PrivateAddress(
                 errno.EACCES, f"{address[0]} is in a private network: only local recipes go there"
@@ -159,7 +170,19 @@ def socket_factory(counters: Counters, purpose: str, *, local: bool) -> Callable
 
 def is_public(host: str) -> bool:
     """Whether an IP address is one of the open internet's, also when it is wrapped in another."""
-    address: IPv4Address | IPv6Address = ip_address(host.split("%", 1)[0])
+    address = _unwrapped(host)
     if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address.sixtofour or address
+        address = address.sixtofour or address
     return address.is_global and not address.is_multicast
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an IP address is this machine's own, also when it is wrapped in another."""
+    return _unwrapped(host).is_loopback
+
+
+def _unwrapped(host: str) -> IPv4Address | IPv6Address:
+    address = ip_address(host.split("%", 1)[0])
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or address
+    return address

@@ -8,10 +8,12 @@ from distrai.network.counters import Counters, purpose_of
 from distrai.network.fetcher import Patience
 from distrai.network.fetches import Fetches
 from distrai.network.holders import Holder, HolderError, NotHeld
+from distrai.network.http.addresses import check_listening, url_to_tell
 from distrai.network.http.client import HttpClient, HttpPatience
 from distrai.network.http.holder import HttpHolder
 from distrai.network.http.proofs import DELIVERY_HEADER, Deliveries, Recover, Sign, seal_delivery
 from distrai.network.http.server import HttpServer, ServerLimits
+from distrai.network.http.tls import TlsKey
 from distrai.network.inbox import Inbox, InboxLimits
 from distrai.network.interface import (
     DOCUMENT_BYTES_MAX,
@@ -41,7 +43,8 @@ class HttpTransport:
         recover: Recover,
         local: bool,
         rng: random.Random,
-        public_url: str | None = None,
+        tls: bool | TlsKey = False,
+        advertise: str = "",
         patience: Patience | None = None,
         http_patience: HttpPatience | None = None,
         server_limits: ServerLimits | None = None,
@@ -50,10 +53,14 @@ class HttpTransport:
         """A transport that is not started yet.
 
         ``address`` is that of the node key behind ``sign``; ``port`` 0 takes a free one; ``local`` allows addresses of
-        private networks; ``public_url`` is how others reach this peer if that is not where it is bound.
+        private networks. Without ``tls`` (a key, or True for one that nobody keeps) everything stays on this machine:
+        plain HTTP goes to loopback addresses alone. ``advertise`` is how others reach this peer if that is not where
+        it is bound. Raises BadAddress.
         """
+        check_listening(host, advertise, tls=bool(tls))
+        self.tls = tls if isinstance(tls, TlsKey) else TlsKey.generate() if tls else None
         self.store, self.host, self.port, self.address = store, host, port, address
-        self.sign, self.public_url = sign, public_url
+        self.sign, self.advertise = sign, advertise
         self.fetches = Fetches(store, address, rng, patience or Patience(), self.holder)
         self.counters = Counters()
         self.inbox = Inbox(inbox_limits)
@@ -67,13 +74,18 @@ class HttpTransport:
             sign,
             Deliveries(address, recover),
             server_limits or ServerLimits(),
+            self.tls,
         )
 
+    @property
+    def fingerprint(self) -> bytes:
+        """Of the own TLS certificate, for the endpoint record; empty without TLS."""
+        return b"" if self.tls is None else self.tls.fingerprint
+
     async def start(self) -> str:
-        """Listen; the URL to tell others. Raises OSError if the port is taken."""
+        """Listen; the URL to tell others. Raises OSError if the port is taken, or BadAddress."""
         port = await self.server.start(self.host, self.port)
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.public_url or f"http://{host}:{port}"
+        return url_to_tell(self.host, port, self.advertise, tls=self.tls is not None)
 
     async def close(self) -> None:
         """End everything: fetches fail, ``received`` ends, nothing stays open."""
@@ -103,9 +115,9 @@ class HttpTransport:
         if len(message) > MESSAGE_BYTES_MAX:
             raise SendFailed(f"a message has at most {MESSAGE_BYTES_MAX} bytes, not {len(message)}")
         try:
-            url = await self.client.prove(endpoint)
+            way = await self.client.prove(endpoint)
             sealed = seal_delivery(message, self.address, endpoint.address, self.sign)
-            await self.client.post(url, "/message", message, {DELIVERY_HEADER: sealed}, purpose_of(purpose))
+            await self.client.post(way, "/message", message, {DELIVERY_HEADER: sealed}, purpose_of(purpose))
         except HolderError as error:
             self.client.forget(endpoint)
             raise SendFailed(f"member {endpoint.member.hex()[:12]} {error}") from None
@@ -118,9 +130,9 @@ class HttpTransport:
     async def ask(self, endpoint: Endpoint, name: str, size_max: int = DOCUMENT_BYTES_MAX) -> bytes:
         """See ``Transport``."""
         try:
-            url = await self.client.prove(endpoint)
+            way = await self.client.prove(endpoint)
             answer_s = self.client.patience.answer_s
-            return await self.client.get(url, f"/document/{name}", range(size_max + 1), "control", answer_s)
+            return await self.client.get(way, f"/document/{name}", range(size_max + 1), "control", answer_s)
         except HolderError as error:
             if not isinstance(error, NotHeld):
                 self.client.forget(endpoint)

@@ -1,6 +1,6 @@
 """The own bucket: the only one that is written to, and the only one that credentials are for.
 
-Objects that go through ``obstore`` are counted by their bytes and an estimate for each request: its sockets are its own.
+What goes through ``obstore`` is counted by its bytes and an estimate for each request: its sockets are its own.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from distrai.protocol.blobs import BlobRef
 from distrai.protocol.primitives import Address, Hash, SignatureBytes
 
 if TYPE_CHECKING:
-    from obstore.store import S3Store
+    from obstore.store import S3Config, S3Store
 
     from distrai.network.http.proofs import Sign
 
@@ -134,18 +134,19 @@ def _open(access: BucketAccess) -> "S3Store":
     from obstore.exceptions import BaseError
     from obstore.store import S3Store
 
-    signed = bool(access.access_key_id)
+    config: S3Config = {"endpoint": access.endpoint, "region": access.region, "disable_bulk_delete": True}
+    if access.access_key_id:
+        config["access_key_id"] = access.access_key_id
+        config["secret_access_key"] = access.secret_access_key
+        if access.session_token:
+            config["session_token"] = access.session_token
+    else:
+        config["skip_signature"] = True
     try:
         return S3Store(
             access.bucket,
             prefix=access.prefix or None,
-            endpoint=access.endpoint,
-            region=access.region,
-            access_key_id=access.access_key_id or None,
-            secret_access_key=access.secret_access_key or None,
-            **({"session_token": access.session_token} if access.session_token else {}),
-            skip_signature=not signed,
-            disable_bulk_delete=True,
+            config=config,
             client_options={
                 "allow_http": access.endpoint.startswith("http://"),
                 "connect_timeout": timedelta(seconds=5),
@@ -173,5 +174,6 @@ async def _guard(deadline_s: float) -> AsyncIterator[None]:
 
 
 def _told(error: Exception) -> str:
-    """The first line of an error of the library: what follows repeats the request in all detail."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """The first line of an error of the library, without the store's XML: what follows repeats the whole request."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.partition(": <?xml")[0][:300]

@@ -6,6 +6,7 @@ stands between the host and the keys is the store's affair: with a public domain
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from yarl import URL
 
@@ -60,4 +61,4 @@ def bucket_urls(urls: Sequence[str]) -> tuple[str, ...]:
 def without_buckets(endpoint: Endpoint) -> Endpoint:
     """The same endpoint with the URLs that lead to the peer itself."""
     urls = tuple(url for url in endpoint.urls if not is_bucket(url))
-    return Endpoint(endpoint.member, endpoint.address, urls)
+    return replace(endpoint, urls=urls)

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -121,12 +122,12 @@ class Outbox:
     async def _lay_out(self, line: _Line, letters: Sequence[bytes]) -> None:
         """The messages first, then the head that names them, then what is too old goes."""
         numbers = range(line.next, line.next + len(letters))
-        await asyncio.gather(
-            *(
-                self.shelf.show(letter_name(line.receiver, self.epoch, number), raw)
-                for number, raw in zip(numbers, letters, strict=True)
-            )
-        )
+        names = [letter_name(line.receiver, self.epoch, number) for number in numbers]
+        shown = (self.shelf.show(name, raw) for name, raw in zip(names, letters, strict=True))
+        outcomes = await asyncio.gather(*shown, return_exceptions=True)  # none goes on behind our back
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
         now = self.clock()
         line.shown.extend((number, len(raw), now) for number, raw in zip(numbers, letters, strict=True))
         line.next = numbers.stop
@@ -162,10 +163,8 @@ class Outbox:
                     await asyncio.wait([line.flushing])
 
     async def _sweep_line(self, line: _Line) -> None:
-        try:
+        with suppress(NetworkError):  # else the next time
             await self._tidy(line)
-        except NetworkError:
-            pass  # the next time
         await self._flush(line)
 
 

@@ -129,21 +129,22 @@ class Poller:
 
     async def _look(self, sender: _Sender) -> bool:
         """Take what is new; whether there was anything. Whatever goes wrong is tried again the next time."""
-        endpoint = sender.endpoint
-        try:
+        endpoint, letters = sender.endpoint, list[bytes]()
+        with suppress(AskFailed):
             raw = await self.ask(endpoint, head_name(self.address), HEAD_SIZE)
             if len(raw) != HEAD_SIZE:
                 return False
             epoch, first, after = decode_head(raw)
             start = max(first, sender.at[1]) if sender.at[0] == epoch else first
-            for number in range(start, min(after, start + self.limits.taken_max)):
-                name = letter_name(self.address, epoch, number)
-                letter = await self.ask(endpoint, name, LETTER_BYTES_MAX)
-                await self._remember(sender, (epoch, number + 1))
-                self._take(endpoint.address, letter)
-        except AskFailed:
-            return False
-        return after > start
+            with suppress(AskFailed):
+                for number in range(start, min(after, start + self.limits.taken_max)):
+                    name = letter_name(self.address, epoch, number)
+                    letters.append(await self.ask(endpoint, name, LETTER_BYTES_MAX))
+            if letters:
+                await self._remember(sender, (epoch, start + len(letters)))
+        for letter in letters:
+            self._take(endpoint.address, letter)
+        return bool(letters)
 
     def _take(self, sender: Address, raw: bytes) -> None:
         """Put a message into the inbox, if the owner of this outbox signed its delivery to us."""
@@ -156,7 +157,7 @@ class Poller:
             self.inbox.put(sender, message)
 
     async def _remember(self, sender: _Sender, at: tuple[int, int]) -> None:
-        """Before a message is handed out: at most once holds across a restart, too."""
+        """Before messages are handed out: at most once holds across a restart, too."""
         sender.at = self._taken[sender.endpoint.address] = at
         while len(self._taken) > 2 * self.limits.senders_max:
             del self._taken[next(iter(self._taken))]
