@@ -56,7 +56,7 @@ def newest(reports: Sequence[Report]) -> dict[str, Report]:
 
 
 def lookup(report: Report, place: str) -> list[float]:
-    """The numbers at a place (see ``targets``): one, or with ``*`` one for each entry of a list; none if one is not there.
+    """The numbers at a place (see ``targets``): one, or with ``*`` one for each entry; none if one is not there.
 
     Raises Malformed if something else is there.
     """

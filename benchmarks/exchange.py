@@ -8,7 +8,6 @@ Cells that are in the file already are not measured again.
 
 import argparse
 import importlib.util
-import inspect
 import json
 import selectors
 import shutil
@@ -24,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from common import destination, report_head, write_json
-from distrai.network.http import HttpTransport
 from exchange_links import BURST_BYTES, LATENCY_MS, Link, Machines
 
 PEER = Path(__file__).with_name("exchange_peer.py")
@@ -63,10 +61,10 @@ EVERYBODY = (0, 1, 2, 3)
 FULL = (FULL_MBIT,) * 4
 SLOW = (SLOW_MBIT, FULL_MBIT, FULL_MBIT, FULL_MBIT)
 SETTINGS = (
-    Setting("all-to-all, 64 MiB", 64 * MIB, FULL, EVERYBODY, ("tcp", "http", "tls")),
-    Setting("all-to-all, 8 MiB", 8 * MIB, FULL, EVERYBODY, ("tcp", "http", "tls")),
-    Setting("one blob to one peer, 64 MiB", 64 * MIB, FULL[:2], (0,), ("tcp", "http", "tls")),
-    Setting("one slow uplink, 16 MB", 16_000_000, SLOW, EVERYBODY, ("tcp", "http", "tls", "store")),
+    Setting("all-to-all, 64 MiB", 64 * MIB, FULL, EVERYBODY, ("tcp", "http")),
+    Setting("all-to-all, 8 MiB", 8 * MIB, FULL, EVERYBODY, ("tcp", "http")),
+    Setting("one blob to one peer, 64 MiB", 64 * MIB, FULL[:2], (0,), ("tcp", "http")),
+    Setting("one slow uplink, 16 MB", 16_000_000, SLOW, EVERYBODY, ("tcp", "http", "store")),
 )
 
 
@@ -119,8 +117,9 @@ def measure(setting: Setting, engine: str, store: str | None, machines: Machines
         deadline = time.monotonic() + START_S
         ready = [peer.hear(deadline) for peer in peers]
         before = _interface_bytes(setting, machines)
+        told = {"peers": ready, "authors": setting.authors, "store": store, "prefix": str(time.time_ns())}
         for peer in peers:
-            peer.tell(peers=ready, authors=setting.authors, store=store, prefix=str(time.time_ns()))
+            peer.tell(**told)
         deadline = time.monotonic() + CELL_S
         waiting = [peer for at, peer in enumerate(peers) if set(setting.authors) - {at} or engine == "store"]
         results = [peer.hear(deadline) for peer in waiting]
@@ -158,17 +157,17 @@ def object_store(machines: Machines) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="exchange-store-") as folder:
         (Path(folder) / "exchange").mkdir()
         url = f"http://{machines.address('store')}:{port}"
-        serve = (
+        serve = [
             "serve",
             "s3",
             "--auth-key",
             "exchange,exchange",
             "--addr",
             f":{port}",
-            "--vfs-cache-mode",
-            "off",
-        )
-        command = machines.command("store", rclone() or "", *serve, folder)
+            "--dir-cache-time",
+            "0s",
+        ]
+        command = machines.command("store", rclone() or "", *serve, "--config", f"{folder}/none", folder)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             ask = machines.command(
@@ -200,8 +199,6 @@ def rclone() -> str | None:
 
 def missing(engine: str) -> str | None:
     """Why an engine cannot run here; None if it can."""
-    if engine == "tls" and "tls" not in inspect.signature(HttpTransport).parameters:
-        return "the transport has no TLS"
     if engine == "store" and (rclone() is None or importlib.util.find_spec("obstore") is None):
         return "rclone or obstore is not installed"
     return None

@@ -1,8 +1,9 @@
 """One peer of the exchange benchmark, in its own process and namespace: ``exchange_peer.py ENGINE INDEX SIZE ADDRESS``.
 
 It says "ready" with where it is, is told where all are, and says when it has what it is to have. Then it goes on
-serving until its standard input ends. Engines: ``http`` and ``tls`` (ours), ``tcp`` (a plain script that sends its blob
-to each other peer over a connection of its own), ``store`` (every peer puts its blob and gets those of the others).
+serving until its standard input ends. Engines: ``http`` (ours, with TLS as between any two machines), ``tcp`` (a plain
+script that sends its blob to each other peer over a connection of its own), ``store`` (every peer puts its blob and
+gets those of the others).
 """
 
 import asyncio
@@ -62,9 +63,8 @@ def done(began: float, **more: Any) -> None:
 # Ours
 
 
-async def ours(index: int, size: int, address: str, scratch: Path, *, tls: bool) -> None:
+async def ours(index: int, size: int, address: str, scratch: Path) -> None:
     private = PrivateKey((index + 1).to_bytes(32, "big"))
-    options: dict[str, Any] = {"tls": True} if tls else {}
     transport = HttpTransport(
         BlobStore(scratch),
         host=address,
@@ -74,7 +74,7 @@ async def ours(index: int, size: int, address: str, scratch: Path, *, tls: bool)
         recover=recover,
         local=True,
         rng=random.Random(index),  # noqa: S311
-        **options,
+        tls=True,
     )
     url = await transport.start()
     data = made(index, size)
@@ -171,7 +171,7 @@ async def store(index: int, size: int, *_: Any) -> None:
     async def get(author: int) -> None:
         while True:
             try:
-                answer = await obstore.get_async(bucket, f"{prefix}/{author}")
+                answer = await obstore.get_async(bucket, f"{prefix}-{author}")
                 body = await answer.bytes_async()
             except FileNotFoundError:
                 await asyncio.sleep(0.1)
@@ -182,15 +182,14 @@ async def store(index: int, size: int, *_: Any) -> None:
     began = time.monotonic()
     works: list[Awaitable[Any]] = [get(author) for author in authors - {index}]
     if index in authors:
-        works.append(obstore.put_async(bucket, f"{prefix}/{index}", data))
+        works.append(obstore.put_async(bucket, f"{prefix}-{index}", data))
     await asyncio.gather(*works)
     done(began)
     await until_end()
 
 
 ENGINES: dict[str, Callable[[int, int, str, Path], Awaitable[None]]] = {
-    "http": partial(ours, tls=False),
-    "tls": partial(ours, tls=True),
+    "http": ours,
     "tcp": tcp,
     "store": store,
 }

@@ -1,8 +1,8 @@
 """What a joiner costs the others: ``python benchmarks/join.py``. Seal-to-certificate before, during and after a join.
 
-Four peers train; after some rounds a fifth joins from a snapshot, by the command that users type. For every round: from
-the last inner step of the slowest of the four to the applied certificate. *During* is from the start of the command to the
-first certificate that lists the joiner.
+Four peers train; after some rounds a fifth joins from a snapshot, by the command that users type. For every round:
+from the last inner step of the slowest of the four to the applied certificate. *During* is from the start of the
+command to the first certificate that lists the joiner.
 """
 
 import argparse
@@ -17,11 +17,10 @@ from statistics import median
 from typing import IO, Any
 
 from common import BENCH, report_head, result_path, write_json
-from round_overhead import recipe_text
-
 from distrai.runs.folder import RunFolder
 from distrai.runs.logs import PeerLog, read_log
 from distrai.runs.timing import Timing
+from round_overhead import recipe_text
 
 PEERS = 4
 GROWTH_MAX = 1.5

@@ -63,6 +63,21 @@ def false_haves(peer: Any, effect: Effect) -> Iterator[Effect]:
         yield from without(peer, effect, Have)
 
 
+def copies(peer: Any, effect: Effect) -> Iterator[Effect]:
+    """Announces the ciphertext of another as its own; nothing before there is one to copy."""
+    round_ = peer.engine.round
+    if "copy" not in peer.memory and round_.own.update is not None:
+        made = liars._copied(peer, round_.own.update.message)
+        if made is not None:
+            peer.memory["copy"] = made
+            yield Send(round_.everyone, (made[0].raw,), made[1].blob)
+    if (revealed := announced(peer, effect, Key)) and "copy" in peer.memory:
+        update, sealed = peer.memory["copy"]
+        yield Send(revealed[0].to, (forge(peer, revealed[1], update=update.id, key=sealed.key).raw,))
+    for kept in without(peer, effect, Update):
+        yield from without(peer, kept, Key)
+
+
 def two_words(peer: Any, effect: Effect) -> Iterator[Effect]:
     """Tells everybody two different Haves."""
     yield effect
@@ -157,12 +172,17 @@ AT_ANY_TIME: dict[str, Callable[..., Iterator[Effect]]] = (
             "signs-twice",
             "two-haves",
             "not-finite",
-            "copies",
             "withholds",
             "garbage",
         )
     }
-    | {"false-haves": false_haves, "two-words": two_words, "checks-in": checks_in, "two-bodies": two_bodies}
+    | {
+        "false-haves": false_haves,
+        "copies": copies,
+        "two-words": two_words,
+        "checks-in": checks_in,
+        "two-bodies": two_bodies,
+    }
 )
 IN_TURN: dict[str, Callable[..., Iterator[Effect]]] = {
     "false-state": _proposing(_false_state),

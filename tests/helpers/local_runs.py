@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from distrai.ledger.interface import RunState
 from distrai.peer.feed import LedgerFeed
+from distrai.peer.identity import Timing
 from distrai.peer.log import EventLog
 from distrai.peer.records import OWN, decode_own
 from distrai.protocol.canonical import decode_canonical
@@ -263,6 +264,15 @@ class Drive:
     def deaths_of(self, name: str) -> list[int]:
         """The exit codes of a process."""
         return [event["code"] for event in self.observer.of("exited", name)]
+
+
+def round_bound_s(recipe: Recipe) -> float:
+    """Within how many seconds a round must close once nothing hinders it: the rule's deadlines, each seat proposing
+    and submitting once.
+    """
+    rounds, seats = recipe.rounds, recipe.membership.peers
+    timing = Timing(rounds.d0_s, rounds.cut_s, rounds.hard_s)
+    return timing.hard_s + timing.settle_s + timing.attempt_start(seats) + seats * timing.d0_s
 
 
 async def ledger_history(folder: RunFolder) -> tuple[RunState, list[LedgerEvent]]:

@@ -48,6 +48,7 @@ def transport(folder: Path, number: int) -> HttpTransport:
         sign=partial(sign, node(number)),
         recover=recover,
         local=True,
+        tls=True,
         rng=random.Random(number),
     )
 

@@ -9,6 +9,7 @@ from distrai.ledger.follower import TRAIL_BLOCKS, Batch, Cursor, follow, read_on
 from distrai.protocol.ledger_events import LedgerEvent
 from helpers.chains import RUN, FakeLedger
 
+
 async def read_all(ledger: FakeLedger, cursor: Cursor) -> tuple[list[LedgerEvent], Cursor]:
     events: list[LedgerEvent] = []
     while (batch := await read_on(ledger, RUN, cursor)) is not None:

@@ -68,12 +68,11 @@ async def make_peer(tmp_path: Path, tls: bool) -> AsyncIterator[MakePeer]:
 
     async def make(home: Path | None = None, port: int = 0, **options: Any) -> Peer:
         number = len(peers) + 1
-        options = {"tls": tls, **options}
+        options = {"tls": tls, "host": "127.0.0.1", **options}
         private, member = key(number), MemberId(bytes([number]) * 32)
         settings: dict[str, Any] = {"local": True, "patience": EAGER, "http_patience": QUICK, **options}
         transport = HttpTransport(
             BlobStore(home or tmp_path / f"peer{number}"),
-            host="127.0.0.1",
             port=port,
             address=address_of(private.public_key),
             sign=partial(sign, private),

@@ -316,7 +316,6 @@ async def test_what_is_another_nodes_gets_nothing(world: World) -> None:
 async def test_close_leaves_nothing(world: World) -> None:
     before, files = asyncio.all_tasks(), open_sockets()
     one, two = await world.holders(2)
-    await two.transport.fetch(blob_ref(SMALL), [one.endpoint], 5) if False else None
     hopeless = asyncio.ensure_future(
         two.transport.fetch(BlobRef(Hash(b"x" * 32), 1 << 30), [one.endpoint], 99)
     )
@@ -345,7 +344,7 @@ def open_sockets() -> set[str]:
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(entry)
+            target = str(entry.readlink())
         except FileNotFoundError:
             continue
         if target.startswith("socket:") and peer_name(int(entry.name)) is not None:

@@ -72,6 +72,7 @@ def test_any_changed_bit_changes_signer_or_is_refused() -> None:
         EndpointRecord(run=1, member=MEMBER, sequence=1, urls=("http://peer.example:1",)),
         EndpointRecord(run=1, member=MEMBER, sequence=1, urls=("https://0.0.0.0:1",), fingerprint=b"f" * 32),
         EndpointRecord(run=1, member=MEMBER, sequence=1, urls=("https://[::]:1",), fingerprint=b"f" * 32),
+        EndpointRecord(run=1, member=MEMBER, sequence=1, urls=("HTTP://192.0.2.1:1",)),
         EndpointRecord(run=1, member=MEMBER, sequence=1, urls=("http://[::1",)),
         EndpointRecord(run=-1, member=MemberId(b"m" * 32), sequence=1, urls=()),
         EndpointRecord(run=1, member=MemberId(b"m" * 32), sequence=-1, urls=()),

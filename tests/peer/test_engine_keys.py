@@ -1,15 +1,17 @@
-"""A member that changes its key: it attests with the one that its seat has, and trains with the old one a round longer."""
+"""A member that changes its key: it attests with its seat's key, and trains with the old one a round longer."""
 
 from dataclasses import replace
 
-from distrai.peer.events import GossipDue, LedgerChanged, StateApplied, Train
+from distrai.peer.events import FetchList, GossipDue, LedgerChanged, StateApplied, Train
 from distrai.peer.identity import Identity
+from distrai.protocol.blobs import BlobRef
 from distrai.protocol.ledger_events import KeyChanged, Position
+from distrai.protocol.messages import ListOffer
 from distrai.protocol.primitives import ZERO_HASH
 from distrai.simulation.toy import DOMAIN, make_identity, recover, signer
 from helpers.engine import BEGAN, TIMING, Driven, Table, everyone_spoke
 
-NEW = make_identity(40).address
+NEW, OTHER = make_identity(40).address, make_identity(41).address
 ROUNDS = 4
 
 
@@ -114,3 +116,25 @@ def test_a_restarted_peer_stands_by_what_it_signed_with_its_old_key() -> None:
     peer.tick(60)
     assert len({signed.id for kind in ("update", "have") for signed in peer.said(kind)}) == 2
     assert not peer.refused
+
+
+def test_who_waits_for_a_list_understands_and_is_understood_by_those_who_are_further_on() -> None:
+    """Keys that changed after the certificate are waiting with it; the others know only the new ones."""
+    table = Table()
+    peer = Driven(table, who=0, identity=rotated(table.everybody[0]))
+    body = table.body([table.update(2)])
+    helper = replace(table.everybody[1], address=OTHER, sign=signer(OTHER))
+    changes = (
+        changed(table, 11),
+        KeyChanged(Position(11, 1, ZERO_HASH), helper.member, OTHER),
+    )
+    peer.tell(LedgerChanged((table.certified(body), *changes)))
+    (request,) = peer.said("list-request")
+    assert request.signer == NEW
+    blob = BlobRef(table.update(2).blob, 900)
+    offer = ListOffer(
+        **table.header(1), updates_root=body.updates_root, blob_hash=blob.hash, blob_size=blob.size
+    )
+    for author in (table.everybody[2], helper):
+        peer.hear(author.seal(offer))
+    assert peer.refused == ["BadSignature"] and [effect.blob for effect in peer.of(FetchList)] == [blob]

@@ -106,7 +106,9 @@ def test_addresses_survive_a_restart(tmp_path: Path) -> None:
     assert store.endpoints() == ()
     keys = {who.address: who.member for who in (ME, OTHER)}
     record = EndpointRecord(run=RUN, member=OTHER.member, sequence=3, urls=("http://127.0.0.1:1",))
-    Directory(ME, RUN, lambda: keys, store.save_endpoints).learn(seal_record(record, OTHER.domain, OTHER.sign))
+    Directory(ME, RUN, lambda: keys, store.save_endpoints).learn(
+        seal_record(record, OTHER.domain, OTHER.sign)
+    )
     again = Directory(ME, RUN, lambda: keys)
     for raw in store.endpoints():
         again.learn(raw)

@@ -35,13 +35,11 @@ def table(seats: int = 4, **options) -> Table:
 
 def checked_in(peer: Driven, who: int, call: int = 1, round_number: int = 1, block: int = 5) -> list[Effect]:
     at = Position(block, who, keccak(b"%d" % block))
-    return peer.tell(
-        LedgerChanged((CheckedIn(at, round_number, peer.table.everybody[who].member, call),))
-    )
+    return peer.tell(LedgerChanged((CheckedIn(at, round_number, peer.table.everybody[who].member, call),)))
 
 
 def calls(peer: Driven, until: float, *kinds: type) -> list[tuple[float, Effect]]:
-    """What the peer sends to the ledger until then if it is woken when it asks to be, and when (seconds since the head)."""
+    """What the peer sends to the ledger until then if it is woken when it asks to be, and when."""
     found = []
     while peer.now - BEGAN < until:
         wake = min(peer.wakes_at, until)
@@ -263,7 +261,13 @@ def test_a_closed_call_is_a_round_and_training_goes_on() -> None:
     event = RollCalled(at, 1, after.head, before.head, before.state_root, absent)
     peer.tell(LedgerChanged((event,)))
     (apply,) = peer.of(Apply)
-    assert (apply.standing, apply.body, apply.certified, apply.own, apply.at) == (after, None, None, False, at)
+    assert (apply.standing, apply.body, apply.certified, apply.own, apply.at) == (
+        after,
+        None,
+        None,
+        False,
+        at,
+    )
     assert dict(apply.roster) == peer.table.roster
     peer.tell(StateApplied(after.head))
     assert peer.of(Train)[-1].standing == after

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distrai.peer.checkpoint import Checkpoint
@@ -262,6 +262,7 @@ STEPS = st.tuples(
 )
 
 
+@settings(max_examples=max(20, settings.default.max_examples // 5))
 @given(st.lists(STEPS, max_size=20))
 def test_everything_that_a_reorg_within_reach_needs_is_there(story: list[tuple[str, int, int]]) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

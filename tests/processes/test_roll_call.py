@@ -1,6 +1,7 @@
 """Half of the peers are killed at once: too few are left for a certificate. A roll call, and training goes on.
 
-Those who come back train without a seat, and are promoted again once they are in four of the last eight lists.
+Those who come back train without a seat, and are promoted again once they are in four of the last eight lists. Then a
+fifth peer joins that dies on the way, twice.
 """
 
 import asyncio
@@ -11,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from distrai.ledger.interface import RunState
-from distrai.protocol.ledger_events import Certified, CheckedIn, LedgerEvent, RollCalled
-from distrai.runs.folder import RunFolder
+from distrai.protocol.ledger_events import Certified, CheckedIn, Joined, LedgerEvent, RollCalled
+from distrai.runs.folder import RunFolder, make_home
 from helpers.local_runs import Death, Drive, check_consistent, ledger_history, logged, tiny_recipe
 from helpers.nursery import Nursery
 
@@ -22,6 +23,8 @@ LEFT, LOST = ["peer-0", "peer-1"], ["peer-2", "peer-3"]
 STALL_S = 4
 DIES_AT = ("peer-1", "checked-in")
 """Of those who are left one dies on top of it, having just told the ledger that it is alive."""
+NEWCOMER = "peer-4"
+DIES_JOINING_AT = ("registered", "joining")
 LISTS = 4
 """Lists that a trainer must be in to be promoted."""
 
@@ -53,11 +56,13 @@ async def mass_loss(nursery: Nursery, new_folder: Callable[[str], Path]) -> Reco
     recipe = tiny_recipe(
         texts,
         rounds={"count": 1000, "d0_s": 0.1, "cut_s": 1.0, "hard_s": 2.0, "stall_seconds": STALL_S},
-        membership={"peers": 4, "min_seats": 2},
+        membership={"peers": 4, "min_seats": 2, "admission": "open"},
     )
+    deaths = [Death(*DIES_AT, path / "armed")]
+    deaths += [Death(NEWCOMER, point, path / f"armed-{point}") for point in DIES_JOINING_AT]
     folder = RunFolder(path)
     with nursery.attached():
-        async with Drive(folder, nursery, recipe, texts, [Death(*DIES_AT, path / "armed")]) as drive:
+        async with Drive(folder, nursery, recipe, texts, deaths) as drive:
             observer = drive.observer
             await drive.until(lambda: observer.newest_round() >= 2, "some rounds")
             calls = observer.of  # told by who applies the empty round
@@ -72,9 +77,35 @@ async def mass_loss(nursery: Nursery, new_folder: Callable[[str], Path]) -> Reco
             await drive.until(
                 lambda: all(drive.is_certified(name, last) for name in LEFT + LOST), "a certificate with all"
             )
+            await join_dying(drive)
             state, history = await ledger_history(folder)
             assert not await drive.stop()
     return Record(folder, drive, lost_after, history, state)
+
+
+async def join_dying(drive: Drive) -> None:
+    """A peer that nobody starts again but this."""
+    folder = drive.folder
+    home = folder.path / "peers" / NEWCOMER
+    make_home(home)
+    arguments = [
+        "distrai.peer",
+        "--home",
+        str(home),
+        "--link",
+        folder.read().link,
+        "--device",
+        "cpu",
+        "--snapshot",
+    ]
+    for number, point in enumerate((*DIES_JOINING_AT, None), start=1):
+        if point is not None:
+            (folder.path / f"armed-{point}").touch()
+        child = await drive._start(NEWCOMER, arguments, folder.path / f"{NEWCOMER}.log", drive.run._on_event)
+        if point is not None:
+            await drive.until(lambda n=number: len(drive.deaths_of(NEWCOMER)) == n, f"its end when {point}")
+    await drive.until(lambda: drive.is_certified(NEWCOMER, 0), "a certificate with the newcomer")
+    await child.stop()
 
 
 def seats_now(drive: Drive) -> int:
@@ -120,6 +151,17 @@ def test_all_report_the_ledgers_heads_and_state_roots(record: Record) -> None:
         )
         assert set(told.values()) == {("0x" + head.hex(), "0x" + root.hex())}
     check_consistent(record.drive.observer, record.folder, LEFT + LOST)
+
+
+def test_a_newcomer_that_dies_on_its_way_is_one_member_in_the_end(record: Record) -> None:
+    assert record.drive.deaths_of(NEWCOMER) == [-9, -9, 0]
+    words = logged(record.folder, NEWCOMER).splitlines()
+    assert [f"failpoint: {point}" for point in DIES_JOINING_AT] == [
+        line for line in words if "failpoint" in line
+    ]
+    members = {event["member"] for event in record.drive.observer.of("member", NEWCOMER)}
+    joined = [event for event in record.history if isinstance(event, Joined)]
+    assert [event.member.hex() for event in joined[4:]] == list(members)
 
 
 def test_who_comes_back_is_promoted_after_four_lists(record: Record) -> None:

@@ -1,4 +1,4 @@
-"""What a replayer checks of a certificate without the ledger's events: no honest one is refused, and few others pass."""
+"""What a replayer checks without the ledger's events: it refuses no honest certificate, and passes few others."""
 
 from typing import Any
 

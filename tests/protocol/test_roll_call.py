@@ -74,7 +74,9 @@ def test_a_seat_that_was_absent_earns_it_again_in_four_new_lists() -> None:
     for _ in range(4):
         standing = after_round(standing, FOUR, FOUR)
     called = call_roll(standing, RULES, (FOUR[0].member,), roster_of(FOUR))
-    assert called.recent == () and promotions(called, RULES) == ()  # it is dead: its lists of before do not count
+    assert (
+        called.recent == () and promotions(called, RULES) == ()
+    )  # it is dead: its lists of before do not count
     for rounds in range(4):
         assert promotions(called, RULES) == (), rounds
         called = after_round(called, FOUR, FOUR)

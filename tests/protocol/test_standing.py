@@ -172,6 +172,24 @@ def test_who_lost_its_seat_signs_with_the_key_of_the_roster() -> None:
     assert {item.member: item.key for item in after.next_trainers}[FOUR[0].member] == NEW_KEY
 
 
+def test_the_changes_of_a_body_make_the_seats_that_follow() -> None:
+    six = authors(6)
+    before = started(FOUR, also=six[4:])
+    promoted = tuple(
+        Promotion(six[index].member, key)
+        for index, key in [(0, NEW_KEY), (3, six[3].address), (4, six[4].address)]
+    )
+    before = replace(before, round=8, seats=tuple(replace(seat, since=3, seated=2) for seat in before.seats))
+    body = next_body(before, promotions=promoted, drops=members(1, 3))
+    after = advance(before, body, listing(before, FOUR), roster_of(six))
+    assert after.seats == (
+        Seat(six[0].member, NEW_KEY, 3, 2),  # a new key
+        Seat(six[2].member, six[2].address, 3, 2),
+        Seat(six[3].member, six[3].address, 9, 9),  # dropped and given again, if two thirds sign that
+        Seat(six[4].member, six[4].address, 9, 9),
+    )
+
+
 # Drops
 
 REST = FOUR[1:]

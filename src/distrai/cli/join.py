@@ -16,7 +16,9 @@ def join(
     /,
     *,
     home: Path | None = None,
-    host: str = "127.0.0.1",
+    host: str = "",
+    port: int = 0,
+    advertise: str = "",
     device: str = "auto",
     invitation: str = "",
     leave: bool = True,
@@ -31,7 +33,11 @@ def join(
     home
         Where this peer keeps its key, log and blobs. A home that exists goes on where it stopped.
     host
-        The address to listen on; others must be able to reach it.
+        The address to listen on; if not given, the one of this machine that faces the ledger.
+    port
+        The port to listen on; any that is free if not given.
+    advertise
+        Where others reach this peer (host, host:port or URL), if that is not where it listens.
     device
         auto, cpu or cuda.
     invitation
@@ -49,7 +55,9 @@ def join(
     code = read_invitation(invitation) if invitation else b""
     as_json = json or not sys.stdout.isatty()
     report = JsonLines(sys.stdout).report if as_json else JoinText(target.home, sys.stdout).report
-    done = run_join(target, JoinOptions(device, host, leave, code), report)
+    reach = [("--host", host), ("--port", str(port or "")), ("--advertise", advertise)]
+    arguments = tuple(part for flag, value in reach if value for part in (flag, value))
+    done = run_join(target, JoinOptions(device, leave, code, arguments), report)
     ending = "finished" if done.finished else "left" if done.left else "stopped"
     report({"event": "over", "how": ending, "home": str(target.home)})
     return 0

@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 
 from distrai import __version__
 from distrai.cli.doctor import doctor
+from distrai.cli.init import init
 from distrai.cli.join import invite, join
 from distrai.cli.model import export, generate
 from distrai.cli.run import run
@@ -28,7 +29,7 @@ app = App(
     print_error=False,
     help_on_error=False,
 )
-for verb in (run, join, invite, replay, status, generate, export, doctor):
+for verb in (run, init, join, invite, replay, status, generate, export, doctor):
     app.command(verb)
 
 

@@ -17,9 +17,14 @@ def run(
     peers: int | None = None,
     rounds: int | None = None,
     device: str = "auto",
+    listen: str = "127.0.0.1",
+    advertise: str = "",
+    port: int = 0,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Train a whole local network: a ledger and peers on this machine. On an unfinished run it goes on with that.
+
+    It says at the start with which command others join.
 
     Parameters
     ----------
@@ -33,18 +38,25 @@ def run(
         How many rounds, instead of what the recipe says.
     device
         auto, cpu or cuda.
+    listen
+        An IP address of this machine under which others join, or 0.0.0.0 for all; without it nobody else can.
+    advertise
+        The host that others see, if it is not the address to listen on.
+    port
+        The ledger's port, and the next ones for the peers; any that are free if not given.
     json
         Print events and summary as JSON lines, as is done anyway where the output is no terminal.
     """
     from rich.console import Console
 
     from distrai.runs.display import JsonLines, display_for
+    from distrai.runs.listening import Listening
     from distrai.runs.session import choose, run_session
     from distrai.runs.telling import summary_text
 
     target = choose(recipe, out, peers, rounds)
     display = display_for(Console(), sys.stdout, json_lines=json)
-    outcome = run_session(target, device, display)
+    outcome = run_session(target, device, display, Listening(listen, advertise, port))
     where = outcome.folder.path
     if outcome.summary is None:
         why = "stopped before the first round; the same command begins again"

@@ -49,9 +49,7 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True):
     signature: SignatureBytes
 
 
-def seal_record(
-    record: EndpointRecord, domain: Domain, sign: Callable[[Hash], SignatureBytes]
-) -> bytes:
+def seal_record(record: EndpointRecord, domain: Domain, sign: Callable[[Hash], SignatureBytes]) -> bytes:
     """Encode and sign a record. Raises MalformedMessage if nobody would accept it."""
     _check(record)
     body = encode_canonical(record)
@@ -95,13 +93,16 @@ def _check_url(url: str, fingerprint: bytes) -> None:
     """What leads to a peer over the network is certified; other kinds of URLs are not this module's affair."""
     try:
         parts = urlsplit(url)
-        scheme, host = parts.scheme, parts.hostname or ""
-        address = ip_address(host.split("%", 1)[0])
+        host = parts.hostname or ""
+    except ValueError:
+        raise MalformedMessage(f"{url!r} is no URL") from None
+    try:
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         address = None
-    if url.startswith("https:") and not fingerprint:
+    if parts.scheme == "https" and not fingerprint:
         raise MalformedMessage(f"{url!r} needs the fingerprint of its certificate beside it")
-    if url.startswith("http:") and not (address.is_loopback if address else host == "localhost"):
+    if parts.scheme == "http" and not (address.is_loopback if address else host == "localhost"):
         raise MalformedMessage(f"{url!r} is plain HTTP to another machine")
     if address is not None and address.is_unspecified:
         raise MalformedMessage(f"{url!r} is no address that anybody could reach")

@@ -94,7 +94,8 @@ class RoundBook:
 
     def named_by_quorum(self) -> list[Hash]:
         """What two thirds of the seats say they hold, whether it is known here or not."""
-        return [name for name, seats in self.naming.items() if len(seats) >= self.standing.quorum]
+        quorum = self.standing.quorum
+        return [name for name, seats in self.naming.items() if len(seats) >= quorum]
 
     def candidates(self) -> list[Hash]:
         """The updates that two thirds of the seats hold."""
@@ -106,8 +107,8 @@ class RoundBook:
 
     def required(self) -> list[Hash]:
         """What must be listed: allowed, also without the word of seats that sent two different Haves."""
-        liars = set(self.second_haves)
-        return [name for name in self.allowed() if self.named_by(name, liars) >= self.standing.quorum]
+        liars, quorum = set(self.second_haves), self.standing.quorum
+        return [name for name in self.allowed() if self.named_by(name, liars) >= quorum]
 
     def haves_naming(self, updates: list[Hash]) -> tuple[Hash, ...]:
         """The Haves, sorted by hash, that name any of ``updates``."""

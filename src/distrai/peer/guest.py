@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from distrai.peer.circle import Circle
 from distrai.peer.directory import Directory
 from distrai.peer.engine import Engine
 from distrai.peer.events import Event, ListArrived
-from distrai.peer.newcomer import Circle, Newcomer, Tell
+from distrai.peer.newcomer import Newcomer, Tell, trainer_keys
 from distrai.peer.store import PeerStore
 from distrai.protocol.body import Body
 from distrai.protocol.ledger_events import Certified, RollCalled
@@ -69,15 +70,15 @@ class Pace:
         return (self.clock() - self.live_since) / (self.live_to - (self.live_from or 0) + 1)
 
     @property
-    def replay_s(self) -> float:
-        """Seconds that it takes to apply a round."""
+    def replay_s(self) -> float | None:
+        """Seconds that it takes to apply a round, if that is known."""
         done = self.replay_to - self.replay_from
-        if done <= 0 or self.replay_since is None:
-            return REPLAY_SHARE * self.round_s
-        return (self.clock() - self.replay_since) / done
+        return None if done <= 0 or self.replay_since is None else (self.clock() - self.replay_since) / done
 
     def is_near(self, remaining: int) -> bool:
         """Whether what remains is applied by the time that joining takes effect."""
+        if self.replay_s is None:
+            return remaining * REPLAY_SHARE <= ROUNDS_TO_EFFECT
         return remaining * self.replay_s <= ROUNDS_TO_EFFECT * self.round_s
 
 
@@ -186,10 +187,14 @@ class Guest:
 
     async def _collect(self, bodies: list[Body]) -> None:
         """Get lists ahead of time, up to the first that nobody has."""
-        people = len(self.engine.roster) + (len(self.engine.standing.trainers) if self.engine.standing else 0)
+        standing = self.engine.standing
+        assert standing is not None
+        people = len(self.engine.roster) + len(standing.trainers)
+        keys = trainer_keys(standing.trainers)
         for body in bodies:
             if body.round not in self.lists:
-                certified = await self.newcomer.list(body, people)
+                certified = await self.newcomer.list(body, people, keys)
                 if certified is None:
                     return
                 self.lists[body.round] = certified
+            keys = trainer_keys(self.lists[body.round].trainers)  # a roll call in between only drops some

@@ -11,13 +11,14 @@ from distrai.ledger.client import LedgerClient
 from distrai.ledger.errors import LedgerRefused, LedgerUnreachable, Reorganised
 from distrai.network.interface import Transport
 from distrai.peer.bootstrap import Bootstrap
+from distrai.peer.circle import Circle, History, round_of
 from distrai.peer.directory import Directory
 from distrai.peer.engine import Engine
 from distrai.peer.events import Effect
 from distrai.peer.feed import LedgerFeed
 from distrai.peer.guest import FellBehind, Guest, Pace
 from distrai.peer.keyring import Keyring
-from distrai.peer.newcomer import Circle, History, Newcomer, round_of
+from distrai.peer.newcomer import Newcomer
 from distrai.peer.options import PeerOptions
 from distrai.peer.plan import Plan
 from distrai.peer.runtime import Runtime

@@ -61,7 +61,9 @@ class PeerProcess:
                 await ledger.close()
                 store.close()
 
-    async def _take_part(self, store: PeerStore, keyring: Keyring, key: NodeKey, ledger: LedgerClient) -> None:
+    async def _take_part(
+        self, store: PeerStore, keyring: Keyring, key: NodeKey, ledger: LedgerClient
+    ) -> None:
         options = self.options
         settings = find_settings(options.home, os.environ)
         host = options.host or own_address_towards(options.link.rpc)

@@ -1,6 +1,7 @@
-"""Where this machine is, seen from the run's ledger: which address to listen on, and whether the run is a private one."""
+"""Where this machine is, seen from the run's ledger: which address to listen on, and whether the run is private."""
 
 import socket
+from typing import Any
 from urllib.parse import urlsplit
 
 from distrai.network.http.sockets import is_public
@@ -21,7 +22,7 @@ def is_private(url: str) -> bool:
     return not any(is_public(str(address[0])) for _, address in _resolved(url))
 
 
-def _resolved(url: str) -> list[tuple[socket.AddressFamily, tuple[str | int, ...]]]:
+def _resolved(url: str) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
     parts = urlsplit(url)
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     found = socket.getaddrinfo(parts.hostname or "", port, type=socket.SOCK_DGRAM)

@@ -97,8 +97,10 @@ class RollCall:
 
     def _opens_at(self, now: float) -> float:
         """When a call may be opened, going by who is heard now: asked after every event, so nobody need wake for it."""
-        few = self.alive(now) < self.round.standing.quorum
-        return self.round.began_at + (1 if few else PATIENCE) * self.stall_s
+        earliest = self.round.began_at + self.stall_s
+        if now < earliest or self.alive(now) < self.round.standing.quorum:
+            return earliest
+        return self.round.began_at + PATIENCE * self.stall_s
 
     def _may_check_in(self, now: float) -> bool:
         return self.round.member not in self.checked_in and now < self.seen_at + self.window_s

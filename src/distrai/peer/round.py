@@ -7,6 +7,7 @@ after a crash. What a step has decided is persisted before it is sent.
 import math
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from distrai.peer.agreement import Agreement
@@ -85,7 +86,7 @@ class Round:
         """The own member id."""
         return self.identity.member
 
-    @property
+    @cached_property
     def is_seat(self) -> bool:
         """Whether this peer attests in this round."""
         key = self.standing.seat_key(self.member)

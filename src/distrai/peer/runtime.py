@@ -49,6 +49,7 @@ from distrai.peer.events import (
     WakeAt,
 )
 from distrai.peer.feed import LedgerFeed
+from distrai.peer.gossip import choose_listeners
 from distrai.peer.journal import Evaluated, Journal, Trained
 from distrai.peer.notes import NoteBudget
 from distrai.peer.store import PeerStore
@@ -64,7 +65,6 @@ from distrai.protocol.primitives import ZERO_HASH, Address, Hash
 
 T = TypeVar("T")
 GOSSIP_PERIOD_S = 1.5
-GOSSIP_PEERS = 2
 QUIET_POLL_S = 1.0
 BUSY_POLL_S = 0.1
 SEND_DEADLINE_S = 10.0
@@ -338,6 +338,9 @@ class Runtime:
         while True:
             await asyncio.sleep(GOSSIP_PERIOD_S * self.random.uniform(0.75, 1.25))
             round_ = self.engine.round
-            others = list(round_.everyone) if round_ is not None else []
-            chosen = self.random.sample(others, min(GOSSIP_PEERS, len(others)))
-            await self.events.put(GossipDue(tuple(chosen), os.urandom(SALT_SIZE)))
+            others = (
+                [] if round_ is None else [one for one in round_.everyone if self.directory.endpoint(one)]
+            )
+            seats = [] if round_ is None else [one for one in others if one in round_.standing.seat_members]
+            listeners = choose_listeners(seats, others, self.random)
+            await self.events.put(GossipDue(listeners, os.urandom(SALT_SIZE)))

@@ -91,7 +91,7 @@ class LiveDisplay:
         total = now.rounds or None
         self._bar.update(self._task, total=total, completed=now.round)
         while self._told < len(now.notices):
-            self._console.print(Text(now.notices[self._told], style="yellow"))
+            self._console.print(Text(now.notices[self._told], style="yellow"), soft_wrap=True)
             self._told += 1
 
     def picture(self) -> RenderableType:

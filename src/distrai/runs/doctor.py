@@ -8,33 +8,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from distrai.runs.findings import Finding
 from distrai.runs.telling import size
+
+__all__ = ["Finding", "diagnose", "diagnosis_text"]
 
 PYTHON_MIN = (3, 11)
 DISK_BYTES_MIN = 2 << 30
 MEMORY_PER_PEER = 600 << 20
-"""What Python, torch and transformers take before any tensor of a model, with room for the data."""
-TENSORS_PER_PEER = 14
-"""Copies of all parameters (fp32) that a peer holds at its peak: model, gradients, optimiser, states, updates."""
+"""What a peer takes before any tensor of a model: see ``needs.py``, which this does not wait for."""
 GOLDEN_DEVICES = ("cpu", "cuda")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. ``advice`` says what to do where it is not ``ok``."""
-
-    what: str
-    ok: bool
-    found: str
-    advice: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
 
 
 def diagnose(recipe: Path | None = None) -> list[Finding]:
@@ -135,9 +120,10 @@ def _clock() -> Finding:
     while time.monotonic() == first and time.perf_counter() < deadline:
         pass
     ok = time.monotonic() > first
-    return Finding(
-        "clock", ok, "goes forward; no rule compares it with another machine's", "the clock stands still"
+    found = (
+        "the monotonic clock goes forward; nothing depends on the date, or on the clocks of other machines"
     )
+    return Finding("clock", ok, found, "the monotonic clock stands still: restart the (virtual) machine")
 
 
 def _keystore() -> Finding:
@@ -179,11 +165,11 @@ def _fits(path: Path) -> list[Finding]:
 
     recipe = load_recipe(path)
     try:
-        needs = needs_of(recipe)
+        needs = needs_of(recipe, path.parent)
     except ValueError as error:
         return [Finding("recipe", False, str(error), "mend the recipe")]
     peers = recipe.membership.peers
-    memory = peers * (MEMORY_PER_PEER + TENSORS_PER_PEER * 4 * needs.parameters)
+    memory = peers * max(MEMORY_PER_PEER, needs.memory_per_peer)
     free, disk = psutil.virtual_memory().available, shutil.disk_usage(Path.cwd()).free
     what = f"{recipe.name}: {needs.parameters:,} parameters, {size(needs.update_bytes)} an update"
     return [

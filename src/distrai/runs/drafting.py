@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,11 @@ SIZES = {
     "medium": Size(256, 6, 8, 704, 256, 3e-3, 0.05),
     "large": Size(768, 12, 12, 2048, 1024, 1e-3, 0.02),
 }
-PRESETS = {"prime": (40, "sgd", 1.0, 0.0), "diloco": (40, None, None, None), "sparseloco": (40, None, None, None)}
+PRESETS = {
+    "prime": (40, "sgd", 1.0, 0.0),
+    "diloco": (40, None, None, None),
+    "sparseloco": (40, None, None, None),
+}
 """Inner steps, and the outer optimiser where the preset's own does not suit short runs."""
 
 
@@ -68,12 +73,14 @@ class Choices:
         _check_in("--preset", self.preset, PRESETS)
         _check_in("--where", self.where, D0_S)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}", self.name):
-            raise RecipeError("name", f"{self.name[:80]!r}", "use 1 to 64 letters, digits, spaces, dots, _ and -")
+            raise RecipeError(
+                "name", f"{self.name[:80]!r}", "use 1 to 64 letters, digits, spaces, dots, _ and -"
+            )
 
 
-def _check_in(flag: str, value: str, known: object) -> None:
-    if value not in known:  # type: ignore[operator]
-        raise RecipeError(flag, f"no {value!r}", f"choose one of {', '.join(known)}")  # type: ignore[call-overload]
+def _check_in(flag: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise RecipeError(flag, f"no {value!r}", f"choose one of {', '.join(known)}")
 
 
 def write_recipe(choices: Choices, path: Path, *, force: bool) -> Recipe:
@@ -108,20 +115,15 @@ def draft(choices: Choices) -> str:
             _data(choices, size),
             _algorithm(choices),
             _training(size),
-            f"""[rounds]
-count = {choices.rounds}
-d0_s = {rounds.d0_s}            # about the time in which a message reaches everyone
-cut_s = {cut_s:.1f}          # from here on two thirds of the updates are enough (a round trains for about {choices.round_s:.1f} s)
-hard_s = {rounds.hard_s:.1f}         # from here on nobody waits for an update
-stall_seconds = {stall}     # ledger time without a certificate until a roll call may open
-""",
+            _rounds(rounds, stall, choices.round_s),
             f"""[membership]
 peers = {choices.peers}               # of a local run; others join by `distrai join`
 min_seats = 1
 admission = {_text(choices.admission)}    # or {'"open"' if choices.admission == "invitation" else '"invitation"'}
 """,
-            f"""[limits]
-norm_ceiling = {_norm_ceiling(choices, size)}      # largest L2 norm of an update: half of what H full steps of AdamW could be
+            f"""# The largest L2 norm of an update: half of what H full steps of AdamW could be.
+[limits]
+norm_ceiling = {_norm_ceiling(choices, size)}
 """,
             """[evaluation]
 samples_round = 64
@@ -129,6 +131,17 @@ samples_final = 512
 """,
         ]
     )
+
+
+def _rounds(rounds: RoundsSection, stall: int, round_s: float) -> str:
+    return f"""# The inner steps of a round take about {round_s:.1f} s.
+[rounds]
+count = {rounds.count}
+d0_s = {rounds.d0_s}                  # about the time in which a message reaches everyone
+cut_s = {rounds.cut_s:.1f}                # from here on two thirds of the updates are enough
+hard_s = {rounds.hard_s:.1f}               # from here on nobody waits for an update
+stall_seconds = {stall}          # ledger time without a certificate until a roll call may open
+"""
 
 
 def _head(choices: Choices) -> str:
@@ -169,10 +182,14 @@ initializer_range = {size.spread}
 
 def _data(choices: Choices, size: Size) -> str:
     if not choices.globs:
-        source = 'source = "python-stdlib"    # or "files" with globs = ["texts/**/*.txt"]\nlicense = "PSF-2.0"'
+        source = (
+            'source = "python-stdlib"    # or "files" with globs = ["texts/**/*.txt"]\nlicense = "PSF-2.0"'
+        )
     else:
         globs = ", ".join(_text(item) for item in choices.globs)
-        source = f'source = "files"\nglobs = [{globs}]\nlicense = {_text(choices.data_license)}   # of these files'
+        source = (
+            f'source = "files"\nglobs = [{globs}]\nlicense = {_text(choices.data_license)}   # of these files'
+        )
     return f"""[data]
 {source}
 tokenizer = "bytes"
@@ -182,7 +199,10 @@ context = {size.context}
 
 def _algorithm(choices: Choices) -> str:
     steps, outer, rate, momentum = PRESETS[choices.preset]
-    lines = [f"preset = {_text(choices.preset)}", f"inner_steps = {steps}            # H: steps that a peer trains alone"]
+    lines = [
+        f"preset = {_text(choices.preset)}",
+        f"inner_steps = {steps}            # H: steps that a peer trains alone",
+    ]
     if outer is not None:
         lines += [f"outer = {_text(outer)}", f"outer_lr = {rate}", f"outer_momentum = {momentum}"]
     return "[algorithm]\n" + "\n".join(lines) + "\n"

@@ -13,14 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from distrai.ledger.keys import NodeKey, load_key
 from distrai.ledger.statements import invitation
+from distrai.network.http.addresses import is_own
 from distrai.peer.link import Link, parse_link
 from distrai.protocol.primitives import SIGNATURE_SIZE, MemberId
 from distrai.protocol.typed_data import Domain
 from distrai.runs.children import Child, ChildFailed, StartChild
 from distrai.runs.folder import RunFolder, make_home, write_json
+from distrai.runs.invitation import parse_invitation
 
 RUNS = Path("runs")
 Report = Callable[[dict[str, Any]], None]
@@ -61,7 +64,6 @@ class JoinOptions:
     """How to take part. ``leave``: Ctrl-C leaves the run; else the same command goes on later."""
 
     device: str = "auto"
-    host: str = "127.0.0.1"
     leave: bool = True
     invitation: bytes = b""
     arguments: tuple[str, ...] = ()
@@ -79,7 +81,9 @@ def choose_join(what: str, home: Path | None) -> JoinTarget:
         link = folder.link()
         owner = folder.owner_key if folder.owner_key.exists() else None
         return JoinTarget(link, home or folder.path / "joined", owner)
-    link = parse_link(what)
+    link = parse_link(what.strip())
+    if link.genesis is None and not is_own(urlsplit(link.rpc).hostname or ""):
+        link = parse_invitation(what).link  # says what is missing
     return JoinTarget(link, home or RUNS / f"joined-{link.chain_id}-{link.run}")
 
 
@@ -136,7 +140,7 @@ class Joining:
         """Take part until the run is over, or a signal. Raises CannotJoin or ChildFailed."""
         self.target.claim_home()
         arguments = ["distrai.peer", "--home", str(self.target.home), "--link", str(self.target.link)]
-        arguments += ["--device", self.options.device, "--host", self.options.host, "--snapshot"]
+        arguments += ["--device", self.options.device, "--snapshot"]
         arguments += [*(["--leave-on-stop"] if self.options.leave else []), *self.options.arguments]
         log = self.target.home / "peer.log"
         self.peer = await self.start("peer", arguments, log, self._on_event, None)

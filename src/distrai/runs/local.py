@@ -20,6 +20,8 @@ from distrai.protocol.primitives import MemberId
 from distrai.protocol.recipe import Recipe, ResolvedRecipe
 from distrai.runs.children import Child, ChildFailed, StartChild
 from distrai.runs.folder import RunFolder, RunInfo, make_home
+from distrai.runs.invitation import Invitation, format_invitation
+from distrai.runs.listening import Listening
 from distrai.runs.resolving import advice, resolve
 
 Report = Callable[[dict[str, Any]], None]
@@ -41,6 +43,8 @@ class LocalRun:
     """System users that the peers run as, in turn; empty: the own one."""
     start: StartChild = Child.start
     """How a process is started."""
+    listening: Listening = field(default_factory=Listening)
+    """Where ledger and peers listen."""
     ledger: Child | None = None
     peers: dict[int, Child] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,6 +68,7 @@ class LocalRun:
             else:
                 assert recipe is not None
                 info = await self._open(recipe, base, url, chain_id, owner)
+            self._invite()
             client = await LedgerClient.connect(url, self.folder.link().registry, chain_id, owner)
             stack.push_async_callback(client.close)
             await self._start_peers(info, client, owner)
@@ -79,6 +84,7 @@ class LocalRun:
     async def _start_ledger(self) -> tuple[str, int]:
         self.folder.ledger.mkdir(parents=True, exist_ok=True)
         arguments = ["distrai.ledger.embedded", "--dir", str(self.folder.ledger), "--parent-pipe"]
+        arguments += self.listening.ledger_arguments()
         self.ledger = await self.start(
             "ledger", arguments, self.folder.path / "ledger.log", self._on_event, None
         )
@@ -114,10 +120,11 @@ class LocalRun:
         client = await LedgerClient.connect(url, registry, chain_id, owner)
         try:
             run = await client.open_run(_opening(resolved), _limits(recipe))
+            genesis = (await client.run_state(run)).head
         finally:
             await client.close()
         info = RunInfo(
-            link=str(Link(url, chain_id, registry, run)),
+            link=str(Link(url, chain_id, registry, run, genesis)),
             preset=recipe.algorithm.preset,
             peers=recipe.membership.peers,
             rounds=recipe.rounds.count,
@@ -127,6 +134,15 @@ class LocalRun:
         self.folder.write(info)
         self.report({"event": "opened", **_told(info)})
         return info
+
+    def _invite(self) -> None:
+        """Say what others need to join."""
+        link = self.folder.link()
+        if link.genesis is not None:
+            url = self.listening.told(link.rpc)
+            invitation = Invitation(url, link.chain_id, link.registry, link.run, link.genesis)
+            text, is_open = format_invitation(invitation), invitation.leaves_this_machine
+            self.report({"event": "invitation", "link": text, "open": is_open})
 
     # The peers
 
@@ -148,6 +164,7 @@ class LocalRun:
     async def _start_peer(self, number: int, info: RunInfo) -> None:
         arguments = ["distrai.peer", "--home", str(self.folder.peer(number)), "--link", info.link]
         arguments += ["--device", self.device, *(["--archive"] if number == 0 else [])]
+        arguments += self.listening.peer_arguments(number)
         user = self.users[number % len(self.users)] if self.users else None
         log = self.folder.path / f"peer-{number}.log"
         make_home(self.folder.peer(number), user)

@@ -1,38 +1,95 @@
-"""What a recipe's local run will take, told from its model and codec without training anything."""
+"""What a recipe's run will take, told from its model and codec without training anything."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from distrai.algorithms.algorithm import Algorithm
 from distrai.algorithms.layout import Layout
+from distrai.peer.snapshots import PERIOD_ROUNDS_MAX, SNAPSHOTS_KEPT, UPDATES_FREE, UPDATES_PER_STATE
+from distrai.peer.store import ROUNDS_OF_BLOBS_KEPT
 from distrai.protocol.recipe import Recipe
+from distrai.runs.pace import StepTime, sharing
 from distrai.runs.recipes import algorithm_spec
+from distrai.runs.telling import duration, size
 from distrai.training.model import build_model, mark_trainable, model_from_config, trainable_layout
 
 CORPUS_BYTES = 64 << 20
-"""About the built-in corpus and its relatives; other data is its user's to know."""
-STATES_KEPT = 4
-KEPT_BY_OTHERS = 8
-"""Rounds whose updates a peer keeps that is not the archive."""
+"""About the built-in corpus and its relatives; other data is measured where it can be found."""
+STATES_KEPT = 9
+"""Common states on a peer's disk: the newest heads that a reorg may lead back to; snapshots are some of them."""
+MEMORY_PER_PEER = 600 << 20
+"""What Python, torch and transformers take before any tensor of a model, with room for the data."""
+TENSORS_PER_PEER = 14
+"""Copies of all parameters (fp32) that a peer holds at its peak: model, gradients, optimiser, states, updates."""
+MESSAGES_PER_ROUND, MESSAGE_BYTES = 6, 700
+"""That a peer sends to each other one in a round, and what one takes on the wire, with its headers."""
+AGREEING_S = 1.0
+"""About what a round takes beside its inner steps."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes of one update, and of disk for all peers together."""
+    """Bytes. ``update_bytes``: one update; ``disk_bytes``: of all peers together; the rest is for one peer.
+
+    ``up_bytes`` and ``down_bytes`` are for the whole run, on average over the peers: others' updates are passed on.
+    """
 
     parameters: int
     update_bytes: int
     disk_bytes: int
+    state_bytes: int = 0
+    memory_per_peer: int = 0
+    disk_per_peer: int = 0
+    up_bytes: int = 0
+    down_bytes: int = 0
+    data_bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
 
 
-def needs_of(recipe: Recipe) -> Needs:
-    """What a run takes. Raises what the model's configuration does; a pretrained model is loaded to be counted."""
+def needs_of(recipe: Recipe, base: Path | None = None) -> Needs:
+    """What a run takes. Raises what the model's configuration does; a pretrained model is loaded to be counted.
+
+    ``base`` is where the recipe's paths start: its files are measured there.
+    """
     algorithm = Algorithm(algorithm_spec(recipe.algorithm), _layout(recipe))
     peers, rounds = recipe.membership.peers, recipe.rounds.count
-    updates = (rounds + (peers - 1) * min(rounds, KEPT_BY_OTHERS)) * peers * algorithm.payload_size
-    homes = peers * (CORPUS_BYTES + STATES_KEPT * 2 * algorithm.state_size)
-    return Needs(algorithm.layout.numel, algorithm.payload_size, updates + homes)
+    update, state = algorithm.payload_size, algorithm.state_size
+    data = _data_bytes(recipe, base)
+    home = data + STATES_KEPT * 2 * state
+    disk_per_peer = home + min(rounds, _rounds_kept(peers * update, state)) * peers * update
+    archive = home + rounds * peers * update
+    exchanged = rounds * (peers - 1) * (update + MESSAGES_PER_ROUND * MESSAGE_BYTES)
+    return Needs(
+        parameters=algorithm.layout.numel,
+        update_bytes=update,
+        disk_bytes=archive + (peers - 1) * disk_per_peer,
+        state_bytes=state,
+        memory_per_peer=MEMORY_PER_PEER + TENSORS_PER_PEER * 4 * algorithm.layout.numel,
+        disk_per_peer=disk_per_peer,
+        up_bytes=exchanged + data,
+        down_bytes=exchanged + data + state,
+        data_bytes=data,
+    )
+
+
+def _rounds_kept(round_bytes: int, state_bytes: int) -> int:
+    """Rounds whose updates a peer keeps that is not the archive: for who catches up."""
+    room = max(UPDATES_FREE, UPDATES_PER_STATE * state_bytes)
+    most = SNAPSHOTS_KEPT * PERIOD_ROUNDS_MAX
+    return max(ROUNDS_OF_BLOBS_KEPT, min(most, room // max(1, round_bytes)))
+
+
+def _data_bytes(recipe: Recipe, base: Path | None) -> int:
+    if recipe.data.source != "files" or base is None:
+        return CORPUS_BYTES
+    found = {path for pattern in recipe.data.globs for path in base.glob(pattern) if path.is_file()}
+    return sum(path.stat().st_size for path in found)
 
 
 def _layout(recipe: Recipe) -> Layout:
@@ -40,3 +97,44 @@ def _layout(recipe: Recipe) -> Layout:
         return trainable_layout(build_model(recipe.model, recipe.seed))
     with torch.device("meta"):  # shapes without memory
         return mark_trainable(model_from_config(recipe.model.config), recipe.model.trainable)
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds of the inner steps of a round, and of all rounds, with the peers on one machine or on one each."""
+
+    step: StepTime
+    round_s: float
+    here_s: float
+    apart_s: float
+
+
+def duration_of(recipe: Recipe, step: StepTime) -> Duration:
+    """How long a run takes whose steps take so long."""
+    steps = algorithm_spec(recipe.algorithm).inner_steps
+    round_s, factor = steps * step.seconds, sharing(recipe.membership.peers)
+    rounds = recipe.rounds.count
+    return Duration(step, round_s, rounds * (factor * round_s + AGREEING_S), rounds * (round_s + AGREEING_S))
+
+
+def needs_text(recipe: Recipe, needs: Needs, time: Duration) -> str:
+    """What a run takes, for people."""
+    peers, rounds = recipe.membership.peers, recipe.rounds.count
+    rows = [
+        ("Model", f"{needs.parameters:,} parameters; {size(needs.update_bytes)} an update"),
+        (
+            "Memory",
+            f"{size(needs.memory_per_peer)} for each peer ({size(peers * needs.memory_per_peer)} with all here)",
+        ),
+        (
+            "Disk",
+            f"{size(needs.disk_per_peer)} for a peer; {size(needs.disk_bytes)} for all {peers} with an archive",
+        ),
+        (
+            "Bytes a peer",
+            f"{size(needs.up_bytes)} up, {size(needs.down_bytes)} down, of them {size(needs.data_bytes)} data",
+        ),
+        ("Time", f"{duration(time.here_s)} for {rounds} rounds with all {peers} peers on this machine"),
+        ("", f"{duration(time.apart_s)} if each has one like it ({time.step.how})"),
+    ]
+    return "\n".join(f"  {label:<13} {text}" for label, text in rows)

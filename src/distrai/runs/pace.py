@@ -14,7 +14,7 @@ from distrai.runs.recipes import resolve_algorithm
 from distrai.training.device import training_device
 from distrai.training.inner import InnerLoop
 from distrai.training.inner_state import InnerState
-from distrai.training.model import build_model, read_trainable
+from distrai.training.model import build_model, read_trainable, trainable_layout
 from distrai.training.objective import NextToken
 from distrai.training.spec import InnerSpec
 
@@ -39,7 +39,9 @@ class StepTime:
         """In words."""
         if self.measured:
             return "measured: some steps of this very model were tried on this machine"
-        return "estimated from the speed of a product of matrices on this machine: the model is too large to try quickly"
+        return (
+            "estimated from how fast this machine multiplies matrices: the model is too large to try quickly"
+        )
 
 
 def step_time(recipe: Recipe, parameters: int, device: str = "auto") -> StepTime:
@@ -74,10 +76,10 @@ def _one_thread() -> Iterator[None]:
 def _tried(recipe: Recipe, spec: InnerSpec, device: torch.device) -> float:
     """Take a few steps on drawn tokens; the first warms up and does not count."""
     model = build_model(recipe.model, recipe.seed)
-    vocabulary = int(getattr(model.config, "vocab_size", 256))  # type: ignore[arg-type]
+    vocabulary = int(getattr(model.config, "vocab_size", 256))
     drawn = torch.Generator().manual_seed(1)
 
-    def read(indices: object) -> torch.Tensor:
+    def read(_: object) -> torch.Tensor:
         return torch.randint(0, vocabulary, (spec.batch, spec.context + 1), generator=drawn)
 
     ends: list[float] = []
@@ -86,12 +88,12 @@ def _tried(recipe: Recipe, spec: InnerSpec, device: torch.device) -> float:
     began = time.perf_counter()
     loop.run(
         start,
-        InnerState.fresh(start),
+        InnerState.zeros(trainable_layout(model)),
         count(),
         1,
         steps=min(STEPS_TRIED, spec.inner_steps),
         should_stop=lambda: len(ends) >= 2 and time.perf_counter() - began > TRIAL_S,
-        on_step=lambda step, loss: ends.append(time.perf_counter()),
+        on_step=lambda *_: ends.append(time.perf_counter()),
     )
     return (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else ends[0] - began
 

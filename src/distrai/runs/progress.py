@@ -113,6 +113,10 @@ class Progress:
     def _on_advice(self, event: dict[str, Any]) -> None:
         self.notices.append(f"advice: {event['why']}")
 
+    def _on_invitation(self, event: dict[str, Any]) -> None:
+        who = "other machines join" if event["open"] else "peers on this machine join"
+        self.notices.append(f"{who} with: distrai join '{event['link']}'")
+
     def _on_member(self, event: dict[str, Any]) -> None:
         self._peer(event).member = str(event["member"])
 

@@ -15,6 +15,7 @@ from distrai.protocol.recipe import Recipe
 from distrai.runs.archive import Archive
 from distrai.runs.display import Display
 from distrai.runs.folder import RunFolder, free_folder
+from distrai.runs.listening import Listening
 from distrai.runs.local import LocalRun
 from distrai.runs.recipes import load_recipe, resolve_algorithm
 from distrai.runs.results import finish, partial
@@ -109,12 +110,12 @@ def _same_recipe(folder: RunFolder, recipe: Recipe) -> bool:
     return Archive(folder.archive).recipe(name).recipe == wanted
 
 
-def run_session(target: Target, device: str, display: Display) -> Outcome:
+def run_session(target: Target, device: str, display: Display, listening: Listening | None = None) -> Outcome:
     """Train until the last round or a signal, then measure, export and summarise. Raises what makes that impossible."""
     folder = target.folder
     folder.path.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.path / "run.lock", f"the run in {folder.path}"), display:
-        local = LocalRun(folder, display.report, device)
+        local = LocalRun(folder, display.report, device, listening=listening or Listening())
         try:
             finished = asyncio.run(_train(local, target))
         except (asyncio.CancelledError, KeyboardInterrupt):

@@ -19,6 +19,7 @@ from distrai.peer.events import (
     Tick,
 )
 from distrai.peer.feed import LedgerFeed
+from distrai.peer.gossip import choose_listeners
 from distrai.peer.identity import ROUNDING_S, Identity
 from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.errors import ReorgTooDeep
@@ -38,7 +39,6 @@ T = TypeVar("T")
 
 POLL_S = 0.5
 GOSSIP_S = 0.5
-GOSSIP_PEERS = 2
 
 
 def completed(work: Coroutine[Any, Any, T]) -> T:
@@ -284,7 +284,8 @@ class SimulatedPeer:
 
     def _gossip(self) -> None:
         round_ = None if self.engine is None else self.engine.round
-        others = [] if round_ is None else list(round_.everyone)
-        chosen = self.random.sample(others, min(GOSSIP_PEERS, len(others)))
-        self.tell(GossipDue(tuple(chosen), self.random.randbytes(SALT_SIZE)))
+        others = () if round_ is None else round_.everyone
+        seats = [] if round_ is None else [one for one in others if one in round_.standing.seat_members]
+        listeners = choose_listeners(seats, others, self.random)
+        self.tell(GossipDue(listeners, self.random.randbytes(SALT_SIZE)))
         self.later(self.random.uniform(0.8, 1.2) * GOSSIP_S, self._gossip)

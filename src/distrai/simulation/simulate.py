@@ -1,10 +1,13 @@
 """Run one scenario with one seed."""
 
+from functools import partial
+
 from distrai.peer.identity import Identity
 from distrai.protocol.body import quorum
 from distrai.simulation.faults import plan_faults, plan_joins
 from distrai.simulation.guests import GUESTS
 from distrai.simulation.liars import LIARS
+from distrai.simulation.memory import shared_work
 from distrai.simulation.peer import SimulatedPeer
 from distrai.simulation.report import Report
 from distrai.simulation.scenario import Scenario
@@ -28,14 +31,19 @@ def simulate(scenario: Scenario, seed: int) -> Report:
     _populate(world)
     plan_faults(world)
     world.clock.after(scenario.faults_s, lambda: _heal(world))
+    with shared_work():
+        _run(world)
+    _finish(world)
+    return world.report
+
+
+def _run(world: World) -> None:
     while not _is_done(world):
         if not world.clock.step():
             break
         if world.report.events > EVENTS_MAX or len(world.clock) > HEAP_MAX:
             world.report.broke("the run has no end: too many events")
             break
-    _finish(world)
-    return world.report
 
 
 # Who there is
@@ -76,7 +84,7 @@ def _begin(world: World, identities: list[Identity]) -> None:
     world.random.shuffle(joiners)
     plan_joins(world, joiners)
     for kind, peer in zip(churn.guests, peers[len(peers) - len(churn.guests) :], strict=True):
-        GUESTS[kind](world, peer.member)
+        world.clock.after(scenario.ledger.start_is_final_s, partial(GUESTS[kind], world, peer.member))
 
 
 def _heal(world: World) -> None:
@@ -87,6 +95,8 @@ def _heal(world: World) -> None:
     for node in world.ledger.nodes:
         node.switch()
     world.healed_at, world.rounds_at_healing = world.clock.now, world.ledger.round
+    call = world.ledger.contract.current_call
+    world.failures_at_healing = 0 if call is None else call.failures
     for peer in world.peers.values():
         if peer.engine is None and peer.life > 0 and not peer.is_away:
             peer.start()
@@ -136,12 +146,14 @@ def _is_stuck(world: World) -> bool:
 
 
 def _roll_call_within_s(world: World) -> float:
-    """The bound where too few seats live: the stall time, twice if liars talk, then a call that may have to be repeated."""
+    """The bound where too few seats live: the stall time, twice if liars talk, then a call.
+
+    While there were faults calls may have failed, which made the windows longer; and the one that was on may fail.
+    """
     contract = world.ledger.contract
-    call, stall_s = contract.current_call, contract.limits.stall_seconds
-    failures = 0 if call is None else call.failures
-    window_s = (stall_s << failures) * 3 + stall_s
-    return world.scenario.close_within_s + 2 * stall_s + window_s
+    failures = world.failures_at_healing if contract.round == world.rounds_at_healing else 0
+    stall_s = contract.limits.stall_seconds
+    return world.scenario.close_within_s + 3 * stall_s + 4 * (stall_s << failures)
 
 
 def _finish(world: World) -> None:

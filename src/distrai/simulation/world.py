@@ -40,6 +40,8 @@ class World:
     faulty: bool = True
     healed_at: float = 0.0
     rounds_at_healing: int = 0
+    failures_at_healing: int = 0
+    """How many roll calls of the round that was on then had failed."""
     _opened: dict[bytes, Signed] = field(default_factory=dict)
     watch: "Watch" = field(init=False)
 

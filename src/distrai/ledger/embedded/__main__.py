@@ -31,6 +31,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--listen", default="127.0.0.1", help="address to listen on (default: this machine only)"
     )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="a name of this machine in the DNS under which others may ask; it can be given several times",
+    )
     parser.add_argument("--parent-pipe", action="store_true", help="stop when standard input closes")
     return parser.parse_args()
 
@@ -41,11 +47,11 @@ async def _start(stack: AsyncExitStack, chain: EmbeddedChain, arguments: argpars
     remembered = memory.read_text().strip() if memory.exists() else ""
     wanted = arguments.port or (int(remembered) if remembered.isdigit() else 0)
     try:
-        url = await stack.enter_async_context(serve(chain, arguments.listen, wanted))
+        url = await stack.enter_async_context(serve(chain, arguments.listen, wanted, arguments.name))
     except OSError:
         if arguments.port:
             raise
-        url = await stack.enter_async_context(serve(chain, arguments.listen, 0))
+        url = await stack.enter_async_context(serve(chain, arguments.listen, 0, arguments.name))
     temporary = memory.with_suffix(".new")
     temporary.write_text(url.rpartition(":")[2])
     temporary.replace(memory)

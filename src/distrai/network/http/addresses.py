@@ -48,15 +48,15 @@ def url_to_tell(host: str, port: int, advertise: str, *, tls: bool) -> str:
     text = advertise if "://" in advertise else f"{scheme}://{_bracketed(advertise)}"
     try:
         url = URL(text)
-        host_told, port_told = url.host or "", url.explicit_port or port
+        told = URL.build(scheme=scheme, host=url.host or "", port=url.explicit_port or port)
     except ValueError:
-        host_told, port_told, url = "", 0, URL("")
+        url = told = URL()
     is_bare = url.path in ("", "/") and not (url.user or url.password or url.query_string or url.fragment)
-    if url.scheme != scheme or not is_bare or is_everywhere(host_told):
+    if url.scheme != scheme or not is_bare or is_everywhere(told.host or ""):
         raise BadAddress(
             f"{advertise!r} is no address for others: it looks like 192.0.2.7, peer.example:4001 or {scheme}://host:port"
         )
-    return str(URL.build(scheme=scheme, host=host_told, port=port_told))
+    return str(told)
 
 
 def _bracketed(host: str) -> str:

@@ -1,10 +1,10 @@
 """The TLS key of a peer: made by itself, signed by nobody, thrown away with its home.
 
 What it is worth comes from the node key alone: that signs the certificate's fingerprint, in the peer's endpoint record
-and in the answer to a challenge. So clients look at the fingerprint and at nothing else: no name, no date, no authority.
+and in the answer to a challenge. Clients look at the fingerprint and at nothing else: no name, no date, no authority.
 """
 
-import datetime
+import datetime as dt
 import os
 import ssl
 import tempfile
@@ -19,8 +19,8 @@ from cryptography.x509.oid import NameOID
 FILE = "tls.pem"
 FINGERPRINT_SIZE = 32
 _MODE, _MODE_OF_OTHERS = 0o600, 0o077
-_FIRST_DAY = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
-_LAST_DAY = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC)
+_FIRST_DAY = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_LAST_DAY = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
 
 
 class BadTlsKey(ValueError):
@@ -89,7 +89,9 @@ class TlsKey:
         """What a server listens with: TLS 1.3 and nothing older; clients show no certificate, they sign."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        with tempfile.NamedTemporaryFile() as file:  # only the owner may read it; OpenSSL takes nothing but files
+        with (
+            tempfile.NamedTemporaryFile() as file
+        ):  # only the owner may read it; OpenSSL takes nothing but files
             file.write(self.pem)
             file.flush()
             context.load_cert_chain(file.name)
