@@ -17,6 +17,7 @@ from distrai.runs.children import ChildFailed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 HELP_SECONDS_MAX = 0.5
+VERBS = ("run", "init", "join", "invite", "replay", "status", "generate", "export", "doctor")
 HELP = (
     "import sys; from distrai.cli.main import main; code = main(['--help']);"
     "print(sorted({'torch', 'web3', 'transformers', 'aiohttp', 'eth'} & set(sys.modules)), code)"
@@ -44,14 +45,14 @@ def test_help_is_fast_by_the_clock_too() -> None:
 def test_help_names_every_verb_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for verb in ("run", "replay", "status", "generate", "export", "doctor"):
+    for verb in VERBS:
         assert f" {verb} " in text
     assert "Exit codes: 0" in text
     for code in ("1 what was checked", "130 interrupted"):
         assert code in " ".join(text.split())
 
 
-@pytest.mark.parametrize("verb", ["run", "replay", "status", "generate", "export", "doctor"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_json(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     assert "--json" in capsys.readouterr().out

@@ -111,8 +111,8 @@ MESSAGE_RULES = {
 async def garbage_and_no_number(hostile: Hostile) -> None:
     await uncertified(hostile)
     endpoint = hostile.endpoints[hostile.honest["peer-0"]]
+    way = await hostile.transport.client.prove(endpoint)
     with pytest.raises(HolderError, match="413|cannot be reached"):
-        way = await hostile.transport.client.prove(endpoint)
         await hostile.transport.client.post(way, "/message", bytes(MESSAGE_BYTES_MAX + 1), {}, "control")
     await hostile.send(garbage(hostile))
     for rule in MESSAGE_RULES - {"ForeignHead"}:

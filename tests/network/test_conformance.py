@@ -9,7 +9,7 @@ import os
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Peer:
         return self.endpoint.member
 
     def at(self, *urls: str) -> Endpoint:
-        return Endpoint(self.endpoint.member, self.endpoint.address, urls)
+        return replace(self.endpoint, urls=urls)
 
 
 @dataclass
@@ -167,8 +167,26 @@ async def test_the_size_of_a_name_is_found(world: World) -> None:
 
 
 async def test_a_blob_comes_from_several_holders_at_once(world: World) -> None:
+    """No chunk is given before both have been asked for one."""
     holders = await world.holders(2)
     me = await world.peer()
+    asked, both = set[MemberId](), asyncio.Event()
+    holder_of = me.transport.fetches.holder_of
+
+    def waiting(endpoint: Endpoint, purpose: str) -> Any:
+        holder = holder_of(endpoint, purpose)
+
+        async def chunk(*args: Any) -> bytes:
+            asked.add(endpoint.member)
+            if len(asked) == 2:
+                both.set()
+            await both.wait()
+            return await type(holder).chunk(holder, *args)
+
+        object.__setattr__(holder, "chunk", chunk)
+        return holder
+
+    me.transport.fetches.holder_of = waiting
     done = await me.transport.fetch(REF, [peer.endpoint for peer in holders], 20)
     assert done.sent.keys() == {peer.member for peer in holders} and sum(done.sent.values()) == REF.size
 

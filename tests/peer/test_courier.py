@@ -89,7 +89,7 @@ def test_one_of_two_listeners_is_a_seat_however_many_others_there_are() -> None:
     seats = [MemberId(bytes([number]) * 32) for number in range(3)]
     others = [*seats, *(MemberId(bytes([number]) * 32) for number in range(10, 200))]
     random, heard = Random(1), set()
-    for _ in range(1000):
+    for _ in range(4000):
         listeners = choose_listeners(seats, others, random)
         assert len({*listeners}) == 2
         assert listeners[0] in seats

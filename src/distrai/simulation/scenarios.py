@@ -157,6 +157,18 @@ _MEMBERS = (
         limits=Limits(min_seats=5),
         faults_s=35,
     ),
+    Scenario(
+        "sixteen",
+        peers=16,
+        liars=("any",) * 5,
+        links=Links(delay_s=(0.02, 0.3), lost=0.02),
+        crashes=Crashes(every_s=80),
+        ledger=LedgerFaults(reorg_every_s=20),
+        limits=Limits(min_seats=16),
+        faults_s=12,
+        rounds=2,
+        rounds_after=1,
+    ),
     Scenario("spurious-check-ins", liars=("checks-in",), limits=Limits(4, stall_seconds=30), faults_s=30),
 )
 _FIRST = (

@@ -5,7 +5,7 @@ from random import Random
 from distrai.simulation.contract import Limits
 from distrai.simulation.scenario import Churn, Crashes, LedgerFaults, Links, Loss, Scenario
 
-PEERS = (3, 4, 4, 5, 5, 6, 7, 7, 8, 10, 12, 16)
+PEERS = (3, 4, 4, 5, 5, 6, 7, 7, 8, 10)
 STALL_S = 60
 
 
@@ -15,7 +15,7 @@ def wild(seed: int) -> Scenario:
     peers = random.choice(PEERS)
     liars = random.randint(0, (peers - 1) // 3)
     losses = _losses(random, peers, liars)
-    faults_s = random.uniform(20, 60) + (2.5 * STALL_S if losses else 0)
+    faults_s = random.uniform(20, 50 if peers < 7 else 30) + (2.5 * STALL_S if losses else 0)
     return Scenario(
         "wild",
         peers=peers,
