@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from distrai.algorithms.moments import Moments
 from distrai.network.store import BlobStore, MissingBlob
-from distrai.peer.events import CheckIn, Effect, Send, Submit
+from distrai.peer.events import CheckIn, Effect, Evaluate, Send, Submit
 from distrai.peer.runtime import Runtime
 from distrai.protocol.assignment import proposer
 from distrai.protocol.blobs import BlobRef
@@ -126,12 +126,14 @@ def _false_state(peer: Any, send: Send, proposal: Proposal) -> Iterator[Effect]:
 
 
 def _omitting(peer: Any, send: Send, proposal: Proposal) -> Iterator[Effect]:
-    """A list without the update of another that two thirds hold."""
+    """A list without the update of another that two thirds hold, and the state that does follow from it."""
     other = next(at for at, name in enumerate(proposal.updates) if _author(peer, name) != peer.member)
     updates = proposal.updates[:other] + proposal.updates[other + 1 :]
     keys = tuple(name for at, name in enumerate(proposal.keys) if at != other)
     certified = peer.engine.round.book.certified_list(list(updates))
-    body = replace(decode_canonical(proposal.body, Body), updates_root=certified.updates_root)
+    root = peer.runtime.worker.evaluate_list(Evaluate(peer.engine.standing, certified))
+    body = decode_canonical(proposal.body, Body)
+    body = replace(body, updates_root=certified.updates_root, state_root=root)
     yield _instead(peer, send, proposal, body=body, updates=updates, keys=keys)
 
 

@@ -15,14 +15,14 @@ DATA = random.Random(7).randbytes(3 * CHUNK_SIZE + 11)
 class CountingProxy:
     """Passes bytes on between its clients and one port."""
 
-    def __init__(self, target: int) -> None:
-        self.target = target
+    def __init__(self, target: int, scheme: str) -> None:
+        self.target, self.scheme = target, scheme
         self.bytes: Counter[str] = Counter()
         self._tasks: set[asyncio.Task] = set()
 
     async def __aenter__(self):
         self.server = await asyncio.start_server(self.connection, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        self.url = f"{self.scheme}://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_):
@@ -48,11 +48,12 @@ class CountingProxy:
         sink.close()
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("purpose", ["updates", "snapshots", "data"])
-async def test_both_ends_count_what_passes_between_them(make_peer, purpose: str) -> None:
+async def test_both_ends_count_what_passes_between_them(make_peer, purpose: str, tls: bool) -> None:
     one, two = await make_peer(), await make_peer()
     blob = one.store.put(DATA)
-    async with CountingProxy(one.port) as proxy:
+    async with CountingProxy(one.port, "https" if tls else "http") as proxy:
         endpoint = one.at(proxy.url)
         await two.transport.fetch(blob, [endpoint], 10, purpose)
         for _ in range(20):

@@ -200,3 +200,14 @@ def test_a_key_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
     halves = [key.pem.partition(b"-----BEGIN CERT") for key in (made, second)]
     path.write_bytes(halves[0][0] + halves[1][1] + halves[1][2])
     assert TlsKey.open(path).fingerprint not in (made.fingerprint, second.fingerprint)
+
+
+async def test_a_connection_is_used_again(make_peer) -> None:
+    """A handshake for each message would cost more than the message."""
+    one, two = await make_peer(), await make_peer()
+    for _ in range(10):
+        await one.transport.send(two.endpoint, b"hello")
+    assert two.transport.server._listener.open_count == 1
+    for _ in range(10):
+        await one.transport.send(two.unpinned, b"hello")
+    assert two.transport.server._listener.open_count <= 3

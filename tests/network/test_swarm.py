@@ -96,3 +96,10 @@ async def test_the_author_may_go_once_every_chunk_has_left(make_peer) -> None:
     await author.transport.close()
     await asyncio.gather(*fetches)
     assert one.store.read(REF) == two.store.read(REF) == DATA
+
+
+async def test_connections_are_used_again_with_tls_too(make_peer) -> None:
+    author, reader = [await make_peer(tls=True) for _ in range(2)]
+    author.store.put(DATA)
+    await reader.transport.fetch(REF, [author.endpoint], 30)
+    assert author.transport.server._listener.open_count <= CALM.in_flight + 1

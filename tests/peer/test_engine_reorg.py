@@ -238,6 +238,40 @@ def test_says_the_same_words_again_and_no_others() -> None:
     assert {peer.opened(record.raw).message.kind for record in new} <= {"proposal"}
 
 
+def speak(peer: Driven) -> None:
+    """Let the time come at which it sends its Have in any case."""
+    peer.tick(peer.now - BEGAN + TIMING.hard_s)
+
+
+def test_it_stands_by_its_words_about_every_kept_head() -> None:
+    peer, heads = Driven(Table()), []
+    for number in range(KEPT_HEADS + 1):
+        speak(peer)
+        heads.append(peer.engine.standing.head)
+        peer.land(block=10 * (number + 1))
+    for number in reversed(range(1, KEPT_HEADS + 1)):
+        rewound(peer, 10 * number)
+        assert peer.engine.standing.head == heads[number]
+        speak(peer)
+        assert len(words(peer, heads[number], "have")) == 1
+        assert len([record for record in peer.persisted if record.head == heads[number]]) == 1
+
+
+def test_it_stands_by_its_words_however_often_the_chain_changes() -> None:
+    peer = Driven(Table())
+    speak(peer)
+    head = peer.engine.standing.head
+    for number in range(3 * KEPT_HEADS):
+        peer.land([peer.table.update(1, b"%d" % number)], 10, state_root=keccak(b"%d" % number))
+        speak(peer)
+        rewound(peer, 5)
+        assert peer.engine.standing.head == head
+        speak(peer)
+    assert len(words(peer, head, "have")) == 1
+    assert len([record for record in peer.persisted if record.head == head]) == 1
+    assert len(peer.engine.records) <= 3 * KEPT_HEADS
+
+
 def test_submits_the_certificate_again_that_it_had_before_the_reorg() -> None:
     peer = Driven(Table(), who=1)
     peer.land(block=10)

@@ -83,12 +83,16 @@ def test_opens_after_twice_the_stall_time_while_two_thirds_talk(
     assert second == opens_at
 
 
-def test_who_was_heard_long_ago_is_not_alive() -> None:
+@pytest.mark.parametrize("kind", ["digest", "have"])
+def test_who_was_heard_long_ago_is_not_alive(kind: str) -> None:
     peer = Driven(table())
     peer.tick(100)
-    talk(peer, 1, 2)
+    if kind == "digest":
+        talk(peer, 1, 2)
+    else:
+        peer.hear(*(peer.table.have(who, []) for who in (1, 2)))
     assert calls(peer, 159.9, CheckIn) == []
-    assert calls(peer, 170, CheckIn)[0][0] <= 160 + TIMING.hard_s
+    assert calls(peer, 170 + TIMING.hard_s, CheckIn)[0][0] <= 160 + TIMING.hard_s
 
 
 def test_only_words_of_this_round_show_that_a_seat_is_alive() -> None:
@@ -116,6 +120,13 @@ def test_checks_in_once_per_call() -> None:
     assert calls(peer, 50 + STALL, CheckIn) == []
     assert CheckIn() in checked_in(peer, 1, call=8)
     assert len(peer.of(CheckIn)) == 3
+
+
+def test_the_next_call_does_not_wait_for_what_was_sent_into_the_one_before() -> None:
+    peer = Driven(table())
+    for call in (1, 2, 3):
+        peer.now += 1
+        assert CheckIn() in checked_in(peer, 1, call)
 
 
 def test_the_one_that_opened_the_call_does_not_check_in_again() -> None:

@@ -156,7 +156,7 @@ def test_the_two_newest_snapshots_are_served_and_what_follows_them(tmp_path: Pat
     home = Home(tmp_path)
     for _ in range(100):
         home.round()
-    snapshots, lists = home.store.shown()
+    snapshots, lists = home.store.offering.shown()
     assert [item.round for item in snapshots] == [64, 96], "rounds are fast here"
     assert [item.state.ref for item in snapshots] == [blob_ref(state_of(item.round)) for item in snapshots]
     assert home.states() == {state_of(64), state_of(96)}
@@ -165,7 +165,7 @@ def test_the_two_newest_snapshots_are_served_and_what_follows_them(tmp_path: Pat
         assert home.store.blobs.read(blob) == home.store.public.list_path(number).read_bytes()
     assert home.rounds_of_updates() == set(range(65, 101))
     home.restart()
-    assert home.store.shown() == (snapshots, lists)
+    assert home.store.offering.shown() == (snapshots, lists)
 
 
 def test_without_a_snapshot_everything_is_kept(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_without_a_snapshot_everything_is_kept(tmp_path: Path) -> None:
     home = Home(tmp_path)
     for _ in range(PERIOD_ROUNDS_MIN - 1):
         home.round()
-    snapshots, lists = home.store.shown()
+    snapshots, lists = home.store.offering.shown()
     assert snapshots == () and set(lists) == {1, 2, 3} == home.rounds_of_updates()
 
 
@@ -191,7 +191,7 @@ def test_lists_from_before_many_empty_rounds_are_kept_as_long_as_they_are_needed
         home.round()
     for _ in range(70):
         home.round(is_empty=True)
-    snapshots, lists = home.store.shown()
+    snapshots, lists = home.store.offering.shown()
     assert [item.round for item in snapshots] == [32, 64]
     assert set(range(3, 11)) <= set(lists), "the eight newest that are not empty"
     assert not {1, 2, *range(11, 32)} & set(lists)
@@ -202,7 +202,7 @@ def test_a_state_is_on_the_disk_once(tmp_path: Path) -> None:
     home = Home(tmp_path)
     for _ in range(4):
         home.round()
-    (snapshot,), _ = home.store.shown()
+    (snapshot,), _ = home.store.offering.shown()
     served = home.store.blobs.path_of(snapshot.state.ref)
     assert served.samefile(home.store.state_path(4))
 
@@ -213,11 +213,11 @@ def test_a_reorg_takes_snapshots_with_it(tmp_path: Path) -> None:
     for _ in range(4):
         home.round()
         heads.append(home.standing)
-    assert home.store.shown()[0]
+    assert home.store.offering.shown()[0]
     home.store.revert(heads[2])
-    assert home.store.shown()[0] == () and not home.states()
+    assert home.store.offering.shown()[0] == () and not home.states()
     home.restart()
-    assert home.store.shown()[0] == ()
+    assert home.store.offering.shown()[0] == ()
 
 
 def test_a_list_that_a_reorg_replaced_is_shown_as_it_is_now(tmp_path: Path) -> None:
@@ -225,11 +225,11 @@ def test_a_list_that_a_reorg_replaced_is_shown_as_it_is_now(tmp_path: Path) -> N
     home.round()
     before = home.standing
     home.round()
-    old = home.store.shown()[1][2]
+    old = home.store.offering.shown()[1][2]
     home.store.revert(before)
     home.standing = before
     home.round(is_empty=True)
-    new = home.store.shown()[1][2]
+    new = home.store.offering.shown()[1][2]
     assert new != old and not home.store.blobs.has(old)
 
 
@@ -243,14 +243,14 @@ def test_an_adopted_snapshot_is_where_one_goes_on_from(tmp_path: Path) -> None:
         if number not in (6, 12):
             continue
         state = taker.store.blobs.put(state_of(number))
-        lists = {at: giver.store._read_list(at) for at in giver.store._list_rounds()}
+        lists = {at: giver.store.public.read_list(at) for at in giver.store.public.list_rounds()}
         at = Position(number, 0, named(f"block {number}"))
         checkpoint = Checkpoint(giver.standing, roster_of(PEOPLE), at)
         taker.store.adopt(checkpoint, state, lists)
         for _ in range(2):
             assert taker.store.checkpoints() == [checkpoint]
             assert taker.store.state_after(number, b"") == state_of(number)
-            assert [item.round for item in taker.store.shown()[0]][-1] == number, (
+            assert [item.round for item in taker.store.offering.shown()[0]][-1] == number, (
                 "it is shown to others at once"
             )
             taker.restart()

@@ -82,6 +82,10 @@ class Home:
         del self.kept[index + 1 :]
         self.store.revert(self.kept[-1].checkpoint.standing)
 
+    def states(self) -> set[int]:
+        """The rounds after which there is a state."""
+        return {int(path.stem) for path in (self.path / "states").iterdir()}
+
     def has(self, kept: Kept) -> bool:
         """Whether state and private state of a head are here."""
         private = self.store.private_path(kept.standing.head)
@@ -153,6 +157,7 @@ def test_after_a_reorg_the_later_heads_are_void_also_for_a_restart(home: Home) -
     for index in (3, 1):
         home.revert(index)
         assert home.store.checkpoints() == checkpoints(home.kept)
+        assert home.states() == {*range(1, index + 1)}
         home.reopen()
         assert home.store.checkpoints() == checkpoints(home.kept)
     home.apply("empty")
@@ -209,8 +214,7 @@ def test_states_that_no_reorg_leads_back_to_are_forgotten(home: Home) -> None:
     blocks = [1, 10, REORG_BLOCKS_MAX, 10]
     heads = [home.apply("round", count) for count in blocks]
     assert [home.has(item) for item in heads] == [False, True, True, True]
-    files = {path.stem for path in (home.path / "states").iterdir()}
-    assert files == {f"{item.standing.round:08d}" for item in heads[1:]}
+    assert home.states() == {item.standing.round for item in heads[1:]}
     assert home.store.checkpoints() == checkpoints(heads[1:])
     with pytest.raises(ReorgTooDeep):
         home.store.revert(heads[0].standing)
@@ -236,7 +240,7 @@ def test_who_begins_from_a_snapshot_goes_on_from_it_alone(home: Home) -> None:
     listed = Table().listed([])
     home.store.adopt(snapshot, state, {39: listed, 40: listed})
     for _ in range(2):
-        assert home.store.checkpoints() == [snapshot]
+        assert home.store.checkpoints() == [snapshot] and home.states() == {40}
         assert home.store.state_after(40, INITIAL) == b"their state"
         assert home.store.list_bytes(40) == home.store.list_bytes(39) == listed.to_bytes()
         with pytest.raises(ReorgTooDeep):

@@ -91,7 +91,7 @@ async def faults(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
     texts, path = new_folder("texts"), new_folder("faults")
     recipe = tiny_recipe(
         texts,
-        rounds={"count": 1000, "cut_s": 1.5, "hard_s": 10.0, "stall_seconds": 400},
+        rounds={"count": 1000, "cut_s": 1.0, "hard_s": 10.0, "stall_seconds": 400},
         membership={"peers": 4, "min_seats": 4},  # nobody loses a seat: absence is what is tried here
     )
     folder, users = RunFolder(path), other_users(4)

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from distrai.ledger.client import LedgerClient
 from distrai.ledger.keys import NodeKey, load_key
 from distrai.runs.folder import RunFolder
 from distrai.runs.joining import Joining, JoinOptions, choose_join
+from distrai.runs.verify import verify
 from helpers.local_runs import Drive, Observer, tiny_recipe
 from helpers.nursery import Nursery
 
@@ -29,10 +31,11 @@ SNAPSHOT_ROUND = 4
 class Record:
     """What came of the run."""
 
+    folder: RunFolder
     observer: Observer
     member: str
-    exit_code: int
-    after_leaving: int
+    away: range
+    """Rounds between its leaving and its return."""
     silent: set[str]
 
 
@@ -54,11 +57,28 @@ async def join_silently(folder: RunFolder, count: int) -> set[str]:
     return members
 
 
+@asynccontextmanager
+async def joined(drive: Drive, *, leave: bool) -> AsyncIterator[Joining]:
+    """A peer that joins by the command that users type."""
+
+    def report(event: dict[str, Any]) -> None:
+        drive.observer.report({**event, "from": JOINER})
+
+    target = choose_join(str(drive.folder.path), None)
+    joining = Joining(target, JoinOptions(device="cpu", leave=leave), report, drive.nursery.start)
+    session = asyncio.create_task(joining.run())
+    try:
+        yield joining
+    finally:
+        joining.over.set()
+        await session
+
+
 async def drive_it(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
     texts, path = new_folder("join-texts"), new_folder("join")
     recipe = tiny_recipe(
         texts,
-        algorithm={"preset": "prime", "inner_steps": 100},
+        algorithm={"preset": "prime", "inner_steps": 60},
         rounds={"count": 1000, "d0_s": 0.6, "cut_s": 60.0, "hard_s": 120.0, "stall_seconds": 400},
         membership={"peers": 4, "min_seats": 4},
     )
@@ -68,13 +88,7 @@ async def drive_it(nursery: Nursery, new_folder: Callable[[str], Path]) -> Recor
             observer = drive.observer
             await drive.until(lambda: observer.newest_round() >= SNAPSHOT_ROUND + 1, "a snapshot")
 
-            def report(event: dict[str, Any]) -> None:
-                observer.report({**event, "from": JOINER})
-
-            target = choose_join(str(path), None)
-            joining = Joining(target, JoinOptions(device="cpu"), report, nursery.start)
-            session = asyncio.create_task(joining.run())
-            try:
+            async with joined(drive, leave=True) as joining:
                 await drive.until(lambda: drive.is_certified(JOINER, 0), "a certificate with the joiner")
                 member = observer.of("member", JOINER)[0]["member"]
                 silent = await join_silently(folder, SILENT)
@@ -85,15 +99,16 @@ async def drive_it(nursery: Nursery, new_folder: Callable[[str], Path]) -> Recor
                 assert joining.peer is not None
                 os.kill(joining.peer.process.pid, signal.SIGTERM)
                 await drive.until(lambda: observer.of("exited", JOINER), "the joiner's end")
-            finally:
-                joining.over.set()
-                await session
-            after = observer.newest_round()
+            left = observer.newest_round()
             await drive.until(
-                lambda: all(drive.has_applied(name, after + 3) for name in PEERS), "rounds without the joiner"
+                lambda: all(drive.has_applied(name, left + 3) for name in PEERS), "rounds without the joiner"
             )
+            back = observer.newest_round()
+            async with joined(drive, leave=False):
+                await drive.until(lambda: drive.is_certified(JOINER, back), "the joiner's return")
+            await drive.until(lambda: len(observer.of("exited", JOINER)) == 2, "the joiner's end")
             assert not await drive.stop()
-    return Record(observer, member, observer.of("exited", JOINER)[0]["code"], after, silent)
+    return Record(folder, observer, member, range(left + 1, back + 1), silent)
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +142,26 @@ def test_its_seat_is_given_and_taken_as_all_others_say(record: Record) -> None:
 
 
 def test_a_signal_makes_it_leave_and_the_run_goes_on(record: Record) -> None:
-    assert record.exit_code == 0
-    assert record.observer.of("leaving", JOINER) and record.observer.of("left", JOINER)
+    assert [event["code"] for event in record.observer.of("exited", JOINER)] == [0, 0]
+    assert len(record.observer.of("leaving", JOINER)) == len(record.observer.of("left", JOINER)) == 1
     assert not record.observer.of("not-dropped", JOINER)
     for event in record.observer.of("applied", *PEERS):
-        if event["round"] > record.after_leaving:
+        if event["round"] in record.away:
             assert record.member not in event["members"]
             assert event["members"]
+
+
+def test_it_comes_back_where_it_stopped(record: Record) -> None:
+    """From its own home: no second snapshot, every round applied once, the same member."""
+    assert len(record.observer.of("snapshot", JOINER)) == 1
+    assert {event["member"] for event in record.observer.of("member", JOINER)} == {record.member}
+    rounds = [event["round"] for event in record.observer.of("applied", JOINER)]
+    assert rounds == list(range(rounds[0], rounds[-1] + 1)) and set(record.away) < set(rounds)
+
+
+def test_the_published_bytes_are_the_run(record: Record) -> None:
+    verdict = verify(record.folder, None, lambda *_: None)
+    assert verdict.ok, verdict.to_json()
 
 
 def test_twenty_silent_joiners_change_nothing(record: Record) -> None:

@@ -67,7 +67,7 @@ async def reorgs(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
     texts, path = new_folder("reorg-texts"), new_folder("reorg")
     recipe = tiny_recipe(
         texts,
-        rounds={"count": 1000, "d0_s": 0.2, "cut_s": 1.5, "hard_s": 4.0, "stall_seconds": STALL_S},
+        rounds={"count": 1000, "d0_s": 0.2, "cut_s": 1.0, "hard_s": 4.0, "stall_seconds": STALL_S},
         membership={"peers": 4, "min_seats": 3},
     )
     folder = RunFolder(path)

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -73,9 +74,8 @@ class Terminal:
     process: subprocess.Popen[bytes] = field(init=False)
     screen: int = field(init=False)
 
-    def __enter__(self) -> "Terminal":
+    def __enter__(self) -> Self:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY / "tests")}
-        keyboard: int
         if self.tty:
             self.screen, keyboard = pty.openpty()
             ends = {"stdin": keyboard, "stdout": keyboard}
@@ -132,10 +132,8 @@ class Terminal:
         end = time.monotonic() + DEADLINE_S
         while self.process.poll() is None:  # somebody has to read what it writes
             if select.select([self.screen], [], [], 0.2)[0]:
-                try:
+                with suppress(OSError):
                     self.text += os.read(self.screen, 1 << 16).decode(errors="replace")
-                except OSError:
-                    pass
             assert time.monotonic() < end
         return self.process.returncode
 

@@ -1,4 +1,4 @@
-"""The parts of the simulator that stand for the world: time, links, ledger, payloads."""
+"""The parts of the simulator that stand for the world: time, links, payloads."""
 
 from random import Random
 
@@ -7,12 +7,9 @@ import pytest
 
 from distrai.protocol.errors import BadSignature, CannotOpen
 from distrai.protocol.keccak import keccak
-from distrai.protocol.ledger_events import Certified, Joined, Started
 from distrai.simulation import Links, Scenario
 from distrai.simulation.clock import Clock
-from distrai.simulation.ledger import LedgerModel
 from distrai.simulation.links import LinkModel
-from distrai.simulation.scenario import LedgerFaults
 from distrai.simulation.toy import (
     DOMAIN,
     NOT_FINITE,
@@ -70,72 +67,14 @@ def test_a_split_cuts_both_ways_or_one() -> None:
     assert not model.reaches(A, B) and model.reaches(B, A)
 
 
-@pytest.fixture
-def table() -> Table:
-    return Table()
-
-
-@pytest.fixture
-def ledger(table: Table) -> LedgerModel:
-    model = LedgerModel(Clock(), Random(1), LedgerFaults())
-    model.open(table.everybody)
-    return model
-
-
-def certificate(table: Table, body, voters=(0, 1, 2)):
-    signed = [table.everybody[who].sign(DOMAIN.digest(body.id)) for who in voters]
-    return body, tuple(sorted(signed, key=lambda item: item[:20]))
-
-
-def test_the_ledger_starts_with_the_head_that_peers_compute(table, ledger) -> None:
-    assert ledger.head == table.standing.head
-    kinds = [type(event) for event in ledger.events]
-    assert kinds == [Joined] * 4 + [Started]
-    assert ledger.events_after(ledger.events[3].at) == tuple(ledger.events[4:])
-
-
-def test_the_first_valid_certificate_wins(table, ledger) -> None:
-    first, second = table.body([table.update(1)]), table.body([table.update(2)])
-    ledger.submit(certificate(table, first))
-    ledger.submit(certificate(table, second))
-    run(ledger.clock, 1)
-    assert ledger.bodies == [first] and ledger.head == first.head and ledger.refused == 1
-    assert isinstance(ledger.events[-1], Certified) and ledger.round == 1
-
-
-@pytest.mark.parametrize("wrong", ["few", "twice", "unsorted", "stranger", "head", "round", "empty", "drops"])
-def test_a_certificate_that_the_contract_would_refuse_is_refused(table, ledger, wrong) -> None:
-    body = table.body([])
-    changes = {
-        "head": {"previous_head": bytes(32)},
-        "round": {"round": 2},
-        "empty": {"state_root": bytes(32)},
-        "drops": {"drops": (bytes(32),)},
-    }
-    body = msgspec.structs.replace(body, **changes.get(wrong, {}))
-    made = certificate(table, body, (0, 1) if wrong == "few" else (0, 1, 2))
-    if wrong == "twice":
-        made = (body, (made[1][0], made[1][0], made[1][1]))
-    if wrong == "unsorted":
-        made = (body, made[1][::-1])
-    if wrong == "stranger":
-        strange = make_identity(9).sign(DOMAIN.digest(body.id))
-        made = (body, tuple(sorted([*made[1][:2], strange], key=lambda item: item[:20])))
-    ledger.submit(made)
-    run(ledger.clock, 1)
-    assert ledger.refused == 1 and not ledger.bodies
-    ledger.submit(certificate(table, table.body([])))
-    run(ledger.clock, 2)
-    assert len(ledger.bodies) == 1
-
-
-def test_an_unreachable_ledger_takes_and_tells_nothing_and_forgets_nothing(table, ledger) -> None:
-    ledger.reachable = False
-    ledger.submit(certificate(table, table.body([])))
-    run(ledger.clock, 3)
-    assert not ledger.bodies and ledger.events_after(None) == ()
-    ledger.reachable = True
-    assert len(ledger.events_after(None)) == 5
+def test_a_flapping_split_lets_packets_through_half_of_the_time() -> None:
+    clock, model = links(flap_s=1.0)
+    model.split({A}, one_way=False)
+    reached = []
+    for tick in range(8):
+        clock.after(tick + 0.5 - clock.now, lambda: reached.append(model.reaches(A, B)))
+    run(clock, 10)
+    assert reached == [False, True] * 4
 
 
 def test_signatures_name_signer_and_digest_and_can_be_made_in_several_ways() -> None:
@@ -147,7 +86,8 @@ def test_signatures_name_signer_and_digest_and_can_be_made_in_several_ways() -> 
         recover(keccak(b"y"), who.sign(digest))
 
 
-def test_payloads_open_only_for_their_author_and_finite(table) -> None:
+def test_payloads_open_only_for_their_author_and_finite() -> None:
+    table = Table()
     made = table.update(1)
     update, data = made.signed.message, made.sealed.data
     assert open_payload(update, data, made.sealed.key)[:4] == b"work"

@@ -57,6 +57,7 @@ class Swarm:
         self.acquaintances, self.tally = acquaintances, tally
         self._schedule = schedule
         self._hopeless: dict[MemberId, str] = {}
+        self._refusing: set[MemberId] = set()
         self._busy: dict[tuple[MemberId, int], asyncio.Task[bytes]] = {}
         self._changed = asyncio.Event()
         self._progress_at = clock()
@@ -125,9 +126,12 @@ class Swarm:
     def _may_help(self, member: MemberId) -> bool:
         if member in self.tally.liars:
             return False
-        if self.clock() - self._progress_at > self.patience.give_up_s:
-            return any(busy == member for busy, _ in self._busy)
-        return self._schedule.useful(member) or member not in self._hopeless
+        is_patient = self.clock() - self._progress_at <= self.patience.give_up_s
+        if self._schedule.useful(
+            member
+        ):  # its failures are counted, its requests end in time: only refusals could go on
+            return is_patient or member not in self._refusing
+        return is_patient and member not in self._hopeless
 
     async def _lane(self, holder: Holder) -> None:
         """One request after the other to a holder, until it is dropped or all is there."""
@@ -150,6 +154,7 @@ class Swarm:
         index, began = request.index, self.clock()
         try:
             data = await self._ask(holder, request)
+            self._refusing.discard(holder.member)
             if data is None:
                 return self._overtaken(holder, began)
             await self._keep(holder, index, data)
@@ -157,6 +162,7 @@ class Swarm:
             self.tally.note(holder, error)
             self._drop(holder, index)
         except Busy:
+            self._refusing.add(holder.member)
             self._schedule.refused(holder.member, index, self.clock())
             return _Outcome.REFUSED
         except HolderError as error:

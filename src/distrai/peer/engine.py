@@ -161,8 +161,9 @@ class Engine:
     def _keep_record(self, record: Persist) -> None:
         """Own messages of the kept heads: after a reorg they are said again, never others in their place."""
         self.records.setdefault(record.head, []).append(record)
-        while len(self.records) > 2 * (KEPT_HEADS + 1):
-            self.records.pop(next(iter(self.records)))
+        if len(self.records) > 2 * (KEPT_HEADS + 1):
+            kept = {item.standing.head for item in self.following.kept if item.standing is not None}
+            del self.records[next(head for head in self.records if head not in kept)]
 
     # Rounds
 

@@ -24,6 +24,8 @@ def is_private(url: str) -> bool:
 
 def _resolved(url: str) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
     parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError(f"{url[:200]!r} names no host")
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-    found = socket.getaddrinfo(parts.hostname or "", port, type=socket.SOCK_DGRAM)
+    found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_DGRAM)
     return [(family, address) for family, _, _, _, address in found]

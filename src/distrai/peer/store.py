@@ -5,13 +5,7 @@
 (certificates and lists by round, for whoever wants to replay the run).
 """
 
-import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -22,43 +16,32 @@ from distrai.peer.events import Apply, Persist
 from distrai.peer.following import KEPT_HEADS
 from distrai.peer.leftovers import Leftovers
 from distrai.peer.log import LogEntry, open_log
+from distrai.peer.offering import Offering
+from distrai.peer.public import PublicFolder, write_atomically
 from distrai.peer.records import (
     ADOPTED,
     APPLIED,
     MEMBER,
     OWN,
     REVERTED,
-    CertificateRecord,
-    GenesisRecord,
-    RollCallRecord,
     checkpoint_of,
     decode_checkpoint,
     decode_own,
     encode_checkpoint,
     encode_own,
 )
-from distrai.peer.snapshots import Blob, Shelf, Snapshot
-from distrai.protocol.blobs import BlobRef, blob_ref
+from distrai.protocol.blobs import BlobRef
 from distrai.protocol.errors import ReorgTooDeep
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
-from distrai.protocol.standing import RECENT_LISTS, Standing
+from distrai.protocol.standing import Standing
+
+__all__ = ["PeerStore", "PublicFolder", "write_atomically"]
 
 REORG_BLOCKS_MAX = 64
 """Blocks that a reorg may take back: states of older heads are not kept, but for the last one."""
 ROUNDS_OF_BLOBS_KEPT = 8
 """Rounds whose ciphertexts and lists a peer that is no archive keeps."""
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash it is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _until_head(entries: list[LogEntry], head: Hash) -> list[LogEntry]:
@@ -78,30 +61,6 @@ def within_reach(kept: list[Checkpoint]) -> list[Checkpoint]:
     return kept[max(0, min(next(near, 0) - 1, len(kept) - 2)) :]
 
 
-@dataclass(frozen=True)
-class PublicFolder:
-    """Certificates and lists by round: with the blobs, all that a replay reads."""
-
-    path: Path
-
-    @property
-    def genesis_path(self) -> Path:
-        """Where genesis and first seats are."""
-        return self.path / "genesis.msgpack"
-
-    def certificate_path(self, round_number: int) -> Path:
-        """Where the certificate of a round is."""
-        return self.path / "certificates" / f"{round_number:08d}.msgpack"
-
-    def roll_call_path(self, round_number: int) -> Path:
-        """Where the roll call that ended a round is, if one did."""
-        return self.path / "roll_calls" / f"{round_number:08d}.msgpack"
-
-    def list_path(self, round_number: int) -> Path:
-        """Where the list of a round is."""
-        return self.path / "lists" / f"{round_number:08d}.msgpack"
-
-
 class PeerStore:
     """Everything that one peer keeps."""
 
@@ -117,12 +76,9 @@ class PeerStore:
         self.blobs = BlobStore(home / "blobs")
         self.leftovers = Leftovers(home / "leftovers", self.blobs)
         self.public = PublicFolder(home / "public")
-        self.shelf = Shelf(home / "snapshots.msgpack", time.monotonic)
+        self.offering = Offering(home, self.blobs, self.public)
         self.on_change: Callable[[], None] = lambda: None
         """Called, by whichever thread applies, when there is something new to show."""
-        self._shelf_lock = threading.RLock()
-        self._lists: dict[int, BlobRef] = {}
-        self._pruned_through = 0
 
     def close(self) -> None:
         """Close the log."""
@@ -187,12 +143,10 @@ class PeerStore:
 
     def save_applied(self, apply: Apply, state: bytes, private: bytes) -> None:
         """Make a head durable: its state, the private state that goes with it, its list, and last the checkpoint."""
-        standing, path = apply.standing, self.public.list_path(apply.standing.round)
-        self._forget_list(standing.round)
-        if apply.certified is not None:
-            write_atomically(path, apply.certified.to_bytes())
-        else:
-            path.unlink(missing_ok=True)  # a reorg put a roll call in the place of this round's certificate
+        standing = apply.standing
+        # None where a reorg put a roll call in the place of this round's certificate.
+        listed = None if apply.certified is None else apply.certified.to_bytes()
+        self.offering.write_list(standing.round, listed)
         if apply.body is not None and not apply.body.is_empty:
             write_atomically(self.state_path(standing.round), state)
         else:
@@ -201,7 +155,8 @@ class PeerStore:
         write_atomically(self.private_path(standing.head), private)
         self._log_applied(checkpoint_of(apply))
         updates = () if apply.certified is None else apply.certified.updates
-        self._shelve(standing, sum(update.blob_size for update in updates))
+        round_bytes = sum(update.blob_size for update in updates)
+        self.offering.applied(standing, self._state_file(standing.round), round_bytes)
         self._prune(standing.round, apply.before.head)
         self.on_change()
 
@@ -216,62 +171,13 @@ class PeerStore:
         standing = checkpoint.standing
         assert standing is not None
         for number, certified in lists.items():
-            self._forget_list(number)
-            write_atomically(self.public.list_path(number), certified.to_bytes())
+            self.offering.write_list(number, certified.to_bytes())
         self._forget_states_after(0)
         self.blobs.give(state, self.state_path(standing.round))
         self.log.append(ADOPTED, standing.round, standing.head, b"")
         self._kept = []
         self._log_applied(checkpoint)
-        self._put_on_shelf(standing, state)
-
-    # What is kept for newcomers
-
-    def _shelve(self, standing: Standing, round_bytes: int) -> None:
-        """Keep the state of this round for newcomers, if it is one of those that every peer keeps."""
-        with self._shelf_lock:
-            self.shelf.landed()
-            path = self._state_file(standing.round)
-            if path is not None and standing.round % self.shelf.period(path.stat().st_size, round_bytes) == 0:
-                self._put_on_shelf(standing, self.blobs.link(path))
-
-    def _put_on_shelf(self, standing: Standing, state: BlobRef) -> None:
-        with self._shelf_lock:
-            needed = self._lists_needed_at(standing.round)
-            self._tidy(self.shelf.put(Snapshot(standing.round, standing.head, Blob.of(state)), needed))
-
-    def _lists_needed_at(self, number: int) -> tuple[int, ...]:
-        """Whoever begins after this round needs its newest list, and the newest that are not empty."""
-        rounds = [known for known in self._list_rounds() if known <= number]
-        filled = (known for known in reversed(rounds) if self._read_list(known).entries)
-        return tuple(sorted({*rounds[-1:], *islice(filled, RECENT_LISTS)}))
-
-    def _tidy(self, gone: tuple[BlobRef, ...]) -> None:
-        for blob in gone:
-            self.blobs.delete(blob)
-        write_atomically(self.shelf.path, self.shelf.record())
-
-    def shown(self) -> tuple[tuple[Snapshot, ...], dict[int, BlobRef]]:
-        """Snapshots, and the lists that go with them, as blobs: of some rounds before the oldest one, and all since."""
-        with self._shelf_lock:
-            oldest, needed = self.shelf.oldest or 0, self.shelf.lists_needed
-            wanted = [number for number in self._list_rounds() if number > oldest or number in needed]
-            for number in wanted:
-                if number not in self._lists:
-                    self._lists[number] = self.blobs.link(self.public.list_path(number))
-            return self.shelf.kept, {number: self._lists[number] for number in wanted}
-
-    def _read_list(self, number: int) -> CertifiedList:
-        return msgspec.msgpack.decode(self.public.list_path(number).read_bytes(), type=CertifiedList)
-
-    def _list_rounds(self) -> list[int]:
-        return sorted(int(path.stem) for path in (self.public.path / "lists").glob("*.msgpack"))
-
-    def _forget_list(self, number: int) -> None:
-        """The list of this round is about to be another one, or none."""
-        with self._shelf_lock:
-            if (blob := self._lists.pop(number, None)) is not None:
-                self.blobs.delete(blob)
+        self.offering.put(standing, state)
 
     def revert(self, standing: Standing | None) -> None:
         """The ledger went back to this head: the checkpoints and states after it are void. Raises ReorgTooDeep."""
@@ -286,43 +192,13 @@ class PeerStore:
         self.log.append(REVERTED, number, head, b"")
         self._kept = kept
         self._forget_states_after(number)
-        with self._shelf_lock:
-            self._tidy(self.shelf.forget_after(number))
+        self.offering.revert(number)
 
     def _forget_states_after(self, number: int) -> None:
         """Else a later empty round would seem to leave one of them."""
         for path in (self.home / "states").glob("*.bin"):
             if int(path.stem) > number:
                 path.unlink()
-
-    def save_certificate(self, record: CertificateRecord) -> None:
-        """Publish a certificate (an archive does). What a reorg has put it in the place of goes."""
-        number = record.body.round
-        write_atomically(self.public.certificate_path(number), msgspec.msgpack.encode(record))
-        self.public.roll_call_path(number).unlink(missing_ok=True)
-
-    def save_roll_call(self, record: RollCallRecord) -> None:
-        """Publish a roll call in the place of a certificate."""
-        write_atomically(self.public.roll_call_path(record.round), msgspec.msgpack.encode(record))
-        self.public.certificate_path(record.round).unlink(missing_ok=True)
-
-    def published_head(self, number: int) -> Hash | None:
-        """The head that what is published of a round made; None if nothing is, or it is damaged."""
-        certificate, roll_call = self.public.certificate_path(number), self.public.roll_call_path(number)
-        with suppress(msgspec.DecodeError):
-            if roll_call.exists():
-                return msgspec.msgpack.decode(roll_call.read_bytes(), type=RollCallRecord).head
-            if certificate.exists():
-                return msgspec.msgpack.decode(certificate.read_bytes(), type=CertificateRecord).body.head
-        return None
-
-    def save_genesis(self, record: GenesisRecord) -> None:
-        """Publish how the run began."""
-        write_atomically(self.public.genesis_path, msgspec.msgpack.encode(record))
-
-    def genesis(self) -> GenesisRecord:
-        """What was published of how the run began."""
-        return msgspec.msgpack.decode(self.public.genesis_path.read_bytes(), type=GenesisRecord)
 
     def save_endpoints(self, records: tuple[bytes, ...]) -> None:
         """Remember where the others are."""
@@ -382,8 +258,7 @@ class PeerStore:
                 path.unlink()
         self.leftovers.prune(round_number - ROUNDS_OF_BLOBS_KEPT, lambda: self._listed(round_number))
         if not self.archive:
-            with self._shelf_lock:
-                self._prune_rounds(min(round_number - ROUNDS_OF_BLOBS_KEPT, self.shelf.oldest or 0))
+            self.offering.prune(round_number - ROUNDS_OF_BLOBS_KEPT)
 
     def _listed(self, round_number: int) -> frozenset[Hash]:
         """The ciphertexts in the lists of the rounds that a leftover may belong to after a reorg."""
@@ -391,18 +266,3 @@ class PeerStore:
         lists = (self.list_bytes(number) for number in range(max(1, first), round_number + 1))
         found = (msgspec.msgpack.decode(data, type=CertifiedList) for data in lists if data is not None)
         return frozenset(update.blob_hash for certified in found for update in certified.updates)
-
-    def _prune_rounds(self, through: int) -> None:
-        """Forget the updates of rounds up to this one, and their lists but for those that newcomers need."""
-        for number in self._list_rounds():
-            is_needed = number in self.shelf.lists_needed
-            if number > through or (is_needed and number <= self._pruned_through):
-                continue
-            data = self.public.list_path(number).read_bytes()
-            for update in self._read_list(number).updates:
-                self.blobs.delete(update.blob)
-            if not is_needed:
-                self._lists.pop(number, None)
-                self.blobs.delete(blob_ref(data))  # there if somebody asked for it, or it was asked for
-                self.public.list_path(number).unlink()
-        self._pruned_through = max(through, self._pruned_through)

@@ -119,15 +119,17 @@ class LedgerWatcher:
         """Write down what a replay reads: how the run began, and what ended every round."""
         match event:
             case RunOpened(genesis=genesis) if not self.store.public.genesis_path.exists():
-                self.store.save_genesis(GenesisRecord(genesis, ()))
+                self.store.public.save_genesis(GenesisRecord(genesis, ()))
             case Started(seats=seats):
-                self.store.save_genesis(GenesisRecord(self.store.genesis().genesis, seats))
-            case Certified(body=body, head=head, at=at) if self.store.published_head(body.round) != head:
+                self.store.public.save_genesis(GenesisRecord(self.store.public.genesis().genesis, seats))
+            case Certified(body=body, head=head, at=at) if (
+                self.store.public.published_head(body.round) != head
+            ):
                 signatures = await self.ledger.attestations(body, at)
-                self.store.save_certificate(CertificateRecord(body, signatures))
-            case RollCalled(round=number, head=head) if self.store.published_head(number) != head:
+                self.store.public.save_certificate(CertificateRecord(body, signatures))
+            case RollCalled(round=number, head=head) if self.store.public.published_head(number) != head:
                 record = RollCallRecord(number, event.previous_head, event.state_root, event.drops)
-                self.store.save_roll_call(record)
+                self.store.public.save_roll_call(record)
             case _:
                 pass
 

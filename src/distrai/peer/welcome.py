@@ -45,7 +45,7 @@ class Welcome:
 
     async def show(self) -> None:
         """Show what there is now. Raises NetworkError where that takes others who do not answer."""
-        snapshots, lists = await asyncio.to_thread(self.store.shown)
+        snapshots, lists = await asyncio.to_thread(self.store.offering.shown)
         for snapshot in snapshots:
             await self._publish(snapshot)
         newest = sorted(lists.items())[-LISTS_SHOWN_MAX:]

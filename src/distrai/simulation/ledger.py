@@ -64,6 +64,8 @@ class LedgerModel:
         self.on_head: Callable[[LedgerEvent, Contract], None] = lambda event, contract: None
         self.nodes: list[Node] = []
         self._pool: list[Transaction] = []
+        self._late: dict[object, list[Transaction]] = {}
+        """What a reorg took out of a block, and its sender's later ones: nobody has it until a while later."""
         self._expected: set[MemberId] = set()
         contract = Contract(limits, GENESIS.head, GENESIS.state_root)
         self.blocks = [self._block(None, 0, contract, (), (lambda at: RunOpened(at, GENESIS, _OWNER),))]
@@ -90,9 +92,10 @@ class LedgerModel:
         self.clock.after(self.faults.block_s, self._mine)
 
     def _start(self) -> None:
-        """What the owner does, again where a reorg took it back: it starts the run once all it waits for have joined."""
+        """What the owner does, again where a reorg took it back: it starts the run once all have joined that did not leave."""
         contract = self.contract
-        if not contract.is_started and self._expected <= set(contract.seats):
+        waited_for = {member for member in self._expected if contract.parts.get(member) is not False}
+        if not contract.is_started and waited_for <= set(contract.seats):
             self._pool.append(Start(tuple(sorted(contract.seats))))
 
     def node(self) -> "Node":
@@ -103,7 +106,7 @@ class LedgerModel:
     def submit(self, sent: Transaction) -> None:
         """Take a transaction for the next block, unless nobody can be reached."""
         if self.reachable:
-            self._pool.append(sent)
+            self._late.get(_sender(sent), self._pool).append(sent)
 
     # Blocks
 
@@ -120,8 +123,10 @@ class LedgerModel:
         contract = parent.contract.copy() if waiting else parent.contract
         made: list[Callable[[Position], LedgerEvent]] = []
         taken: list[Transaction] = []
+        put_off: set[object] = set()
         for sent in waiting:
-            if share < 1 and self.random.random() > share:
+            if share < 1 and (_sender(sent) in put_off or self.random.random() > share):
+                put_off.add(_sender(sent))
                 self._pool.append(sent)
                 continue
             try:
@@ -176,22 +181,28 @@ class LedgerModel:
 
 
     def _take_back(self, returned: list[Transaction]) -> None:
-        """Lost blocks' transactions wait again: those of one member in their old order, as an account's nonces have it."""
+        """Lost blocks' transactions wait again, before those that came later; some senders' only after a while."""
         by_sender: dict[object, list[Transaction]] = {}
-        for index, sent in enumerate(returned):
-            by_sender.setdefault(getattr(sent, "member", index), []).append(sent)
+        for sent in returned:
+            by_sender.setdefault(_sender(sent), []).append(sent)
         drawn = [sender for sender, sent in by_sender.items() for _ in sent]
         self.random.shuffle(drawn)
-        late = {sender for sender in by_sender if self.random.random() < self.faults.reorg_lost}
+        for sender in by_sender:
+            if sender not in self._late and self.random.random() < self.faults.reorg_lost:
+                self._late[sender] = []
+                self.clock.after(LATE_S, partial(self._come_late, sender))
+        again: list[Transaction] = []
         for sender in drawn:
-            sent = by_sender[sender].pop(0)
-            if sender not in late:
-                self._pool.append(sent)
-            else:
-                self.clock.after(LATE_S + self.random.random(), partial(self._pool_append, sent))
+            self._late.get(sender, again).append(by_sender[sender].pop(0))
+        self._pool = again + self._pool
 
-    def _pool_append(self, sent: Transaction) -> None:
-        self._pool.append(sent)
+    def _come_late(self, sender: object) -> None:
+        self._pool += self._late.pop(sender)
+
+
+def _sender(sent: Transaction) -> object:
+    """Whose account sends it. An account's transactions keep their order: that is what nonces are for."""
+    return getattr(sent, "member", sent)
 
 
 class Node:

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiohttp import (
     ClientError,
@@ -34,6 +35,12 @@ class WrongKey(HolderError):
     """Behind a URL is another node than the one looked for, or none."""
 
 
+@lru_cache(4096)
+def _pin(fingerprint: bytes) -> Fingerprint:
+    """Always the same object: aiohttp uses a connection again only where this is the very one that it was made with."""
+    return Fingerprint(fingerprint)
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """A URL, and the fingerprint of the certificate that must be there; empty: any, or plain HTTP on this machine."""
@@ -49,7 +56,7 @@ class Way:
     @property
     def pin(self) -> Fingerprint | bool:
         """What aiohttp is to look at when it connects: this certificate, or none. Authorities never count."""
-        return Fingerprint(self.fingerprint) if self.fingerprint else False
+        return _pin(self.fingerprint) if self.fingerprint else False
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,11 @@ class HttpServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and have the answer taken within its deadline."""
         self._explain(request)
-        with ExitStack() as until_sent:
-            return await self._send_answer(request, until_sent)
+        try:
+            with ExitStack() as until_sent:
+                return await self._send_answer(request, until_sent)
+        except ConnectionError:  # somebody else was faster, or the client is gone: nothing to log
+            return web.Response(status=408)
 
     async def _send_answer(self, request: web.BaseRequest, until_sent: ExitStack) -> web.StreamResponse:
         try:

@@ -59,7 +59,7 @@ class Bucket:
         """Contacts nobody. Raises ValueError for settings that cannot be right."""
         self.access, self.counters = access, counters
         self.url = bucket_url(access.read_url)
-        self._store = _open(access)
+        self._library_store: S3Store | None = _open(access)
         self._sizes: dict[str, int] = {}
 
     async def start(self, address: Address, sign: "Sign") -> None:
@@ -70,6 +70,16 @@ class Bucket:
         self._sizes = {key: size for key, size, _ in sorted(found, key=lambda entry: entry[2])}
         left = [key async for key, _, _ in self._list("document")]
         await self._delete([key for key in left if key.startswith(document_key("outbox-"))])
+
+    def close(self) -> None:
+        """Let go of the connections; nothing is written any more."""
+        self._library_store = None
+
+    @property
+    def _store(self) -> "S3Store":
+        if self._library_store is None:
+            raise BucketFailed("the transport was closed")
+        return self._library_store
 
     async def upload(self, blob: BlobRef, hashes: Sequence[Hash], source: Path, purpose: str) -> None:
         """Put a blob into the bucket, unless it is there; the oldest ones go where the room ends."""

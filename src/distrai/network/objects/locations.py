@@ -7,7 +7,6 @@ stands between the host and the keys is the store's affair: with a public domain
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from dataclasses import replace
 
 from yarl import URL
 

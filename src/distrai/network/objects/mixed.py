@@ -112,6 +112,8 @@ class MixedTransport:
             task.cancel()
         await asyncio.gather(*self._uploads, return_exceptions=True)
         await self.reader.close()
+        if self.bucket is not None:
+            self.bucket.close()
         await self.http.close()
 
     async def publish(self, blob: BlobRef, source: Path | bytes) -> None:

@@ -79,6 +79,7 @@ class ObjectTransport:
         await self.outbox.close()
         await self.fetches.close()
         await self.reader.close()
+        self.bucket.close()
 
     async def publish(self, blob: BlobRef, source: Path | bytes) -> None:
         """See ``Transport``."""
