@@ -60,8 +60,8 @@ def _process(home: Path, data: Path, environment: dict[str, str], *options: str)
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--config", str(home / "rclone.conf")]
-    # no time at all for its cache has it clear that without a pause, and take a whole core
-    command += ["--cache-dir", str(home / "cache"), "--dir-cache-time", "1us", *options, str(data)]
+    # it has a timer for each folder that it knows: with a much shorter time they take a whole core
+    command += ["--cache-dir", str(home / "cache"), "--dir-cache-time", "1ms", *options, str(data)]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
     try:

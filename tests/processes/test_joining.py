@@ -128,7 +128,9 @@ def test_it_has_the_state_roots_of_all_others(record: Record) -> None:
     own = [number for number, told in states.items() if JOINER in told]
     assert len(own) > 5
     for number in own:
-        assert len(states[number]) == len(PEERS) + 1
+        assert len(states[number]) == len(PEERS) + 1 or number >= record.away.stop, (
+            "it was stopped in the midst of one"
+        )
         assert len(set(states[number].values())) == 1
 
 
@@ -137,7 +139,7 @@ def test_its_seat_is_given_and_taken_as_all_others_say(record: Record) -> None:
         told = {event["round"]: event[kind] for event in record.observer.of("applied", "peer-0")}
         for name in [*PEERS, JOINER]:
             for event in record.observer.of("applied", name):
-                assert event[kind] == told[event["round"]]
+                assert event[kind] == told.get(event["round"], [])
         assert [members for members in told.values() if members] == [[record.member]]
 
 

@@ -28,6 +28,7 @@ STALL = 101  # not a multiple of four, so that the grace is rounded
 OWNER = Address(bytes(20))
 HEAD, STATE = keccak(b"genesis head"), keccak(b"state")
 
+
 class Pair:
     """The contract of the simulator and the model, side by side."""
 
@@ -92,7 +93,9 @@ class Pair:
         roots = (keccak(b"updates"), keccak(b"state %d" % model.round)) if is_full else (ZERO_HASH, STATE)
         body = Body(RUN, model.round + 1 + off, model.head, *roots, keccak(b"trainers"), promotions, drops)
         if wrong:
-            body = replace(body, previous_head=Hash(bytes(32)), promotions=promotions[::-1], drops=drops[::-1])
+            body = replace(
+                body, previous_head=Hash(bytes(32)), promotions=promotions[::-1], drops=drops[::-1]
+            )
         seats = sorted(model.seats.values())
         signers = seats[: max(1, -(-2 * len(seats) // 3)) - wrong]
         signatures = tuple(signer(key)(DOMAIN.digest(body.id)) for key in signers)

@@ -11,7 +11,6 @@ from distrai.simulation import Links, Scenario
 from distrai.simulation.clock import Clock
 from distrai.simulation.links import LinkModel
 from distrai.simulation.toy import (
-    DOMAIN,
     NOT_FINITE,
     NotFinite,
     make_identity,

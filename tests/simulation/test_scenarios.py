@@ -1,5 +1,6 @@
 """Whole networks under faults: whatever the seed, nothing that must hold breaks. A failure prints what replays it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,21 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from distrai.peer import book
-from distrai.peer.book import RoundBook
-from distrai.peer.events import Persist, Send
-from distrai.peer.following import Following
-from distrai.peer.identity import Timing
-from distrai.peer.mailbox import Mailbox
-from distrai.peer.round import Round
-from distrai.protocol import standing
-from distrai.protocol.errors import WrongKey
-from distrai.protocol.keccak import keccak
-from distrai.simulation import SCENARIOS, Links, Report, Scenario, compute, effects, heads, ledger, simulate, toy
-from distrai.simulation.campaign import NAMES, plan, run_one
+from distrai.simulation import SCENARIOS, Links, Report, Scenario, simulate
+from distrai.simulation.__main__ import main
+from distrai.simulation.campaign import NAMES, plan, run_campaign, run_one
 from distrai.simulation.contract import Limits
 from distrai.simulation.disk import Disk
 from distrai.simulation.peer import SimulatedPeer
+from distrai.simulation.scenario import Churn, Loss
 
 SEEDS = int(os.environ.get("DISTRAI_SEEDS", "100"))
 """Runs over all scenarios: each gets its share of the seeds."""
@@ -97,85 +90,74 @@ def test_pairs_of_liars_among_seven(liars: tuple[str, str]) -> None:
     check(scenario, 2)
 
 
-# The simulator notices what is broken
+# Members that come and go
 
 
-def broken(name: str, *seeds: int) -> str:
-    reports = [simulate(SCENARIOS[name], seed) for seed in seeds]
-    return "\n".join(str(report) for report in reports if report.violations)
+def test_after_the_loss_of_half_of_the_seats_a_roll_call_lets_training_go_on() -> None:
+    report = check(SCENARIOS["mass-loss"], 0)
+    lost = report.listed.index(3)
+    assert report.roll_calls == 1 and set(report.listed[:lost]) == {6} and set(report.listed[lost:]) == {3}
+    assert max(report.round_s) > 2 * SCENARIOS["mass-loss"].limits.stall_seconds - 1
+    assert max(report.round_s[-2:]) < 10
 
 
-def test_a_peer_that_forgets_what_it_said_is_noticed(monkeypatch) -> None:
+def test_with_fewer_than_a_roll_call_needs_the_run_stops_and_says_so() -> None:
+    report = check(replace(SCENARIOS["mass-loss"], losses=(Loss(12.0, 0.7),)), 0)
+    assert report.stopped and report.roll_calls == 0
+
+
+def test_joiners_begin_from_snapshots_become_seats_and_everybody_agrees() -> None:
+    report = check(SCENARIOS["joins"], 1)
+    assert report.snapshots >= 1 and report.promoted >= 2
+    assert len(report.state_roots) == 7 and {roots[-1] for roots in report.state_roots.values()} == {
+        report.state_roots["peer 0"][-1]
+    }
+
+
+def test_twenty_guests_cost_the_others_two_seconds_a_round_at_most() -> None:
+    """What is waited for trainers without a seat: 5/3 ``d0_s``."""
+    scenario = SCENARIOS["guests"]
+    alone = check(replace(scenario, churn=Churn()), 0)
+    report = check(scenario, 0)
+    assert report.roll_calls == 0 and report.promoted == 0
+    typical, before = sorted(report.round_s)[report.rounds // 2], sorted(alone.round_s)[alone.rounds // 2]
+    assert typical < before + 2.0
+
+
+def test_new_keys_reach_the_seats_by_certificates_without_any_loss() -> None:
+    report = check(SCENARIOS["rotations"], 1)
+    assert report.promoted >= 2 and report.dropped == 0 and set(report.listed) == {4}
+
+
+def test_reorgs_take_heads_back_and_every_round_lands_in_the_end() -> None:
+    report = check(SCENARIOS["reorgs"], 3)
+    assert report.reorgs > 2 and report.reverted > 2 and report.rounds > 3
+
+
+# Campaigns
+
+
+def test_a_campaign_goes_over_all_scenarios_in_turn_and_goes_on_where_it_was(tmp_path, capsys) -> None:
+    assert [name for name, _ in plan(7, len(NAMES))] == [*NAMES[7:], *NAMES[:7]]
+    path = tmp_path / "figures.json"
+    first = run_campaign([("calm", 0), ("silent", 1)], 1, path, "made by a test")
+    again = run_campaign([("calm", 0), ("silent", 1), ("calm", 2)], 1, path, "made by a test")
+    assert first.rows["calm"].seeds == [0] and again.rows["calm"].seeds == [0, 2]
+    assert again.rows["calm"].totals["rounds"] >= 6 and again.broken == 0
+    assert json.loads(path.read_text())["total"]["seeds"] == 3
+    lines = again.table().splitlines()
+    assert lines[0].split()[:2] == ["scenario", "seeds"] and lines[-1].split()[:2] == ["all", "3"]
+
+
+def test_what_the_simulator_raises_is_a_violation_of_its_seed(monkeypatch) -> None:
+    monkeypatch.setattr(SimulatedPeer, "start", lambda peer: 1 / 0)
+    report, _ = run_one(("calm", 0))
+    assert "ZeroDivisionError" in report.violations[0]
+
+
+def test_the_command_line_says_what_broke_and_how_to_replay_it(monkeypatch, capsys, tmp_path) -> None:
+    assert main(["calm", "0"]) == 0
     monkeypatch.setattr(Disk, "own_records", lambda disk: [])
-    assert "sent two different messages of kind" in broken("power-cuts", 0)
-
-
-def test_a_message_that_is_sent_before_it_is_on_disk_is_noticed(monkeypatch) -> None:
-    say = Round.say
-
-    def hasty(round_: Round, *args, **kwargs):
-        signed = say(round_, *args, **kwargs)
-        assert isinstance(round_.effects[-2], Persist) and isinstance(round_.effects[-1], Send)
-        round_.effects[-2:] = [round_.effects[-1], round_.effects[-2]]
-        return signed
-
-    monkeypatch.setattr(Round, "say", hasty)
-    assert "that was not persisted" in broken("calm", 0)
-
-
-def test_a_proposer_that_never_rotates_is_noticed(monkeypatch) -> None:
-    monkeypatch.setattr(Timing, "attempt_at", lambda timing, since: (0, 0.0, 1e9))
-    assert "did not close within" in broken("silent", 0)
-
-
-def test_counting_an_update_whose_key_is_unknown_is_noticed(
-    monkeypatch,
-) -> None:
-    monkeypatch.setattr(RoundBook, "is_open", lambda book, update: update in book.updates)
-    assert "the engine raised KeyError" in broken("keyless", 0)
-
-
-def test_another_state_than_the_certified_one_is_noticed(monkeypatch) -> None:
-    save = Disk.save_applied
-    monkeypatch.setattr(Disk, "save_applied", lambda disk, apply, root: save(disk, apply, keccak(root)))
-    assert "holds other states than the ledger" in broken("calm", 0)
-
-
-def test_a_peer_that_computes_another_state_is_noticed(monkeypatch) -> None:
-    compute, odd = effects.state_root_of, []
-
-    def differently(before, certified, blobs):
-        odd.append(blobs)
-        root = compute(before, certified, blobs)
-        return keccak(root) if blobs is odd[0] else root
-
-    monkeypatch.setattr(effects, "state_root_of", differently)
-    assert "leads to another state than was certified" in broken("calm", 0)
-
-
-def test_an_update_that_is_not_finite_is_noticed(monkeypatch) -> None:
-    monkeypatch.setattr(toy, "NOT_FINITE", b"")
-    assert "is not finite" in broken("not-finite", 0)
-
-
-def test_a_queue_without_bound_is_noticed(monkeypatch) -> None:
-    monkeypatch.setattr(book, "UPDATES_PER_AUTHOR", 1000)
-    assert "above the bound of" in broken("garbage", 0)
-
-
-def test_a_lost_list_is_noticed(monkeypatch) -> None:
-    """No peer answers for the list of a round that is over."""
-    monkeypatch.setattr(effects, "_offer", lambda peer, offer: None)
-    assert "a certified round is lost" in broken("splits", 0)
-
-
-def test_an_honest_message_that_is_refused_is_noticed(monkeypatch) -> None:
-    take = Round.take
-
-    def picky(round_, signed, now):
-        if signed.message.kind == "key":
-            raise WrongKey("none is right")
-        take(round_, signed, now)
-
-    monkeypatch.setattr(Round, "take", picky)
-    assert "refused a key of peer" in broken("calm", 0)
+    assert main(["power-cuts", "0", "2"]) == 1
+    said = capsys.readouterr().out
+    assert "BROKEN" in said and "replay: python -m distrai.simulation power-cuts 0" in said

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distrai.ledger.client import LedgerClient
-from distrai.ledger.errors import LedgerRefused, LedgerUnreachable, Reorganised
+from distrai.ledger.errors import LedgerUnreachable, Reorganised
 from distrai.network.interface import Transport
 from distrai.peer.bootstrap import Bootstrap
 from distrai.peer.circle import Circle, History, round_of
@@ -18,6 +18,7 @@ from distrai.peer.events import Effect
 from distrai.peer.feed import LedgerFeed
 from distrai.peer.guest import FellBehind, Guest, Pace
 from distrai.peer.keyring import Keyring
+from distrai.peer.leaving import Leaving
 from distrai.peer.newcomer import Newcomer
 from distrai.peer.options import PeerOptions
 from distrai.peer.plan import Plan
@@ -35,8 +36,6 @@ from distrai.protocol.typed_data import Domain
 STARTS_MAX = 4
 """How often a newer snapshot is taken before a peer gives up: rounds are then faster than its connection."""
 LEDGER_RETRY_S = 1.0
-LEAVE_POLL_S = 0.1
-LEAVE_S_MIN = 60.0
 
 
 class TooSlow(ValueError):
@@ -64,6 +63,9 @@ class Participation:
     pace: Pace = field(default_factory=Pace)
     engine: Engine | None = None
     member: MemberId | None = None
+    _feed: LedgerFeed | None = None
+    _events: list[LedgerEvent] = field(default_factory=list)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
         """Take part until cancelled, or until this peer has left. Raises what makes that impossible."""
@@ -154,7 +156,9 @@ class Participation:
         directory = Directory(identity, run, lambda: engine.following.keys, self.store.save_endpoints)
         for record in self.store.endpoints():
             directory.learn(record)
-        directory.announce_self(time.time_ns(), self.urls, self.fingerprint)  # two starts may fall into one second
+        directory.announce_self(
+            time.time_ns(), self.urls, self.fingerprint
+        )  # two starts may fall into one second
         if self.options.archive:
             await self.ledger.announce(run, member, self.urls[0])
         if standing is None:
@@ -190,9 +194,9 @@ class Participation:
         if newcomer is not None:
             beside.append(self._guest(engine, newcomer, directory, runtime, plan).run())
         self.engine = engine
-        await together(
-            runtime.run(first, standing.head if standing else None), *beside, self._until_left(plan)
-        )
+        leaving = Leaving(engine, self.ledger, plan, self.telemetry)
+        living = runtime.run(first, standing.head if standing else None)
+        await together(living, *beside, leaving.when(self.leaving))
 
     def _guest(
         self, engine: Engine, newcomer: Newcomer, directory: Directory, runtime: Runtime, plan: Plan
@@ -217,15 +221,20 @@ class Participation:
     # Membership
 
     async def _history(self) -> History:
-        """All that the ledger says of the run. It is waited for."""
-        while True:
-            try:
-                return History(await LedgerFeed(self.ledger, self.options.link.run).next())
-            except Reorganised:
-                continue
-            except LedgerUnreachable as error:
-                self.telemetry.emit("ledger", why=str(error))
-                await asyncio.sleep(LEDGER_RETRY_S)
+        """All that the ledger says of the run until now. It is waited for."""
+        async with self._reading:
+            while True:
+                try:
+                    if self._feed is None:
+                        self._feed, self._events = LedgerFeed(self.ledger, self.options.link.run), []
+                    self._events = [*self._events, *await self._feed.next()]
+                except Reorganised:
+                    self._feed = None
+                except LedgerUnreachable as error:
+                    self.telemetry.emit("ledger", why=str(error))
+                    await asyncio.sleep(LEDGER_RETRY_S)
+                else:
+                    return History(self._events)
 
     async def _registered(self, history: History) -> MemberId:
         """The own member id, after registering where that has not happened yet."""
@@ -251,50 +260,6 @@ class Participation:
         key = self.keyring.key((await self.ledger.member(member)).key)
         await self.ledger.join(run, member, key, invitation)
         self.telemetry.emit("joined", member=member.hex(), round=history.round)
-
-    # Leaving
-
-    async def _until_left(self, plan: Plan) -> None:
-        """Once asked to: leave, and go on until no head counts on this peer any more. Returns when that is so."""
-        await self.leaving.wait()
-        assert self.engine is not None and self.member is not None
-        timing = plan.rules.timing
-        patience_s = max(LEAVE_S_MIN, 3 * (timing.hard_s + timing.settle_s + timing.attempt_s(0)))
-        self.telemetry.emit("leaving", patience_s=patience_s)
-        try:
-            async with asyncio.timeout(patience_s):
-                await self._leave()
-                while self._is_counted_on(plan):  # noqa: ASYNC110
-                    await asyncio.sleep(LEAVE_POLL_S)
-        except TimeoutError:
-            self.telemetry.emit(
-                "not-dropped",
-                why="no certificate dropped this seat in time: the run may need it (min_seats), or nobody certifies",
-            )
-            return
-        self.telemetry.emit("left")
-
-    async def _leave(self) -> None:
-        assert self.member is not None
-        while True:
-            try:
-                await self.ledger.leave(self.options.link.run, self.member)
-            except LedgerRefused as refusal:
-                self.telemetry.emit("ledger", why=str(refusal))  # not joined (yet), or left already
-            except LedgerUnreachable as error:
-                self.telemetry.emit("ledger", why=str(error))
-                await asyncio.sleep(LEDGER_RETRY_S)
-                continue
-            return
-
-    def _is_counted_on(self, plan: Plan) -> bool:
-        """Whether this member attests or trains as of the newest head, or will."""
-        assert self.engine is not None
-        standing, member = self.engine.standing, self.member
-        if standing is None or standing.round >= plan.rules.rounds:
-            return False
-        people = (*standing.trainers, *standing.next_trainers)
-        return member in standing.seat_members or any(trainer.member == member for trainer in people)
 
 
 def _is_closed(plan: Plan) -> bool:

@@ -16,7 +16,17 @@ from distrai.simulation.wild import wild
 
 NAMES = (*SCENARIOS, "wild")
 """Every scenario; "wild" is drawn from its seed."""
-COUNTED = ("events", "rounds", "crashes", "reorgs", "roll_calls", "snapshots", "promoted", "dropped", "stopped")
+COUNTED = (
+    "events",
+    "rounds",
+    "crashes",
+    "reorgs",
+    "roll_calls",
+    "snapshots",
+    "promoted",
+    "dropped",
+    "stopped",
+)
 """What a table adds up, from the reports."""
 SAVED_EVERY_S = 20.0
 
@@ -102,7 +112,9 @@ class Campaign:
         sums = ("all", *(sum(column) for column in list(zip(*lines, strict=True))[1:]))
         rows = [tuple(str(cell) for cell in line) for line in (heads, *lines, sums)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-        shown = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        shown = [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+        ]
         replays = [
             f"  BROKEN {broken[0]}\n  replay: {Report(name, seed).replay}"
             for name, row in self.rows.items()
@@ -117,7 +129,7 @@ def run_one(run: tuple[str, int]) -> tuple[Report, float]:
     began = time.process_time()
     try:
         report = simulate(scenario_of(name, seed), seed)
-    except Exception as error:  # a campaign of hours goes on
+    except Exception as error:  # noqa: BLE001 - a campaign of hours goes on
         report = Report(name, seed, violations=[f"the simulator raised {type(error).__name__}: {error}"])
     return report, time.process_time() - began
 

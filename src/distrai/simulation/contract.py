@@ -142,15 +142,16 @@ class Contract:
 
     def copy(self) -> Self:
         """A contract that may change without changing this one."""
-        parts = {name: dict(getattr(self, name)) for name in ("keys", "past", "parts", "seats")}
-        return replace(self, **parts)
+        return replace(
+            self, keys=dict(self.keys), past=dict(self.past), parts=dict(self.parts), seats=dict(self.seats)
+        )
 
     def register(self, member: MemberId, key: Address) -> None:
         """Register a member, or another key of one."""
         self.keys[member], self.past[key] = key, member
 
     def apply(self, sent: Transaction, now: int) -> Event:
-        """Take a transaction at block time ``now`` (seconds); gives the event. Raises Refused, and then changes nothing."""
+        """Take a transaction at block time ``now`` (seconds); gives the event. Raises Refused; then nothing changed."""
         match sent:
             case Join(member):
                 return self._join(member)

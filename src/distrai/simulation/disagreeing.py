@@ -115,6 +115,17 @@ def hides_until_revealed(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect
         yield from without(peer, effect, Have)
 
 
+def censors(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect]:
+    """Names the updates of its own kind only: where too many do, the others never count, and are dropped."""
+    if own := announced(peer, effect, Have):
+        send, have = own
+        known = _round(peer).book.updates
+        liars = [name for name in have.updates if peer.world.is_liar(known[name].message.member)]
+        yield Send(send.to, (forge(peer, have, updates=tuple(liars)).raw,))
+    else:
+        yield from without(peer, effect, Have)
+
+
 def _round(peer: SimulatedPeer) -> Round:
     assert peer.engine is not None and peer.engine.round is not None
     return peer.engine.round

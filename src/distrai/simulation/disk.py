@@ -47,8 +47,12 @@ class Disk:
 
     def lose_log(self) -> None:
         """Nothing is known any more of what was said and of which heads there were; blobs stay."""
-        self.records, self.kept, self.applied = [], [Checkpoint()], []
-        self.list_of, self.states = {}, {}
+        self.records, self.list_of, self.states = [], {}, {}
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Go back to before the first head; what was said is kept."""
+        self.kept, self.applied = [Checkpoint()], []
 
     def save_list(self, apply: Apply) -> None:
         """The first that becomes durable of a round: its list."""

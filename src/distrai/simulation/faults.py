@@ -62,6 +62,8 @@ def _cut_power(peers: list["SimulatedPeer"]) -> None:
 
 
 def _split(world: World) -> None:
+    if world.links.is_split:
+        return
     members, links = list(world.peers), world.scenario.links
     count = len(members) // 2 if links.split_half else world.random.randint(1, len(members) // 2)
     alone = set(world.random.sample(members, count))

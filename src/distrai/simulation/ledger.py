@@ -1,7 +1,7 @@
 """A ledger with one run on it: blocks, a pool of transactions, forks that replace each other, and outages.
 
-Each peer looks at it through a ``Node`` of its own, which is what the real ``LedgerFeed`` reads from; nodes may lag, and
-learn of a fork one after the other.
+Each peer looks at it through a ``Node`` of its own, which is what the real ``LedgerFeed`` reads from; nodes may
+lag, and learn of a fork one after the other.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ class LedgerModel:
         self.reorgs = 0
         self.roll_calls = 0
         self.reachable = True
-        self.on_head: Callable[[LedgerEvent, Contract], None] = lambda event, contract: None
+        self.on_head: Callable[[LedgerEvent, Contract], None] = lambda *_: None
         self.nodes: list[Node] = []
         self._pool: list[Transaction] = []
         self._late: dict[object, list[Transaction]] = {}
@@ -92,7 +92,7 @@ class LedgerModel:
         self.clock.after(self.faults.block_s, self._mine)
 
     def _start(self) -> None:
-        """What the owner does, again where a reorg took it back: it starts the run once all have joined that did not leave."""
+        """What the owner does, again where a reorg took it back: start the run once all are in that did not leave."""
         contract = self.contract
         waited_for = {member for member in self._expected if contract.parts.get(member) is not False}
         if not contract.is_started and waited_for <= set(contract.seats):
@@ -178,7 +178,6 @@ class LedgerModel:
             self._add_block(self.blocks[-1].timestamp + 1, share=self.random.choice((0.3, 0.7, 1.0)))
         for node in self.nodes:
             self.clock.after(self.random.uniform(0, self.faults.fork_seen_s), node.switch)
-
 
     def _take_back(self, returned: list[Transaction]) -> None:
         """Lost blocks' transactions wait again, before those that came later; some senders' only after a while."""

@@ -21,6 +21,7 @@ from distrai.protocol.messages import (
 )
 from distrai.protocol.primitives import ZERO_HASH, Hash
 from distrai.simulation.disagreeing import (
+    censors,
     checks_in,
     false_haves,
     hides_until_revealed,
@@ -229,4 +230,5 @@ LIARS: dict[str, Twist] = {
     "omits": omits,
     "checks-in": checks_in,
     "hides": hides_until_revealed,
+    "censors": censors,
 }

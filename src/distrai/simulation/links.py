@@ -22,6 +22,11 @@ class LinkModel:
         """Cut ``members`` off from the others; ``one_way``: they still hear them."""
         self._cut_off, self._one_way = members, one_way
 
+    @property
+    def is_split(self) -> bool:
+        """Whether somebody is cut off."""
+        return bool(self._cut_off)
+
     def reaches(self, source: MemberId, target: MemberId) -> bool:
         """Whether packets get from one to the other now."""
         if not self._cut_off:

@@ -37,7 +37,6 @@ def join(peer: "SimulatedPeer", from_snapshot: bool) -> None:
     """Join the run, then take part, from its beginning or from the newest head."""
     sent = Join(peer.member)
     begin = (lambda: enter(peer)) if from_snapshot else peer.start
-    peer.on_too_deep = lambda: enter(peer)
     insist(peer, sent, lambda contract: bool(contract.parts.get(peer.member)), begin)
 
 
@@ -45,7 +44,9 @@ def enter(peer: "SimulatedPeer") -> None:
     """Begin from a snapshot of the newest head that this peer sees, as soon as somebody gives it."""
     if peer.is_gone or peer.engine is not None:
         return
+    peer.is_entering = True
     if adopt(peer):
+        peer.is_entering = False
         peer.world.report.snapshots += 1
         peer.start()
     else:
@@ -58,7 +59,8 @@ def adopt(peer: "SimulatedPeer") -> bool:
     history = [event for block in blocks for event in block.events]
     ends = [index for index, event in enumerate(history) if isinstance(event, Certified | RollCalled)]
     if not ends:
-        return True  # nothing is over yet: from the beginning, then
+        peer.disk.begin_again()  # nothing is over yet: from the beginning, then
+        return True
     history = history[: ends[-1] + 1]
     lists = _find_lists(peer, history)
     if lists is None:
@@ -74,9 +76,9 @@ def adopt(peer: "SimulatedPeer") -> bool:
 
 
 def _helpers(peer: "SimulatedPeer") -> list["SimulatedPeer"]:
-    """Who answers: honest ones that live."""
-    others = peer.world.peers.values()
-    return [other for other in others if other is not peer and other.is_honest and other.engine is not None]
+    """Who answers: honest ones that live, also while they wait for a snapshot themselves."""
+    others = [other for other in peer.world.peers.values() if other is not peer and other.is_honest]
+    return [other for other in others if other.engine is not None or other.is_entering]
 
 
 def _find_lists(peer: "SimulatedPeer", history: list[LedgerEvent]) -> dict[int, CertifiedList] | None:

@@ -70,6 +70,8 @@ class SimulatedPeer:
         self.is_frail = False
         self.is_gone = False
         """It is dead for good."""
+        self.is_entering = False
+        """It waits for a snapshot."""
         self.is_leaving = False
         self.is_away = False
         """It left, and may come back."""
@@ -78,7 +80,6 @@ class SimulatedPeer:
         self.silent_through = 0
         self.training: Hash | None = None
         self.memory: dict[str, Any] = {}
-        self.on_too_deep: Callable[[], None] = self._too_deep
         self._feed = LedgerFeed(self.node, RUN)
         self._is_lost = False
         self._wake_at = self._timer_at = inf
@@ -183,7 +184,8 @@ class SimulatedPeer:
             effects = self.engine.handle(event, self.now)
         except ReorgTooDeep:
             self.stop()
-            self.on_too_deep()
+            self.world.report.too_deep += 1
+            self.world.begin_again(self)
             return
         except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             if self.is_honest:
@@ -193,9 +195,6 @@ class SimulatedPeer:
         if self.is_honest:
             self.world.watch.handled(self, effects)
         self.carry_out(effects)
-
-    def _too_deep(self) -> None:
-        self.broke("a reorg leads further back than what is kept")
 
     def carry_out(self, effects: list[Effect]) -> None:
         """Carry out effects in order; a crash in between loses the rest."""

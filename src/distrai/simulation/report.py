@@ -28,6 +28,8 @@ class Report:
     reverted: int = 0
     """How often a peer went back to an earlier head."""
     roll_calls: int = 0
+    too_deep: int = 0
+    """How often a reorg led further back than what a peer keeps: it joined again from a snapshot."""
     snapshots: int = 0
     """How often a peer began from a snapshot."""
     promoted: int = 0

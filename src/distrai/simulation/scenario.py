@@ -60,7 +60,7 @@ class LedgerFaults:
 
     @property
     def start_is_final_s(self) -> float:
-        """When no reorg takes the start of the run back any more: whoever joins before it is a seat, and must be there."""
+        """When no reorg takes the run's start back any more: whoever joins before it is a seat, and must be there."""
         return self.block_s * (self.reorg_blocks[1] + 3) if self.reorg_every_s else 0.0
 
 

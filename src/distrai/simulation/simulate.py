@@ -1,12 +1,14 @@
 """Run one scenario with one seed."""
 
 from functools import partial
+from itertools import pairwise
 
 from distrai.peer.identity import Identity
 from distrai.protocol.body import quorum
 from distrai.simulation.faults import plan_faults, plan_joins
 from distrai.simulation.guests import GUESTS
 from distrai.simulation.liars import LIARS
+from distrai.simulation.membership import enter
 from distrai.simulation.memory import shared_work
 from distrai.simulation.peer import SimulatedPeer
 from distrai.simulation.report import Report
@@ -28,6 +30,7 @@ def simulate(scenario: Scenario, seed: int) -> Report:
     world = make_world(scenario, seed)
     world.watch = Watch(world)
     world.ledger.on_head = world.watch.heads.landed
+    world.begin_again = enter
     _populate(world)
     plan_faults(world)
     world.clock.after(scenario.faults_s, lambda: _heal(world))
@@ -98,7 +101,7 @@ def _heal(world: World) -> None:
     call = world.ledger.contract.current_call
     world.failures_at_healing = 0 if call is None else call.failures
     for peer in world.peers.values():
-        if peer.engine is None and peer.life > 0 and not peer.is_away:
+        if peer.engine is None and peer.life > 0 and not peer.is_away and peer.disk.kept:
             peer.start()
 
 
@@ -139,7 +142,8 @@ def _is_stuck(world: World) -> bool:
         within = _roll_call_within_s(world)
     if world.clock.now <= since + within:
         return False
-    world.report.stopped = len(alive) < min(contract.needed, quorum(len(contract.seats)))
+    dead = any(peer.is_gone for peer in world.peers.values())
+    world.report.stopped = dead and len(alive) < min(contract.needed, quorum(len(contract.seats)))
     if not world.report.stopped:
         world.report.broke(f"round {contract.round + 1} did not close within {within:.0f} s")
     return True
@@ -165,7 +169,7 @@ def _finish(world: World) -> None:
     report.promoted = sum(len(body.promotions) for body in bodies if body is not None)
     report.dropped = sum(len(body.drops) for body in bodies if body is not None)
     started = [0.0, *(landed.at_s for landed in ledger.rounds)]
-    report.round_s = [after - before for before, after in zip(started, started[1:], strict=False)]
+    report.round_s = [after - before for before, after in pairwise(started)]
     if report.roll_calls and not world.scenario.may_call_roll:
         report.broke("a roll call closed although nobody was lost")
     for peer in world.peers.values():

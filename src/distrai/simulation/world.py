@@ -1,5 +1,6 @@
 """What all simulated peers share: time, chance, links, ledger, and the watch that is kept over them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
@@ -44,6 +45,8 @@ class World:
     """How many roll calls of the round that was on then had failed."""
     _opened: dict[bytes, Signed] = field(default_factory=dict)
     watch: "Watch" = field(init=False)
+    begin_again: Callable[["SimulatedPeer"], None] = field(init=False)
+    """What a peer does that cannot go on from what it has."""
 
     def opened(self, raw: bytes) -> Signed:
         """What an envelope says; for honest senders only."""
