@@ -34,6 +34,7 @@ from distrai.peer.following import LIST_BYTES_PER_TRAINER
 from distrai.peer.mailbox import EARLY_MESSAGES_MAX
 from distrai.peer.notes import NOTES_PER_RULE, TEXT_MAX, NoteBudget
 from distrai.protocol.blobs import BlobRef
+from distrai.protocol.keccak import keccak
 from distrai.protocol.messages import (
     OBJECTS_PER_PACKET_MAX,
     PACKET_BYTES_MAX,
@@ -96,14 +97,16 @@ def test_no_bytes_end_the_engine(raw) -> None:
 
 # Memory, disk, traffic
 
+NOWHERE = keccak(b"a head that nobody has seen")
+
 
 def test_a_flood_of_early_messages_displaces_only_its_sender() -> None:
     table = Table()
     peer = Driven(table)
-    honest = table.again(2, table.have(2, []), round=2)
+    honest = table.again(2, table.have(2, []), round=2, previous_head=NOWHERE)
     peer.hear(honest)
     for number in range(EARLY_MESSAGES_MAX + 50):
-        peer.hear(table.again(1, table.have(1, []), round=2 + number))
+        peer.hear(table.again(1, table.have(1, []), round=2 + number, previous_head=NOWHERE))
     assert len(peer.engine.mailbox.early) == EARLY_MESSAGES_MAX
     assert honest.id in peer.engine.mailbox.early
 
@@ -111,7 +114,7 @@ def test_a_flood_of_early_messages_displaces_only_its_sender() -> None:
 def test_an_early_message_is_kept_once() -> None:
     table = Table()
     peer = Driven(table)
-    early = table.again(1, table.have(1, []), round=2)
+    early = table.again(1, table.have(1, []), round=2, previous_head=NOWHERE)
     peer.hear(early, early, early)
     assert len(peer.engine.mailbox.early) == 1
 

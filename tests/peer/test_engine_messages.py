@@ -19,6 +19,7 @@ from distrai.peer.events import (
 )
 from distrai.peer.mailbox import EARLY_MESSAGES_MAX
 from distrai.protocol.blobs import BlobRef
+from distrai.protocol.keccak import keccak
 from distrai.protocol.messages import (
     MESSAGE_BYTES_MAX,
     OBJECTS_PER_PACKET_MAX,
@@ -171,15 +172,25 @@ def test_messages_of_an_unknown_head_of_this_round_wait_for_it() -> None:
     assert list(peer.engine.round.book.updates) == [update.id] and not peer.refused
 
 
+NOWHERE = keccak(b"a head that nobody has seen")
+
+
+def test_a_message_of_another_round_that_names_a_head_known_here_is_refused() -> None:
+    table = Table()
+    peer = Driven(table)
+    peer.hear(table.again(1, table.have(1, []), round=2))
+    assert peer.refused == ["ForeignHead"] and not peer.engine.mailbox.early
+
+
 def test_early_messages_are_bounded_and_only_kept_of_members() -> None:
     table = Table()
     peer = Driven(table)
     for number in range(EARLY_MESSAGES_MAX + 10):
-        peer.hear(table.again(1, table.have(1, []), round=2 + number))
+        peer.hear(table.again(1, table.have(1, []), round=2 + number, previous_head=NOWHERE))
     assert len(peer.engine.mailbox.early) == EARLY_MESSAGES_MAX
     stranger = make_identity(77)
     before = list(peer.engine.mailbox.early)
-    header = {**table.header(1), "member": stranger.member, "round": 2}
+    header = {**table.header(1), "member": stranger.member, "round": 2, "previous_head": NOWHERE}
     peer.hear(stranger.seal(Have(**header, updates=())))
     assert peer.refused == ["BadSignature"] and list(peer.engine.mailbox.early) == before
 

@@ -184,6 +184,7 @@ async def test_a_lie_that_most_tell_is_passed_over(world: World, lived: History,
     assert start.checkpoint.standing.round == OLD
     caught = {each.member for each in PEOPLE[:3]} if lie in ("state", "size") else set()
     assert world.liars() == caught, "a head may have been lost in a reorg, and a blob forgotten"
+    assert (wrong.state.hash in dict(net.fetched)) == (lie in ("state", "gone")), "no byte for what cannot be"
     if lie != "gone":
         assert not net.blobs.has(wrong.state.ref)
 

@@ -63,8 +63,24 @@ def test_only_the_newest_lists_are_needed_and_each_of_them() -> None:
     history = started()
     for number in range(1, 13):
         history.certify([] if number in (4, 9, 12) else FOUR)
-    history.call_roll([])
     assert rounds_needed(history.events) == (2, 3, 5, 6, 7, 8, 10, 11, 12)
+    check_each_is_needed(history)
+
+
+def test_presence_counts_anew_after_a_roll_call_so_lists_of_before_are_not_needed() -> None:
+    history = started()
+    for _ in range(3):
+        history.certify(FOUR)
+    history.call_roll([])
+    assert rounds_needed(history.events) == (3,)  # the trainers follow from it
+    check_each_is_needed(history)
+    history.certify(FOUR)
+    history.certify(FOUR)
+    assert rounds_needed(history.events) == (5, 6)
+    check_each_is_needed(history)
+
+
+def check_each_is_needed(history: History) -> None:
     lists = needed(history)
     assert reconstruct(RULES, history.events, lists)[0] == history.standing
     for number in lists:

@@ -54,6 +54,10 @@ __all__ = ["Checkpoint", "Engine"]
 BLOBS_REMEMBERED = 8192
 """Blobs that the engine knows to be held; older ones belong to rounds that are long over."""
 
+RECORDED_HEADS = 2 * (KEPT_HEADS + 1)
+RECORDED_HEADS_MAX = 256
+"""Heads whose own messages are remembered: more only while forks replace each other."""
+
 
 class Engine:
     """One member's part in one run."""
@@ -159,11 +163,15 @@ class Engine:
         return effects
 
     def _keep_record(self, record: Persist) -> None:
-        """Own messages of the kept heads: after a reorg they are said again, never others in their place."""
+        """Own messages: after a reorg they are said again, never others in their place.
+
+        Any head of a round after the oldest kept one may be on again, also one of a fork that lost and comes back.
+        """
         self.records.setdefault(record.head, []).append(record)
-        if len(self.records) > 2 * (KEPT_HEADS + 1):
-            kept = {item.standing.head for item in self.following.kept if item.standing is not None}
-            del self.records[next(head for head in self.records if head not in kept)]
+        oldest = self.following.kept[0].standing
+        if oldest is not None and len(self.records) > RECORDED_HEADS:
+            recent = {head: own for head, own in self.records.items() if own[0].round > oldest.round}
+            self.records = dict(list(recent.items())[-RECORDED_HEADS_MAX:])
 
     # Rounds
 

@@ -79,6 +79,10 @@ class Following:
         told = (item for item in reversed(self.pending) if isinstance(item, Joined | KeyChanged))
         return next((item.key for item in told if item.member == member), self.roster.get(member))
 
+    def knows(self, head: Hash) -> bool:
+        """Whether this is one of the kept heads: a message that names it belongs to the round after it and no other."""
+        return any(item.standing is not None and item.standing.head == head for item in self.kept)
+
     # Forwards
 
     def hear(self, events: Iterable[LedgerEvent]) -> None:

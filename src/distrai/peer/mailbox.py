@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from distrai.peer.answers import choose_answer
 from distrai.peer.events import LookAtLedger, OfferList, Send
-from distrai.protocol.errors import BadSignature, ForeignRun, ProtocolError, UnknownUpdate
+from distrai.protocol.errors import BadSignature, ForeignHead, ForeignRun, ProtocolError, UnknownUpdate
 from distrai.protocol.messages import (
     SHORT_NAME_SIZE,
     Digest,
@@ -81,6 +81,10 @@ class Mailbox:
             message.round == following and message.previous_head != round_.standing.head
         ):
             self._check_known(signed)
+            if self.engine.following.knows(message.previous_head):
+                raise ForeignHead(
+                    f"a message of round {message.round} that follows the head of another round"
+                )
             self._keep_early(signed, raw)
             self.engine.effects.append(LookAtLedger())
         elif (

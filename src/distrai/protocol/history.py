@@ -43,10 +43,19 @@ def enrol(roster: Roster, event: LedgerEvent) -> None:
 
 
 def rounds_needed(events: Iterable[LedgerEvent]) -> tuple[int, ...]:
-    """The rounds whose lists ``reconstruct`` needs: the newest that are not empty, and the newest certified one."""
-    bodies = [event.body for event in events if isinstance(event, Certified)]
-    filled = [body.round for body in bodies if not body.is_empty][-RECENT_LISTS:]
-    return tuple(sorted({*filled, *(body.round for body in bodies[-1:])}))
+    """The rounds whose lists ``reconstruct`` needs, by number.
+
+    The newest that are not empty, since presence counts over them (anew after a roll call), and the newest certified
+    one, since trainers and cursor follow from it.
+    """
+    newest, filled = 0, list[int]()
+    for event in events:
+        if isinstance(event, RollCalled):
+            filled.clear()
+        elif isinstance(event, Certified):
+            newest = event.body.round
+            filled += [] if event.body.is_empty else [newest]
+    return tuple(sorted({*filled[-RECENT_LISTS:], newest} - {0}))
 
 
 def reconstruct(

@@ -108,19 +108,19 @@ class Published:
 
     def _rounds_to(self, head: Hash, first: Hash) -> int:
         """How many rounds lead to a head that is believed. Raises ReplayFailed."""
-        number, reached = 0, first
-        while reached != head:
+        number, reached = 0, {first}
+        while head not in reached:
             number += 1
             there = self._published(number)
             if not there:
                 raise ReplayFailed(
                     _certificate_of(number),
                     "Missing",
-                    f"what is published ends at 0x{reached.hex()}, and 0x{head.hex()} is believed: certificates are "
-                    "missing, were changed, or are of another run",
+                    f"what is published ends at 0x{min(reached).hex()}, and 0x{head.hex()} is believed: certificates "
+                    "are missing, were changed, or are of another run",
                     number,
                 )
-            reached = head_of(next((link for link in there if previous_of(link) == reached), there[0]))
+            reached = {head_of(link) for link in there}
         return number
 
     def _link_to(self, number: int, head: Hash, roll_calls: frozenset[int] | None) -> Link:

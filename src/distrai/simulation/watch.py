@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from distrai.peer.book import BODIES_PER_MEMBER
 from distrai.peer.checkpoint import LISTS_KEPT
+from distrai.peer.engine import RECORDED_HEADS_MAX
 from distrai.peer.events import Effect, Note, Persist, Send
 from distrai.peer.following import KEPT_HEADS
 from distrai.peer.mailbox import EARLY_MESSAGES_MAX
@@ -112,7 +113,7 @@ class Watch:
             "early": (len(engine.mailbox.early), EARLY_MESSAGES_MAX),
             "lists": (len(engine.following.lists.entries), LISTS_KEPT),
             "rounds": (len(engine.following.rounds), KEPT_HEADS + 1),
-            "records": (len(engine.records), 2 * (KEPT_HEADS + 1)),
+            "records": (len(engine.records), RECORDED_HEADS_MAX),
             "updates": (len(book.updates), 3 * trainers),
             "proposals": (len(book.proposals), 65 * seats),
             "bodies": (len(book.signatures), BODIES_PER_MEMBER * seats),
