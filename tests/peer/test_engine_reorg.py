@@ -24,6 +24,7 @@ from distrai.peer.events import (
     Train,
     TrainingDone,
 )
+from distrai.peer.engine import RECORDED_HEADS_MAX
 from distrai.peer.following import KEPT_HEADS
 from distrai.protocol.errors import ReorgTooDeep
 from distrai.protocol.keccak import keccak
@@ -269,7 +270,7 @@ def test_it_stands_by_its_words_however_often_the_chain_changes() -> None:
         speak(peer)
     assert len(words(peer, head, "have")) == 1
     assert len([record for record in peer.persisted if record.head == head]) == 1
-    assert len(peer.engine.records) <= 3 * KEPT_HEADS
+    assert len(peer.engine.records) <= RECORDED_HEADS_MAX
 
 
 def test_submits_the_certificate_again_that_it_had_before_the_reorg() -> None:
