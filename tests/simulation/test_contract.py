@@ -9,19 +9,9 @@ from contracts.differential.model import Model, Rules, Signed
 from distrai.protocol.body import Body, Promotion
 from distrai.protocol.keccak import keccak
 from distrai.protocol.primitives import ZERO_HASH, Address, Hash
-from distrai.simulation.contract import (
-    Certify,
-    CheckingIn,
-    Close,
-    Contract,
-    Join,
-    Leave,
-    Limits,
-    Refused,
-    Rotate,
-    Start,
-)
+from distrai.simulation.contract import Contract, Limits, Refused
 from distrai.simulation.toy import DOMAIN, RUN, make_identity, signer, with_new_key
+from distrai.simulation.transactions import Certify, CheckingIn, Close, Join, Leave, Rotate, Start
 
 MEMBERS = tuple(sorted((make_identity(index) for index in range(6)), key=lambda item: item.member))
 STALL = 101  # not a multiple of four, so that the grace is rounded

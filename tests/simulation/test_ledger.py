@@ -11,11 +11,12 @@ from distrai.protocol.keccak import keccak
 from distrai.protocol.ledger_events import Certified, Joined, KeyChanged, RunOpened, Started
 from distrai.protocol.primitives import ZERO_HASH, Address
 from distrai.simulation.clock import Clock
-from distrai.simulation.contract import Certify, Join, Limits, Rotate
+from distrai.simulation.contract import Limits
+from distrai.simulation.eye import completed
 from distrai.simulation.ledger import LATE_S, LedgerModel
-from distrai.simulation.peer import completed
 from distrai.simulation.scenario import LedgerFaults
 from distrai.simulation.toy import DOMAIN, GENESIS, RUN, make_identity
+from distrai.simulation.transactions import Certify, Join, Rotate
 
 FOUR = [make_identity(index) for index in range(4)]
 FIFTH = make_identity(4)

@@ -112,7 +112,7 @@ class Transport(Protocol):
         ...
 
     async def ask(self, endpoint: Endpoint, name: str, size_max: int = DOCUMENT_BYTES_MAX) -> bytes:
-        """The document that a peer shows under a name now. Nothing in it is proved but who shows it. Raises AskFailed."""
+        """The document that a peer shows under a name now: only who shows it is proved. Raises AskFailed."""
         ...
 
     def received(self) -> AsyncIterator[tuple[Address | None, bytes]]:

@@ -1,7 +1,7 @@
 """What a newcomer knows of a run: what its ledger says, which peers there are, and what they show."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from distrai.network.interface import Endpoint, NetworkError, Transport
@@ -95,7 +95,7 @@ class Circle:
             if endpoint.address != self.me:
                 self.endpoints.setdefault(endpoint.member, endpoint)
 
-    async def ask(self, roster: dict[MemberId, Address]) -> None:
+    async def ask(self, roster: Mapping[MemberId, Address]) -> None:
         """Ask all peers what they show, and those that they name as well; ``roster`` says whose key is whose."""
         self.shown.clear()
         asked: set[MemberId] = set()
@@ -105,8 +105,7 @@ class Circle:
                 return
             asked |= {item.member for item in new}
             for found in await asyncio.gather(*(self._ask(item) for item in new)):
-                for raw in found:
-                    self._learn(raw, roster)
+                self.learn(found, roster)
 
     async def _ask(self, endpoint: Endpoint) -> tuple[bytes, ...]:
         """Ask one peer; whom it names."""
@@ -122,16 +121,18 @@ class Circle:
             self.shown[endpoint.member] = shown
         return shown.endpoints[:ENDPOINTS_SHOWN_MAX]
 
-    def _learn(self, raw: bytes, roster: dict[MemberId, Address]) -> None:
-        try:
-            record, signer = open_record(raw, self.domain, recover)
-        except ProtocolError:
-            return
-        is_newer = record.sequence > self._sequences.get(record.member, -1)
-        is_of_member = record.run == self.run and roster.get(record.member) == signer
-        if is_newer and is_of_member and signer != self.me:
-            self._sequences[record.member] = record.sequence
-            self.endpoints[record.member] = record.endpoint(signer)
+    def learn(self, records: Iterable[bytes], roster: Mapping[MemberId, Address]) -> None:
+        """Take signed records of where members are; what is forged, foreign or old is ignored."""
+        for raw in records:
+            try:
+                record, signer = open_record(raw, self.domain, recover)
+            except ProtocolError:
+                continue
+            is_newer = record.sequence > self._sequences.get(record.member, -1)
+            is_of_member = record.run == self.run and roster.get(record.member) == signer
+            if is_newer and is_of_member and signer != self.me:
+                self._sequences[record.member] = record.sequence
+                self.endpoints[record.member] = record.endpoint(signer)
 
     def snapshots(self) -> list[tuple[Snapshot, list[Endpoint]]]:
         """What is shown, by how many first and then the newest, each with those who show it."""

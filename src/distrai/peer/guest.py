@@ -15,6 +15,7 @@ from distrai.peer.directory import Directory
 from distrai.peer.engine import Engine
 from distrai.peer.events import Event, ListArrived
 from distrai.peer.newcomer import Newcomer, Tell, trainer_keys
+from distrai.peer.snapshots import ENDPOINTS_SHOWN_MAX
 from distrai.peer.store import PeerStore
 from distrai.protocol.body import Body
 from distrai.protocol.ledger_events import Certified, RollCalled
@@ -24,7 +25,7 @@ from distrai.protocol.primitives import MemberId
 BUSY_POLL_S, QUIET_POLL_S = 0.02, 1.0
 LISTS_AHEAD = 16
 ASK_PAUSE_S = 0.5
-PATIENCE_S = 20.0
+PATIENCE_S = 10.0
 """A member asks others by messages first: only what does not come for so long is looked for here."""
 STUCK_S = 120.0
 ROUNDS_TO_EFFECT = 2
@@ -168,7 +169,8 @@ class Guest:
         landing = self.engine.following.landing
         assert landing is not None
         body = landing.event.body
-        await self.circle.ask(dict(self.engine.roster))
+        self.circle.learn(self.directory.records(ENDPOINTS_SHOWN_MAX), self.engine.roster)
+        await self.circle.ask(self.engine.roster)
         for endpoint in self.circle.endpoints.values():
             self.directory.introduce(endpoint)
         if landing.certified is None:

@@ -82,6 +82,7 @@ class Participation:
         domain = Domain(link.chain_id, link.registry)
         circle = Circle(self.transport, domain, link.run, self.address)
         circle.introduce(history.endpoints())
+        circle.learn(self.store.endpoints(), history.roster())
         if self.options.snapshot:
             self.telemetry.emit("connecting", what="peers", known=len(circle.endpoints))
             await circle.ask(history.roster())

@@ -25,6 +25,16 @@ from distrai.protocol.ledger_events import (
 from distrai.protocol.lists import Trainer
 from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
 from distrai.simulation.toy import DOMAIN, RUN, recover
+from distrai.simulation.transactions import (
+    Certify,
+    CheckingIn,
+    Close,
+    Join,
+    Leave,
+    Rotate,
+    Start,
+    Transaction,
+)
 
 DOUBLINGS_MAX = 8
 GRACE_DIVISOR = 4
@@ -56,60 +66,6 @@ class Call:
     closes_at: int
     failures: int
     present: frozenset[MemberId] = frozenset()
-
-
-@dataclass(frozen=True)
-class Join:
-    """A member takes part, with the key that it has then."""
-
-    member: MemberId
-
-
-@dataclass(frozen=True)
-class Leave:
-    """A member asks to leave."""
-
-    member: MemberId
-
-
-@dataclass(frozen=True)
-class Rotate:
-    """A member gets another key."""
-
-    member: MemberId
-    key: Address
-
-
-@dataclass(frozen=True)
-class Start:
-    """The owner starts the run with these seats (sorted): all that there are."""
-
-    members: tuple[MemberId, ...]
-
-
-@dataclass(frozen=True)
-class Certify:
-    """A certificate; signatures are sorted by signer."""
-
-    body: Body
-    signatures: tuple[SignatureBytes, ...]
-
-
-@dataclass(frozen=True)
-class CheckingIn:
-    """Whoever holds this key is alive."""
-
-    key: Address
-
-
-@dataclass(frozen=True)
-class Close:
-    """The roll call ends without these seats."""
-
-    drops: tuple[MemberId, ...]
-
-
-Transaction = Join | Leave | Rotate | Start | Certify | CheckingIn | Close
 
 
 def _require(condition: bool, name: str) -> None:

@@ -120,7 +120,8 @@ def censors(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect]:
     if own := announced(peer, effect, Have):
         send, have = own
         known = _round(peer).book.updates
-        liars = [name for name in have.updates if peer.world.is_liar(known[name].message.member)]
+        named = (name for name in have.updates if name in known)
+        liars = [name for name in named if peer.world.is_liar(known[name].message.member)]
         yield Send(send.to, (forge(peer, have, updates=tuple(liars)).raw,))
     else:
         yield from without(peer, effect, Have)

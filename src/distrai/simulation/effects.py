@@ -32,7 +32,7 @@ from distrai.protocol.lists import decode_list
 from distrai.protocol.messages import ListOffer
 from distrai.protocol.primitives import MemberId
 from distrai.simulation.compute import compute, train
-from distrai.simulation.contract import Certify, CheckingIn, Close, Transaction
+from distrai.simulation.transactions import Certify, CheckingIn, Close, Transaction
 
 if TYPE_CHECKING:
     from distrai.simulation.peer import SimulatedPeer
@@ -70,7 +70,7 @@ def do(peer: "SimulatedPeer", effect: Effect) -> None:  # noqa: C901 - one plain
         case CloseRollCall(absent):
             transact(peer, Close(absent))
         case Refollow(after):
-            peer.follow_from(after)
+            peer.eye.follow_from(after)
         case LookAtLedger():
             peer.later(SUBMIT_S[0], peer.look_at_ledger)
         case Note() if peer.is_honest:

@@ -32,7 +32,7 @@ def plan_faults(world: World) -> None:
 
 def plan_joins(world: World, joiners: list["SimulatedPeer"]) -> None:
     """Honest and lying members join, one after the other."""
-    at = world.scenario.ledger.start_is_final_s
+    at = 0.0
     for peer in joiners:
         at += world.random.uniform(0.3, 1.7) * world.scenario.churn.join_every_s
         from_snapshot = world.random.random() < world.scenario.churn.from_snapshot

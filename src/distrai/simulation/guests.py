@@ -5,7 +5,7 @@ from itertools import cycle
 
 from distrai.protocol.keccak import keccak
 from distrai.protocol.primitives import Address, MemberId
-from distrai.simulation.contract import Join, Leave, Rotate, Transaction
+from distrai.simulation.transactions import Join, Leave, Rotate, Transaction
 from distrai.simulation.world import World
 
 EVERY_S = (1.0, 4.0)

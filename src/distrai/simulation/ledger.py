@@ -17,12 +17,15 @@ from distrai.protocol.keccak import keccak
 from distrai.protocol.ledger_events import Certified, LedgerEvent, Position, RollCalled, RunOpened, Started
 from distrai.protocol.primitives import Address, Hash, MemberId
 from distrai.simulation.clock import Clock
-from distrai.simulation.contract import Contract, Join, Limits, Refused, Start, Transaction
+from distrai.simulation.contract import Contract, Limits, Refused
 from distrai.simulation.scenario import LedgerFaults
 from distrai.simulation.toy import GENESIS
+from distrai.simulation.transactions import Join, Start, Transaction
 
 BLOCKS_BEFORE_RUN = 1
 """The first block: members are registered and the run is open. No reorg takes it back."""
+START_IS_FINAL_S = 10.0
+"""When the start of a run is taken back no more. Whoever joins before it is a seat: others join after this."""
 
 LATE_S = 10.0
 """After a reorg some transactions come back only after so long."""
@@ -63,6 +66,7 @@ class LedgerModel:
         self.reachable = True
         self.on_head: Callable[[LedgerEvent, Contract], None] = lambda *_: None
         self.nodes: list[Node] = []
+        self._final = BLOCKS_BEFORE_RUN
         self._pool: list[Transaction] = []
         self._late: dict[object, list[Transaction]] = {}
         """What a reorg took out of a block, and its sender's later ones: nobody has it until a while later."""
@@ -97,6 +101,15 @@ class LedgerModel:
         waited_for = {member for member in self._expected if contract.parts.get(member) is not False}
         if not contract.is_started and waited_for <= set(contract.seats):
             self._pool.append(Start(tuple(sorted(contract.seats))))
+
+    def after_start(self, then: Callable[[], None]) -> None:
+        """Do something once the start of the run is final: at once where there are no reorgs."""
+        late = self.faults.reorg_every_s > 0 and self.clock.now < START_IS_FINAL_S
+        if late or not self.contract.is_started:
+            self.clock.after(1.0, lambda: self.after_start(then))
+            return
+        self._final = max(self._final, len(self.blocks))
+        then()
 
     def node(self) -> "Node":
         """Another view of the ledger."""
@@ -167,7 +180,9 @@ class LedgerModel:
 
     def reorganise(self, depth: int) -> None:
         """Replace the newest blocks by a longer fork; what was in them comes back in another order, or much later."""
-        depth = min(depth, len(self.blocks) - BLOCKS_BEFORE_RUN)
+        depth = min(depth, len(self.blocks) - self._final)
+        if depth <= 0:
+            return
         lost = self.blocks[len(self.blocks) - depth :]
         self.blocks = self.blocks[: len(self.blocks) - depth]
         self.reorgs += 1

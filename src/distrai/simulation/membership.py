@@ -9,9 +9,10 @@ from distrai.protocol.history import reconstruct, rounds_needed
 from distrai.protocol.ledger_events import Certified, LedgerEvent, RollCalled
 from distrai.protocol.lists import CertifiedList, check_list
 from distrai.protocol.standing import Standing
-from distrai.simulation.contract import Contract, Join, Leave, Rotate, Transaction
+from distrai.simulation.contract import Contract
 from distrai.simulation.effects import transact
 from distrai.simulation.toy import with_new_key
+from distrai.simulation.transactions import Join, Leave, Rotate, Transaction
 
 if TYPE_CHECKING:
     from distrai.simulation.peer import SimulatedPeer
@@ -26,7 +27,7 @@ def insist(
     then: Callable[[], None] = lambda: None,
 ) -> None:
     """Send a transaction again and again until the peer's node shows what it does, also after a reorg; then go on."""
-    if is_done(peer.node.blocks[-1].contract):
+    if is_done(peer.eye.node.blocks[-1].contract):
         then()
         return
     transact(peer, sent)
@@ -55,7 +56,7 @@ def enter(peer: "SimulatedPeer") -> None:
 
 def adopt(peer: "SimulatedPeer") -> bool:
     """Take a head from the ledger's history, the lists that it needs, and a state; whether all of it could be had."""
-    blocks = peer.node.blocks
+    blocks = peer.eye.node.blocks
     history = [event for block in blocks for event in block.events]
     ends = [index for index, event in enumerate(history) if isinstance(event, Certified | RollCalled)]
     if not ends:
@@ -113,7 +114,7 @@ def leave(peer: "SimulatedPeer", then: Callable[[], None] = lambda: None) -> Non
 
 def _stop_when_out(peer: "SimulatedPeer", then: Callable[[], None]) -> None:
     """A seat attests until a certificate drops it; who has none may go at once."""
-    contract = peer.node.blocks[-1].contract
+    contract = peer.eye.node.blocks[-1].contract
     if contract.parts.get(peer.member) or peer.member in contract.seats:
         peer.world.clock.after(RETRY_S, lambda: _stop_when_out(peer, then))
         return

@@ -1,54 +1,39 @@
 """A simulated peer: the real engine, which may die at any moment, and a disk, which does not."""
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
-from distrai.ledger.errors import LedgerUnreachable, Reorganised
 from distrai.peer.engine import Engine
 from distrai.peer.events import (
     BlobStored,
     Effect,
     Event,
     GossipDue,
-    LedgerChanged,
-    LedgerRewound,
     MessageReceived,
     StateApplied,
     Tick,
 )
-from distrai.peer.feed import LedgerFeed
 from distrai.peer.gossip import choose_listeners
 from distrai.peer.identity import ROUNDING_S, Identity
 from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.errors import ReorgTooDeep
-from distrai.protocol.ledger_events import Position
 from distrai.protocol.messages import SALT_SIZE
 from distrai.protocol.primitives import Address, Hash, MemberId
 from distrai.protocol.standing import Standing
 from distrai.simulation.compute import head_of
 from distrai.simulation.disk import Disk
 from distrai.simulation.effects import do
+from distrai.simulation.eye import Eye
 from distrai.simulation.toy import GENESIS, RUN
 from distrai.simulation.world import World
 
 Twist = Callable[["SimulatedPeer", Effect], Iterable[Effect]]
 """What a liar makes of each effect of an honest engine."""
-T = TypeVar("T")
 
 POLL_S = 0.5
 GOSSIP_S = 0.5
-
-
-def completed(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that waits for nothing."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    raise AssertionError("it waits")
 
 
 class SimulatedPeer:
@@ -57,7 +42,7 @@ class SimulatedPeer:
     def __init__(self, world: World, identity: Identity, twist: Twist | None = None, name: str = "") -> None:
         self.world, self.identity, self.twist, self.name = world, identity, twist, name
         self.random = Random(world.random.getrandbits(64))  # noqa: S311 - reproducible on purpose
-        self.node = world.ledger.node()
+        self.eye = Eye(world)
         self.disk = Disk()
         self.engine: Engine | None = None
         self.life = 0
@@ -80,8 +65,6 @@ class SimulatedPeer:
         self.silent_through = 0
         self.training: Hash | None = None
         self.memory: dict[str, Any] = {}
-        self._feed = LedgerFeed(self.node, RUN)
-        self._is_lost = False
         self._wake_at = self._timer_at = inf
 
     @property
@@ -125,8 +108,7 @@ class SimulatedPeer:
         self.load(checkpoint.standing)
         genesis = (RUN, GENESIS.head, GENESIS.state_root)
         self.engine = Engine(self.identity, self.world.rules, self.disk.kept, genesis)
-        self._is_lost = False
-        self._feed.restart(checkpoint.at)
+        self.eye.follow_from(checkpoint.at)
         records, held = self.disk.own_records(), list(self.disk.blobs)
         self.carry_out(self.engine.resume(records, held, self.now, self.silent_through))
         if checkpoint.standing is not None:
@@ -150,7 +132,7 @@ class SimulatedPeer:
         self.world.report.crashes += 1
         if self.is_frail and self.world.chance(self.world.scenario.crashes.log_lost):
             self.disk.lose_log()
-            rounds = self.node.blocks[-1].contract.round
+            rounds = self.eye.node.blocks[-1].contract.round
             self.silent_through = rounds + 1  # it may have spoken in the round that is on
         self.later(self.random.uniform(*self.world.scenario.crashes.down_s), self.start)
 
@@ -260,26 +242,9 @@ class SimulatedPeer:
         self.later(self.random.uniform(0.5, 1.5) * POLL_S, self._poll)
 
     def look_at_ledger(self) -> None:
-        """Learn what the ledger has new, as ``watcher.py`` does: after a reorg nothing until the engine is back."""
-        if self._is_lost:
-            return
-        lag = self.world.scenario.ledger.lag_blocks
-        self.node.lag = self.random.randint(0, lag) if lag and self.world.faulty else 0
-        try:
-            events = completed(self._feed.next())
-        except LedgerUnreachable:
-            return
-        except Reorganised as reorg:
-            self._is_lost = True
-            self.tell(LedgerRewound(reorg.to_block))
-            return
-        if events:
-            self.tell(LedgerChanged(tuple(events)))
-
-    def follow_from(self, after: Position | None) -> None:
-        """Read the ledger again after this position."""
-        self._feed.restart(after)
-        self._is_lost = False
+        """Learn what the ledger has new."""
+        for event in self.eye.look(self.random):
+            self.tell(event)
 
     def _gossip(self) -> None:
         round_ = None if self.engine is None else self.engine.round

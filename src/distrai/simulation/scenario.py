@@ -58,11 +58,6 @@ class LedgerFaults:
     fork_seen_s: float = 3.0
     """Within which time all nodes see the fork that won."""
 
-    @property
-    def start_is_final_s(self) -> float:
-        """When no reorg takes the run's start back any more: whoever joins before it is a seat, and must be there."""
-        return self.block_s * (self.reorg_blocks[1] + 3) if self.reorg_every_s else 0.0
-
 
 @dataclass(frozen=True)
 class Churn:

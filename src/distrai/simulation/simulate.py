@@ -85,9 +85,9 @@ def _begin(world: World, identities: list[Identity]) -> None:
         world.clock.after(world.random.uniform(0, 1), peer.start)
     joiners = peers[scenario.peers : len(peers) - len(churn.guests)]
     world.random.shuffle(joiners)
-    plan_joins(world, joiners)
+    world.ledger.after_start(lambda: plan_joins(world, joiners))
     for kind, peer in zip(churn.guests, peers[len(peers) - len(churn.guests) :], strict=True):
-        world.clock.after(scenario.ledger.start_is_final_s, partial(GUESTS[kind], world, peer.member))
+        world.ledger.after_start(partial(GUESTS[kind], world, peer.member))
 
 
 def _heal(world: World) -> None:
@@ -138,7 +138,8 @@ def _is_stuck(world: World) -> bool:
     since = max([world.healed_at, *(landed.at_s for landed in world.ledger.rounds[-1:])])
     alive = [peer for peer in _expected(world) if peer.member in contract.seats]
     within = world.scenario.close_within_s
-    if len(alive) < quorum(len(contract.seats)):
+    speaking = [peer for peer in alive if peer.silent_through <= contract.round]
+    if len(speaking) < quorum(len(contract.seats)):
         within = _roll_call_within_s(world)
     if world.clock.now <= since + within:
         return False
