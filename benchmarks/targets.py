@@ -85,4 +85,6 @@ TARGETS = (
     _slow_uplink("http"),
     Target("join", "growth of seal-to-certificate during a join", "cells/*/growth_during", "at most", 1.5),
     Target("join", "rounds from snapshot to certificate", "cells/*/rounds_to_join", "at most", 3),
+    Target("simulation", "seeds that broke a rule", "total/violations", "at most", 0),
+    Target("simulation", "seeds", "total/seeds", "at least", 3000),
 )

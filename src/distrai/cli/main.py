@@ -10,6 +10,7 @@ from distrai import __version__
 from distrai.cli.doctor import doctor
 from distrai.cli.init import init
 from distrai.cli.join import invite, join
+from distrai.cli.keys import rotate_key
 from distrai.cli.model import export, generate
 from distrai.cli.run import run
 from distrai.cli.watch import replay, status
@@ -29,7 +30,7 @@ app = App(
     print_error=False,
     help_on_error=False,
 )
-for verb in (run, init, join, invite, replay, status, generate, export, doctor):
+for verb in (run, init, join, invite, rotate_key, replay, status, generate, export, doctor):
     app.command(verb)
 
 
