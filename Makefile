@@ -14,9 +14,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RECIPE ?= recipes/quickstart.toml
 ARGS ?=
-# Two workers share the machine, so each computes on one core: no test depends on how many there are.
+# Two workers share the machine, so each computes on one core: no test depends on how many there are. Whole files go to
+# one worker, since the tests of a file share what is dear: a run of real processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-PYTEST_ARGS ?= -n 2 --dist worksteal
+PYTEST_ARGS ?= -n 2 --dist loadfile
 NAME ?=
 # What needs the least comes first; the exchange needs root, for its network namespaces.
 BENCHMARKS := codec_throughput quickstart round_overhead join loss_against_payload exchange
@@ -79,7 +80,7 @@ check: lint typecheck imports contracts licences wheel ## Everything but the tes
 
 bench: $(STAMP) ## Measure everything, or NAME=codec_throughput; numbers go to build/bench (ARGS="--keep")
 	@for name in $(or $(NAME),$(BENCHMARKS)); do \
-		echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
+		echo "== $$name"; OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 bench-check: $(STAMP) ## What was aimed for, beside the figures that are committed
 	@$(BIN)/python benchmarks/bench_check.py

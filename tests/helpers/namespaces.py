@@ -34,9 +34,7 @@ class Space:
 def two_spaces() -> Iterator[tuple[Space, Space]]:
     """Make both, and remove them at the end. Raises NoNamespaces."""
     prefix = f"dt{os.getpid()}"
-    one, two = (
-        Space(f"{prefix}-{number}", f"10.78.0.{number}", f"{prefix}v{number}") for number in (1, 2)
-    )
+    one, two = (Space(f"{prefix}-{number}", f"10.78.0.{number}", f"{prefix}v{number}") for number in (1, 2))
     try:
         for space in (one, two):
             _ip("netns", "add", space.name)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distrai.peer.checkpoint import Checkpoint
+from distrai.peer.engine import RECORDED_HEADS_MAX
 from distrai.peer.events import (
     Apply,
     BlobStored,
@@ -24,7 +25,6 @@ from distrai.peer.events import (
     Train,
     TrainingDone,
 )
-from distrai.peer.engine import RECORDED_HEADS_MAX
 from distrai.peer.following import KEPT_HEADS
 from distrai.protocol.errors import ReorgTooDeep
 from distrai.protocol.keccak import keccak

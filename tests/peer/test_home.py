@@ -142,3 +142,16 @@ def test_an_address_from_the_ledger_replaces_what_a_member_said_before_it_moved(
     directory.move(Endpoint(ME.member, ME.address, ("http://127.0.0.1:6",)))
     assert url_of(ME.member) == "http://127.0.0.1:5"
     assert url_of(MemberId(ZERO_HASH)) is None
+
+
+def test_a_clock_that_was_set_back_does_not_make_a_new_address_look_old() -> None:
+    before = Directory(ME, RUN, dict)
+    before.announce_self(1000, ("http://127.0.0.1:1",))
+    earlier = before.records_to_tell()
+    others = Directory(OTHER, RUN, lambda: {ME.address: ME.member})
+    others.learn(earlier[0])
+    after = Directory(ME, RUN, dict)
+    after.announce_self(7, ("http://127.0.0.1:2",), earlier=(b"garbage", *earlier))
+    others.learn(after.records_to_tell()[0])
+    known = others.endpoint(ME.member)
+    assert known is not None and known.urls == ("http://127.0.0.1:2",)

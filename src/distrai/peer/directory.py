@@ -1,6 +1,7 @@
 """Where members can be reached: records signed by node keys, passed on with whatever peers say anyway."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -35,13 +36,29 @@ class Directory:
         self._bootstrap: dict[MemberId, Endpoint] = {}
         self._turn = 0
 
-    def announce_self(self, sequence: int, urls: tuple[str, ...], fingerprint: bytes = b"") -> None:
-        """Say where this peer is, with which TLS certificate; ``sequence`` must grow with every new record."""
+    def announce_self(
+        self, sequence: int, urls: tuple[str, ...], fingerprint: bytes = b"", earlier: Iterable[bytes] = ()
+    ) -> None:
+        """Say where this peer is, with which TLS certificate.
+
+        ``sequence`` must grow with every new record: it is above that of the own one among ``earlier`` ones in any case,
+        so that a clock that was set back does no harm.
+        """
         me = self.identity
+        sequence = max([sequence, *(number + 1 for number in self._own_numbers(earlier))])
         record = EndpointRecord(
             run=self.run, member=me.member, sequence=sequence, urls=urls, fingerprint=fingerprint
         )
         self._keep(seal_record(record, me.domain, me.sign), record, me.address)
+
+    def _own_numbers(self, records: Iterable[bytes]) -> Iterator[int]:
+        """The sequence numbers of own records, whichever of the own keys signed them."""
+        me = self.identity
+        for raw in records:
+            with suppress(ProtocolError):
+                record, signer = open_record(raw, me.domain, me.recover)
+                if record.member == me.member and me.owns(signer):
+                    yield record.sequence
 
     def introduce(self, endpoint: Endpoint) -> None:
         """Take an address from the ledger, until the member's own record says more."""

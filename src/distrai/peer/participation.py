@@ -155,11 +155,10 @@ class Participation:
         standing = kept[-1].standing
         engine = Engine(identity, plan.rules, kept, (run, opened.genesis.head, opened.genesis.state_root))
         directory = Directory(identity, run, lambda: engine.following.keys, self.store.save_endpoints)
-        for record in self.store.endpoints():
+        earlier = self.store.endpoints()
+        for record in earlier:
             directory.learn(record)
-        directory.announce_self(
-            time.time_ns(), self.urls, self.fingerprint
-        )  # two starts may fall into one second
+        directory.announce_self(time.time_ns(), self.urls, self.fingerprint, earlier)
         if self.options.archive:
             await self.ledger.announce(run, member, self.urls[0])
         if standing is None:
