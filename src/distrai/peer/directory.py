@@ -41,8 +41,8 @@ class Directory:
     ) -> None:
         """Say where this peer is, with which TLS certificate.
 
-        ``sequence`` must grow with every new record: it is above that of the own one among ``earlier`` ones in any case,
-        so that a clock that was set back does no harm.
+        ``sequence`` must grow with every new record: it is above that of the own one among ``earlier`` ones in any
+        case, so that a clock that was set back does no harm.
         """
         me = self.identity
         sequence = max([sequence, *(number + 1 for number in self._own_numbers(earlier))])
