@@ -2,25 +2,15 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
-from aiohttp import (
-    ClientError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    DummyCookieJar,
-    Fingerprint,
-    ServerFingerprintMismatch,
-    TCPConnector,
-)
+from aiohttp import ClientResponse, ClientSession, Fingerprint
 from yarl import URL
 
 from distrai.network.counters import Counters
 from distrai.network.holders import Busy, HolderError, Lied, NotHeld
+from distrai.network.http.asking import WrongKey, asking, open_session
 from distrai.network.http.proofs import NONCE_SIZE, PURPOSE_HEADER, Recover, challenge_digest
 from distrai.network.http.sockets import socket_factory
 from distrai.network.http.tls import FINGERPRINT_SIZE
@@ -29,10 +19,6 @@ from distrai.protocol.errors import BadSignature
 from distrai.protocol.primitives import SIGNATURE_SIZE, Address
 
 _PROOFS_MAX = 4096
-
-
-class WrongKey(HolderError):
-    """Behind a URL is another node than the one looked for, or none."""
 
 
 @lru_cache(4096)
@@ -95,7 +81,7 @@ class HttpClient:
 
         It is Lied where the announced size is another: what would follow cannot be right, and is not read.
         """
-        async with self._guard(deadline_s):
+        async with asking(deadline_s):
             origin = way.origin
             session = self._session(purpose, origin.scheme)
             async with session.get(origin.join(URL(path)), allow_redirects=False, ssl=way.pin) as answer:
@@ -109,7 +95,7 @@ class HttpClient:
 
     async def post(self, way: Way, path: str, body: bytes, headers: dict[str, str], purpose: str) -> None:
         """Deliver ``body``. Raises HolderError."""
-        async with self._guard(self.patience.answer_s):
+        async with asking(self.patience.answer_s):
             origin = way.origin
             request = self._session(purpose, origin.scheme).post(
                 origin.join(URL(path)), data=body, headers=headers, allow_redirects=False, ssl=way.pin
@@ -170,40 +156,16 @@ class HttpClient:
         key = (purpose, scheme)
         if key not in self._sessions:
             patience = self.patience
-            connector = TCPConnector(
+            self._sessions[key] = open_session(
+                socket_factory(self.counters, purpose, local=self.local, plain=scheme == "http"),
+                {PURPOSE_HEADER: purpose},
+                connect_s=patience.connect_s,
+                stall_s=patience.stall_s,
                 limit=256,
                 limit_per_host=8,
-                keepalive_timeout=60,
-                socket_factory=socket_factory(
-                    self.counters, purpose, local=self.local, plain=scheme == "http"
-                ),
-            )
-            self._sessions[key] = ClientSession(
-                connector=connector,
-                timeout=ClientTimeout(sock_connect=patience.connect_s, sock_read=patience.stall_s),
-                headers={PURPOSE_HEADER: purpose, "User-Agent": "distrai"},
-                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
-                cookie_jar=DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                read_bufsize=1 << 20,
+                keepalive_s=60,
             )
         return self._sessions[key]
-
-    @asynccontextmanager
-    async def _guard(self, deadline_s: float) -> AsyncIterator[None]:
-        """A deadline, and one kind of error for all that can go wrong on the way."""
-        try:
-            async with asyncio.timeout(deadline_s):
-                yield
-        except TimeoutError:
-            raise HolderError("is silent or too slow") from None
-        except asyncio.IncompleteReadError:
-            raise HolderError("ended its answer too early") from None
-        except ServerFingerprintMismatch:
-            raise WrongKey("shows a TLS certificate that its node key has not certified") from None
-        except (ClientError, OSError, ValueError) as error:
-            raise HolderError(f"cannot be reached: {error}") from None
 
 
 def _origin(url: str) -> URL:

@@ -6,15 +6,14 @@ size known before the first byte, and every byte counted at the socket. Nothing 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import ClientResponse, ClientSession
 from yarl import URL
 
 from distrai.network.counters import Counters
 from distrai.network.holders import HolderError, Lied, NotHeld
+from distrai.network.http.asking import asking, open_session
 from distrai.network.http.proofs import Recover
 from distrai.network.http.sockets import socket_factory
 from distrai.network.interface import Endpoint
@@ -25,6 +24,7 @@ from distrai.protocol.primitives import SIGNATURE_SIZE, Address
 
 _PROOFS_MAX = 4096
 _SIGNATURE = range(SIGNATURE_SIZE, SIGNATURE_SIZE + 1)
+_ITS_STORE = "its store "
 _ABSENT = (403, 404)
 """A bucket that may not be listed says 403 of what it does not have."""
 
@@ -60,7 +60,7 @@ class BucketReader:
 
     async def get(self, base: URL, key: str, sizes: range, purpose: str, deadline_s: float) -> bytes:
         """A whole object, whose size must be in ``sizes``. Raises HolderError; Lied where the size is another."""
-        async with self._guard(deadline_s):
+        async with asking(deadline_s, _ITS_STORE):
             request = self._session(purpose).get(base.joinpath(key), allow_redirects=False)
             async with request as answer:
                 _check_status(answer)
@@ -71,7 +71,7 @@ class BucketReader:
     ) -> bytes:
         """``size`` bytes of an object, from ``start`` on. Raises HolderError; Lied where they cannot be these."""
         wanted = {"Range": f"bytes={start}-{start + size - 1}"}
-        async with self._guard(deadline_s):
+        async with asking(deadline_s, _ITS_STORE):
             request = self._session(purpose).get(base.joinpath(key), headers=wanted, allow_redirects=False)
             async with request as answer:
                 if answer.status == 416:
@@ -84,7 +84,7 @@ class BucketReader:
 
     async def size(self, base: URL, key: str, purpose: str) -> int:
         """How large an object is. Raises HolderError."""
-        async with self._guard(self.patience.answer_s):
+        async with asking(self.patience.answer_s, _ITS_STORE):
             request = self._session(purpose).head(base.joinpath(key), allow_redirects=False)
             async with request as answer:
                 _check_status(answer)
@@ -137,36 +137,16 @@ class BucketReader:
             raise HolderError("is not asked: this transport is closed")
         if purpose not in self._sessions:
             patience = self.patience
-            connector = TCPConnector(
+            self._sessions[purpose] = open_session(
+                socket_factory(self.counters, purpose, local=self.local),
+                {"Accept-Encoding": "identity"},
+                connect_s=patience.connect_s,
+                stall_s=patience.stall_s,
                 limit=128,
                 limit_per_host=16,
-                keepalive_timeout=30,
-                socket_factory=socket_factory(self.counters, purpose, local=self.local),
-            )
-            self._sessions[purpose] = ClientSession(
-                connector=connector,
-                timeout=ClientTimeout(sock_connect=patience.connect_s, sock_read=patience.stall_s),
-                headers={"User-Agent": "distrai", "Accept-Encoding": "identity"},
-                skip_auto_headers=("Accept", "Content-Type"),
-                cookie_jar=DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                read_bufsize=1 << 20,
+                keepalive_s=30,
             )
         return self._sessions[purpose]
-
-    @asynccontextmanager
-    async def _guard(self, deadline_s: float) -> AsyncIterator[None]:
-        """A deadline, and one kind of error for all that can go wrong on the way."""
-        try:
-            async with asyncio.timeout(deadline_s):
-                yield
-        except TimeoutError:
-            raise HolderError("its store is silent or too slow") from None
-        except asyncio.IncompleteReadError:
-            raise HolderError("its store ended an answer too early") from None
-        except (ClientError, OSError, ValueError) as error:
-            raise HolderError(f"its store cannot be reached: {error}") from None
 
 
 def _check_status(answer: ClientResponse) -> None:
