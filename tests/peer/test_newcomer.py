@@ -189,6 +189,19 @@ async def test_a_lie_that_most_tell_is_passed_over(world: World, lived: History,
         assert not net.blobs.has(wrong.state.ref)
 
 
+async def test_what_was_here_before_stays_whatever_a_liar_calls_it(world: World, lived: History) -> None:
+    net = world.net
+    recipe = net.blobs.put(b"the recipe of the run, of just this size")
+    assert recipe.size == STATE_BYTES
+    wrong = snapshot_at(net, lived, NEW, net.blobs.read(recipe))
+    for who in PEOPLE[:3]:
+        show(net, who, lived, wrong)
+    show(net, PEOPLE[3], lived, snapshot_at(net, lived, OLD))
+    assert await world.newcomer.start(world.history) is not None
+    assert world.liars() == {each.member for each in PEOPLE[:3]}
+    assert net.blobs.has(recipe)
+
+
 def replace_head(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(snapshot, head=named("another head"))
 

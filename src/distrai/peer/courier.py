@@ -71,7 +71,10 @@ class Courier:
         """Send envelopes, with the blob that they name where it is small, to every member of the effect."""
         blobs: tuple[bytes, ...] = ()
         if effect.blob is not None and effect.blob.size < INLINE_BLOB_BYTES_MAX:
-            blobs = (self.store.blobs.read(effect.blob),)
+            try:
+                blobs = (self.store.blobs.read(effect.blob),)
+            except MissingBlob:
+                return  # a list that was pruned while it was to be offered
         packet = encode_packet(Packet(effect.raws, blobs, self.directory.records_to_tell()))
         purpose = "updates" if blobs else "control"
         if effect.blob is not None and not blobs:

@@ -22,6 +22,7 @@ from distrai.protocol.ledger_events import (
     Joined,
     KeyChanged,
     LedgerEvent,
+    Left,
     Position,
     RollCalled,
     Started,
@@ -71,13 +72,29 @@ class Following:
         if self.standing is not None:
             known |= {seat.key: seat.member for seat in self.standing.seats}
             known |= {trainer.key: trainer.member for trainer in self.standing.trainers}
+            known |= {one.key: one.member for one in self.standing.roster}  # one who left may be promoted yet
         self._keys = known
         return known
 
     def newest_key(self, member: MemberId) -> Address | None:
-        """The key that a member has by the newest ledger event told: whoever is further on knows it by this one."""
-        told = (item for item in reversed(self.pending) if isinstance(item, Joined | KeyChanged))
-        return next((item.key for item in told if item.member == member), self.roster.get(member))
+        """The key that a member has by the newest ledger event told: whoever is further on knows it by this one.
+
+        Who left and still has a seat is known by the seat's key only: changes of other keys say nothing about this run.
+        """
+        key = self.roster.get(member)
+        for event in self.pending:
+            match event:
+                case Joined(member=other, key=told) if other == member:
+                    key = told
+                case KeyChanged(member=other, key=told) if other == member and key is not None:
+                    key = told
+                case Left(member=other) if other == member:
+                    key = None
+                case _:
+                    pass
+        if key is None and self.standing is not None:
+            return self.standing.seat_key(member) or self.standing.trainer_key(member)
+        return key
 
     def knows(self, head: Hash) -> bool:
         """Whether this is one of the kept heads: a message that names it belongs to the round after it and no other."""

@@ -35,8 +35,10 @@ class Leftovers:
                 return
             needed = listed()
             for name, size in self._read(path):
-                if name not in needed:
-                    self.blobs.delete(BlobRef(name, size))
+                blob = BlobRef(name, size)
+                # an author may have named any blob that is here, such as the recipe: with a size that is not its own
+                if name not in needed and self.blobs.has(blob):
+                    self.blobs.delete(blob)
             path.unlink()
 
     def _read(self, path: Path) -> list[tuple[Hash, int]]:

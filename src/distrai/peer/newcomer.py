@@ -107,6 +107,7 @@ class Newcomer:
         self.tell(
             "downloading", what="snapshot", round=snapshot.round, bytes=self.state_bytes, holders=len(holders)
         )
+        was_here = self.blobs.has(snapshot.state.ref)
         try:
             await self.circle.transport.fetch(snapshot.state.ref, holders, DOWNLOAD_S, "snapshots")
             state = await asyncio.to_thread(self.blobs.read, snapshot.state.ref)
@@ -114,7 +115,7 @@ class Newcomer:
             self.tell("snapshot-refused", round=snapshot.round, why=str(error))
             return None
         if await asyncio.to_thread(state_root, state) != standing.state_root:
-            self.blobs.delete(snapshot.state.ref)
+            self._drop(snapshot.state.ref, was_here)
             self._blame(holders, f"shows a state of round {snapshot.round} that is not the ledger's")
             return None
         return Start(Checkpoint(standing, roster, events[-1].at), snapshot.state.ref, lists)
@@ -127,6 +128,7 @@ class Newcomer:
             honest = [item for item in holders if item.member not in self.circle.liars][:HOLDERS_MAX]
             if not honest or blob.size > LIST_BYTES_PER_TRAINER * (2 * people + 1):
                 continue
+            was_here = self.blobs.has(blob)
             try:
                 await self.circle.transport.fetch(blob, honest, LIST_S, "snapshots")
                 certified = decode_list(self.blobs.read(blob))
@@ -136,14 +138,19 @@ class Newcomer:
             except NetworkError:
                 continue
             except (WrongUpdatesRoot, WrongTrainersRoot):
-                self.blobs.delete(blob)  # no lie: it may be of before a reorg
+                self._drop(blob, was_here)  # no lie: it may be of before a reorg
                 continue
             except ProtocolError as error:
-                self.blobs.delete(blob)
+                self._drop(blob, was_here)
                 self._blame(honest, f"shows a wrong list of round {body.round}: {error}")
                 continue
             return certified
         return None
+
+    def _drop(self, blob: BlobRef, was_here: bool) -> None:
+        """Delete what is wrong, unless it was here before: somebody may show the recipe, or the data, as a list."""
+        if not was_here:
+            self.blobs.delete(blob)
 
     def _blame(self, holders: Iterable[Endpoint], why: str) -> None:
         for holder in holders:

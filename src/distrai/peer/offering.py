@@ -88,6 +88,7 @@ class Offering:
         return tuple(sorted({*rounds[-1:], *islice(filled, RECENT_LISTS)}))
 
     def _tidy(self, gone: tuple[BlobRef, ...]) -> None:
+        # before anything is deleted: what it names must be there after a crash
+        write_atomically(self.shelf.path, self.shelf.record())
         for blob in gone:
             self.blobs.delete(blob)
-        write_atomically(self.shelf.path, self.shelf.record())

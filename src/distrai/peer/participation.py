@@ -63,6 +63,7 @@ class Participation:
     pace: Pace = field(default_factory=Pace)
     engine: Engine | None = None
     member: MemberId | None = None
+    invitation: bytes = b""
     _feed: LedgerFeed | None = None
     _events: list[LedgerEvent] = field(default_factory=list)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -134,7 +135,7 @@ class Participation:
         history = await self._history()
         self.pace.saw(history.round)
         adopting = asyncio.to_thread(self.store.adopt, start.checkpoint, start.blob, start.lists)
-        is_ready = not (_is_closed(plan) and self.invitations.empty())
+        is_ready = not _is_closed(plan) or bool(self.invitation) or not self.invitations.empty()
         if is_ready and self.pace.is_near(history.round - standing.round):
             await asyncio.gather(adopting, self._join(plan, history))
         else:
@@ -254,11 +255,10 @@ class Participation:
             return
         if history.round >= plan.rules.rounds:
             raise ValueError("the run has done all its rounds: there is nothing to join any more")
-        invitation = b""
-        if _is_closed(plan):
-            invitation = await self.invitations.get()
+        if _is_closed(plan) and not self.invitation:
+            self.invitation = await self.invitations.get()  # kept: joining may be begun again
         key = self.keyring.key((await self.ledger.member(member)).key)
-        await self.ledger.join(run, member, key, invitation)
+        await self.ledger.join(run, member, key, self.invitation)
         self.telemetry.emit("joined", member=member.hex(), round=history.round)
 
 

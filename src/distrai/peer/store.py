@@ -239,8 +239,10 @@ class PeerStore:
 
     def list_bytes(self, round_number: int) -> bytes | None:
         """The list of a round, if it is kept."""
-        path = self.public.list_path(round_number)
-        return path.read_bytes() if path.exists() else None
+        try:
+            return self.public.list_path(round_number).read_bytes()
+        except FileNotFoundError:  # another thread may prune it at any time
+            return None
 
     def _prune(self, round_number: int, previous: Hash) -> None:
         """Forget what nobody will ask for: states and private states that no reorg leads back to; old ciphertexts."""
@@ -256,13 +258,12 @@ class PeerStore:
         for path in (self.home / "private").iterdir():
             if path not in keep and path.suffix == ".bin":  # not what is being written just now
                 path.unlink()
-        self.leftovers.prune(round_number - ROUNDS_OF_BLOBS_KEPT, lambda: self._listed(round_number))
+        self.leftovers.prune(round_number - ROUNDS_OF_BLOBS_KEPT, self._listed)
         if not self.archive:
             self.offering.prune(round_number - ROUNDS_OF_BLOBS_KEPT)
 
-    def _listed(self, round_number: int) -> frozenset[Hash]:
-        """The ciphertexts in the lists of the rounds that a leftover may belong to after a reorg."""
-        first = round_number - 2 * ROUNDS_OF_BLOBS_KEPT
-        lists = (self.list_bytes(number) for number in range(max(1, first), round_number + 1))
+    def _listed(self) -> frozenset[Hash]:
+        """The ciphertexts in all lists that are kept: an author may announce another's, however old, as its own."""
+        lists = (self.list_bytes(number) for number in self.public.list_rounds())
         found = (msgspec.msgpack.decode(data, type=CertifiedList) for data in lists if data is not None)
         return frozenset(update.blob_hash for certified in found for update in certified.updates)

@@ -17,15 +17,8 @@ from distrai.simulation.wild import wild
 NAMES = (*SCENARIOS, "wild")
 """Every scenario; "wild" is drawn from its seed."""
 COUNTED = (
-    "events",
-    "rounds",
-    "crashes",
-    "reorgs",
-    "roll_calls",
-    "snapshots",
-    "promoted",
-    "dropped",
-    "stopped",
+    *("events", "rounds", "crashes", "reorgs", "roll_calls", "snapshots", "promoted", "dropped"),
+    *("stopped", "captured"),
 )
 """What a table adds up, from the reports."""
 SAVED_EVERY_S = 20.0

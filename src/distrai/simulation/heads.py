@@ -42,7 +42,10 @@ class HeadWatch:
         begins = contract.epoch_left == contract.limits.epoch_rounds and not isinstance(event, RollCalled)
         if begins and not (isinstance(event, Certified) and event.body.is_empty):
             self.liars_few = 3 * liars < len(contract.seats)
-        if self.liars_few and has_quorum(liars, len(contract.seats)):
+        if not has_quorum(liars, len(contract.seats)):
+            return
+        self.world.report.captured = True  # nothing is promised from here on
+        if self.liars_few:
             self.world.report.broke(
                 f"round {contract.round}: {liars} liars of {len(contract.seats)} seats, fewer than a third when the "
                 "epoch began"

@@ -37,6 +37,8 @@ class Report:
     """Seats that certificates gave and took."""
     stopped: bool = False
     """Fewer seats were left than a roll call needs: the run is over, as it should be."""
+    captured: bool = False
+    """Liars had two thirds of the seats, of which they had more than a third before: the run ends there."""
     virtual_s: float = 0.0
     round_s: list[float] = field(default_factory=list)
     """Virtual seconds that each round took."""
@@ -63,6 +65,7 @@ class Report:
             f"{self.messages} messages, {self.proposals} proposals, {self.crashes} crashes, {self.reorgs} reorgs, "
             f"{self.snapshots} snapshots, {self.promoted} promoted, {self.dropped} dropped"
             + (", stopped" if self.stopped else "")
+            + (", captured" if self.captured else "")
         )
         broken = [f"  BROKEN {rule}" for rule in self.violations]
         return "\n".join([head, *broken, *([f"  replay: {self.replay}"] if broken else [])])

@@ -109,6 +109,8 @@ def _heal(world: World) -> None:
 
 
 def _is_done(world: World) -> bool:
+    if world.report.captured:
+        return True
     if world.faulty:
         return False
     scenario, ledger = world.scenario, world.ledger
