@@ -262,3 +262,15 @@ def test_a_finished_round_forgets_what_it_knew() -> None:
     peer, updates = signed_list(table)
     peer.tell(LedgerChanged((table.certified(table.body(updates)),)))
     assert not list(peer.engine.round.book.objects()) and not peer.engine.round.own.bodies
+
+
+def test_only_what_came_in_the_round_is_left_over() -> None:
+    """An author may announce any blob as its own, also one that everybody needs."""
+    table = Table()
+    old, young, listed = table.update(1), table.update(2), table.update(3)
+    peer = Driven(table, held=(old.blob,))
+    peer.get(old, young, listed)
+    peer.tell(LedgerChanged((table.certified(table.body([listed])),)))
+    peer.tell(ListArrived(table.listed([listed])))
+    (apply,) = peer.of(Apply)
+    assert apply.leftovers == (young.sealed.blob,)

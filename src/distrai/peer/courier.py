@@ -24,7 +24,7 @@ from distrai.peer.events import (
 from distrai.peer.identity import Identity
 from distrai.peer.store import PeerStore
 from distrai.protocol.blobs import BlobRef, blob_ref, chunk_hash
-from distrai.protocol.errors import ProtocolError
+from distrai.protocol.errors import ProtocolError, WrongBlob
 from distrai.protocol.lists import decode_list
 from distrai.protocol.messages import INLINE_BLOB_BYTES_MAX, ListOffer, Packet, decode_packet, encode_packet
 from distrai.protocol.primitives import Hash, MemberId
@@ -189,7 +189,7 @@ class Courier:
             return None
         try:
             data = self.store.blobs.read(blob)
-        except MissingBlob:
+        except (MissingBlob, WrongBlob):
             return None
         if not was_here and blob.hash not in self._wanted:
             self.store.blobs.delete(blob)

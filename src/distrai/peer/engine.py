@@ -77,7 +77,8 @@ class Engine:
         self.rules = rules
         self.run = genesis[0]
         self.round: Round | None = None
-        self.held: dict[Hash, None] = {}
+        self.held: dict[Hash, int] = {}
+        """Blobs that are here, with the round that was on when they came; -1: before this start."""
         self.records: dict[Hash, list[Persist]] = {}
         self.silent_through = 0
         self.reverting = False
@@ -107,7 +108,7 @@ class Engine:
         """
         self.silent_through = silent_through
         for blob in held:
-            self._hold(blob)
+            self.held[blob] = -1
         for record in records:
             self.records.setdefault(record.head, []).append(record)
             if record.listed is not None:
@@ -265,7 +266,7 @@ class Engine:
     # Blobs and payloads
 
     def _hold(self, blob: Hash) -> None:
-        self.held[blob] = None
+        self.held.setdefault(blob, 0 if self.standing is None else self.standing.round)
         if len(self.held) > BLOBS_REMEMBERED:
             del self.held[next(iter(self.held))]
         if self.round is not None:

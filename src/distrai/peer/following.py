@@ -172,13 +172,15 @@ class Following:
         return True
 
     def _leftovers(self, listed: tuple[Update, ...]) -> tuple[BlobRef, ...]:
+        """Ciphertexts that came in this round for an update that was not listed.
+
+        Only those: an author may announce any blob that was here before as its own, the recipe or old ciphertexts.
+        """
         known = () if self.engine.round is None else self.engine.round.book.updates.values()
         blobs = {signed.message.blob for signed in known if isinstance(signed.message, Update)}
-        return tuple(
-            sorted(
-                blob for blob in blobs - {update.blob for update in listed} if blob.hash in self.engine.held
-            )
-        )
+        unlisted = blobs - {update.blob for update in listed}
+        number = 0 if self.standing is None else self.standing.round
+        return tuple(sorted(blob for blob in unlisted if self.engine.held.get(blob.hash) == number))
 
     def _apply(self, apply: Apply, now: float) -> None:
         self.engine.effects += [StopTraining(), apply]

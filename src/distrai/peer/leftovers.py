@@ -36,7 +36,6 @@ class Leftovers:
             needed = listed()
             for name, size in self._read(path):
                 blob = BlobRef(name, size)
-                # an author may have named any blob that is here, such as the recipe: with a size that is not its own
                 if name not in needed and self.blobs.has(blob):
                     self.blobs.delete(blob)
             path.unlink()

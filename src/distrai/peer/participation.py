@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from distrai.ledger.client import LedgerClient
-from distrai.ledger.errors import LedgerUnreachable, Reorganised
+from distrai.ledger.errors import LedgerRefused, LedgerUnreachable, Reorganised
 from distrai.network.interface import Transport
 from distrai.peer.bootstrap import Bootstrap
 from distrai.peer.circle import Circle, History, round_of
@@ -36,6 +36,9 @@ from distrai.protocol.typed_data import Domain
 STARTS_MAX = 4
 """How often a newer snapshot is taken before a peer gives up: rounds are then faster than its connection."""
 LEDGER_RETRY_S = 1.0
+JOINS_MAX = 3
+"""How many invitations are tried: whoever gives wrong ones has to look again."""
+T = TypeVar("T")
 
 
 class TooSlow(ValueError):
@@ -150,7 +153,7 @@ class Participation:
         run, member = self.options.link.run, self.member
         assert member is not None
         domain = Domain(self.options.link.chain_id, self.options.link.registry)
-        key = (await self.ledger.member(member)).key
+        key = (await self._answer(lambda: self.ledger.member(member))).key
         identity = self.keyring.identity(member, key, domain)
         kept = self.store.checkpoints()
         standing = kept[-1].standing
@@ -161,7 +164,7 @@ class Participation:
             directory.learn(record)
         directory.announce_self(time.time_ns(), self.urls, self.fingerprint, earlier)
         if self.options.archive:
-            await self.ledger.announce(run, member, self.urls[0])
+            await self._answer(lambda: self.ledger.announce(run, member, self.urls[0]))
         if standing is None:
             await bootstrap.initial_state(plan)
         first = self._resume(engine, worker, standing)
@@ -240,9 +243,9 @@ class Participation:
     async def _registered(self, history: History) -> MemberId:
         """The own member id, after registering where that has not happened yet."""
         first = self.keyring.first
-        member = await self.ledger.member_of_key(first.address)
+        member = await self._answer(lambda: self.ledger.member_of_key(first.address))
         if member is None:
-            member = await self.ledger.register(first, first.address, first.address)
+            member = await self._answer(lambda: self.ledger.register(first, first.address, first.address))
         self.telemetry.emit("member", member=member.hex(), address=first.address.hex())
         self.store.begin(member, _round_after_loss(history.events, member))
         return member
@@ -255,11 +258,32 @@ class Participation:
             return
         if history.round >= plan.rules.rounds:
             raise ValueError("the run has done all its rounds: there is nothing to join any more")
-        if _is_closed(plan) and not self.invitation:
-            self.invitation = await self.invitations.get()  # kept: joining may be begun again
-        key = self.keyring.key((await self.ledger.member(member)).key)
-        await self.ledger.join(run, member, key, self.invitation)
+        key = self.keyring.key((await self._answer(lambda: self.ledger.member(member))).key)
+        for attempt in range(JOINS_MAX):
+            if _is_closed(plan) and not self.invitation:
+                self.invitation = await self.invitations.get()  # kept: joining may be begun again
+            try:
+                await self._answer(lambda: self.ledger.join(run, member, key, self.invitation))
+            except LedgerRefused as refusal:
+                if member in (await self._history()).roster():
+                    break  # an earlier try was taken after all
+                if not _is_closed(plan) or attempt == JOINS_MAX - 1:
+                    raise
+                self.invitation = b""
+                self.telemetry.emit("ledger", why=f"the invitation is not taken: {refusal}")
+                self.telemetry.emit("invitation-needed", member=member.hex())
+            else:
+                break
         self.telemetry.emit("joined", member=member.hex(), round=history.round)
+
+    async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What the ledger answers; while it is away it is waited for."""
+        while True:
+            try:
+                return await ask()
+            except LedgerUnreachable as error:
+                self.telemetry.emit("ledger", why=str(error))
+                await asyncio.sleep(LEDGER_RETRY_S)
 
 
 def _is_closed(plan: Plan) -> bool:

@@ -136,13 +136,18 @@ async def _read_commands(process: PeerProcess) -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        command = json.loads(line)
-        if "invitation" in command:
-            process.invitations.put_nowait(bytes.fromhex(command["invitation"]))
-        if command.get("leave"):
-            process.stop(leave=True)
-    process.stopping.set()
+    try:
+        while line := await reader.readline():
+            with suppress(
+                ValueError, KeyError, AttributeError, asyncio.QueueFull
+            ):  # not for us, or too much of it
+                command = json.loads(line)
+                if "invitation" in command:
+                    process.invitations.put_nowait(bytes.fromhex(command["invitation"]))
+                if command.get("leave"):
+                    process.stop(leave=True)
+    finally:
+        process.stopping.set()
 
 
 async def main(options: PeerOptions) -> int:

@@ -7,6 +7,7 @@ Nothing of this is believed by whoever reads it: see ``newcomer.py``.
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -92,8 +93,9 @@ class Shelf:
         self._needed: dict[int, tuple[int, ...]] = {}
         self._landed: deque[float] = deque(maxlen=PACE_ROUNDS + 1)
         if path.exists():
-            record = msgspec.msgpack.decode(path.read_bytes(), type=_Record)
-            self.kept, self._needed = record.kept, record.needed
+            with suppress(msgspec.DecodeError):  # damaged: the next snapshot begins a new shelf
+                record = msgspec.msgpack.decode(path.read_bytes(), type=_Record)
+                self.kept, self._needed = record.kept, record.needed
 
     def landed(self) -> None:
         """A round is over: the pace follows from when they are."""

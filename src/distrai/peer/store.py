@@ -258,12 +258,13 @@ class PeerStore:
         for path in (self.home / "private").iterdir():
             if path not in keep and path.suffix == ".bin":  # not what is being written just now
                 path.unlink()
-        self.leftovers.prune(round_number - ROUNDS_OF_BLOBS_KEPT, self._listed)
+        self.leftovers.prune(round_number - ROUNDS_OF_BLOBS_KEPT, lambda: self._listed(round_number))
         if not self.archive:
             self.offering.prune(round_number - ROUNDS_OF_BLOBS_KEPT)
 
-    def _listed(self) -> frozenset[Hash]:
-        """The ciphertexts in all lists that are kept: an author may announce another's, however old, as its own."""
-        lists = (self.list_bytes(number) for number in self.public.list_rounds())
+    def _listed(self, round_number: int) -> frozenset[Hash]:
+        """The ciphertexts in the lists of the rounds that a leftover may belong to after a reorg."""
+        first = max(1, round_number - 2 * ROUNDS_OF_BLOBS_KEPT)
+        lists = (self.list_bytes(number) for number in range(first, round_number + 1))
         found = (msgspec.msgpack.decode(data, type=CertifiedList) for data in lists if data is not None)
         return frozenset(update.blob_hash for certified in found for update in certified.updates)

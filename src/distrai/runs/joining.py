@@ -160,8 +160,7 @@ class Joining:
 
     def interrupt(self, times: int) -> None:
         """A signal came: the first time leave in order (or just stop), the second time end at once."""
-        assert self.peer is not None
-        if times == 1 and self.options.leave:
+        if times == 1 and self.options.leave and self.peer is not None:
             self._tell({"leave": True})
         else:
             self.over.set()
@@ -174,7 +173,8 @@ class Joining:
             self.report({"event": "advice", "why": str(error)})
 
     def _tell(self, command: dict[str, Any]) -> None:
-        assert self.peer is not None and self.peer.process.stdin is not None
+        if self.peer is None or self.peer.process.stdin is None:
+            return  # not started yet: it asks again
         if self.peer.process.returncode is None:
             self.peer.process.stdin.write(json.dumps(command).encode() + b"\n")
 
