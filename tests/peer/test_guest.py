@@ -161,10 +161,12 @@ async def test_is_patient_while_an_older_snapshot_is_shown(world: World) -> None
     for _ in range(10):
         world.clock.now += 1
         await world.supply()
-    world.shown[PEOPLE[1].member] = Shown(RUN, (Snapshot(4, named("h"), Blob(named("s"), 5)),), (), ())
+    invented, newer = named("h"), world.engine.following.landing.event.head
+    world.shown[PEOPLE[1].member] = Shown(RUN, (Snapshot(4, invented, Blob(named("s"), 5)),), (), ())
+    world.clock.now += 121
+    await world.supply()  # else a liar could make it begin again, and again
+    world.shown[PEOPLE[2].member] = Shown(RUN, (Snapshot(4, newer, Blob(named("s"), 5)),), (), ())
     world.clock.now += 1
-    await world.supply()
-    world.clock.now += 120
     with pytest.raises(FellBehind):
         await world.supply()
 

@@ -189,6 +189,20 @@ async def test_a_lie_that_most_tell_is_passed_over(world: World, lived: History,
         assert not net.blobs.has(wrong.state.ref)
 
 
+async def test_invented_heads_do_not_crowd_out_the_true_one(world: World, lived: History) -> None:
+    net = world.net
+    invented = [
+        msgspec.structs.replace(snapshot_at(net, lived, NEW), round=NEW - at, head=named(f"head {at}"))
+        for at in range(12)
+    ]
+    for at, who in enumerate(PEOPLE[:3]):
+        show(net, who, lived, *invented[4 * at : 4 * at + 4])
+    show(net, PEOPLE[3], lived, snapshot_at(net, lived, OLD))
+    start = await world.newcomer.start(world.history)
+    assert start is not None and start.checkpoint.standing is not None
+    assert start.checkpoint.standing.round == OLD
+
+
 async def test_what_was_here_before_stays_whatever_a_liar_calls_it(world: World, lived: History) -> None:
     net = world.net
     recipe = net.blobs.put(b"the recipe of the run, of just this size")

@@ -151,6 +151,5 @@ class Circle:
         return sorted(named.items(), key=lambda item: -len(item[1]))
 
     def pruned_through(self) -> int:
-        """Up to this round nobody who answers promises to have updates any more."""
-        oldest = [min((item.round for item in shown.snapshots), default=0) for shown in self.shown.values()]
-        return min(oldest, default=0)
+        """Up to this round nobody who shows a snapshot promises to have updates any more; 0 if nobody shows one."""
+        return min((item.round for shown in self.shown.values() for item in shown.snapshots), default=0)

@@ -178,7 +178,12 @@ class Guest:
             if body.round in self.lists:
                 return
         pruned = self.circle.pruned_through()
-        has_newer = any(item.round >= body.round for item, _ in self.circle.snapshots())
+        pending = self.engine.following.pending
+        heads = {
+            landing.event.head,
+            *(event.head for event in pending if isinstance(event, Certified | RollCalled)),
+        }
+        has_newer = any(item.head in heads for item, _ in self.circle.snapshots())
         if pruned >= body.round or (has_newer and waited > STUCK_S):
             self.tell("fell-behind", round=body.round, pruned_through=pruned)
             raise FellBehind

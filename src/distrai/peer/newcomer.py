@@ -75,24 +75,31 @@ class Newcomer:
                 "no peer of the run answers: see that this machine reaches the addresses on the ledger "
                 "(`distrai doctor RUN` tells), and that the run is going on"
             )
-        choices = self.circle.snapshots()[:CHOICES_MAX]
-        for snapshot, holders in choices:
+        shown = self.circle.snapshots()
+        possible = [(item, holders) for item, holders in shown if self._is_possible(history, item, holders)]
+        for snapshot, holders in possible[:CHOICES_MAX]:
             if (start := await self._take(history, snapshot, holders)) is not None:
                 return start
-        if choices and self.circle.pruned_through() > 0:
+        if shown and self.circle.pruned_through() > 0:
             raise NoSnapshot(
                 "peers show snapshots, and none of them is what the ledger says: try again later"
             )
         return None
 
+    def _is_possible(self, history: History, snapshot: Snapshot, holders: Sequence[Endpoint]) -> bool:
+        """Whether the ledger has such a head, and a state this size: invented ones must not crowd out the true ones."""
+        if not history.until(snapshot):
+            return False
+        if snapshot.state.size != self.state_bytes:
+            self._blame(holders, "shows a state of another size")
+            return False
+        return True
+
     async def _take(self, history: History, snapshot: Snapshot, holders: Sequence[Endpoint]) -> Start | None:
         """Begin from one snapshot, if it is true."""
         events = history.until(snapshot)
         holders = [item for item in holders if item.member not in self.circle.liars][:HOLDERS_MAX]
-        if not events or not holders:
-            return None
-        if snapshot.state.size != self.state_bytes:
-            self._blame(holders, "shows a state of another size")
+        if not holders:
             return None
         certificates = history.certificates()
         lists: dict[int, CertifiedList] = {}
