@@ -8,6 +8,7 @@ from aiohttp import web
 
 from distrai.network.counters import Counters, purpose_of
 from distrai.network.holders import Busy
+from distrai.network.http.addresses import is_own
 from distrai.network.http.proofs import (
     DELIVERY_HEADER,
     NONCE_SIZE,
@@ -34,7 +35,8 @@ class ServerLimits:
     """What a server puts up with: connections, and seconds for requests and their answers."""
 
     connections: int = 512
-    connections_per_host: int = 512
+    connections_per_host: int | None = None
+    """None: any number where only this machine can connect, else a quarter of all, so that no stranger has all."""
     idle_s: float = 75.0
     """Longer than the client keeps a connection, so that it is the client who ends it."""
     body_s: float = 15.0
@@ -67,7 +69,8 @@ class HttpServer:
     async def start(self, host: str, port: int) -> int:
         """Listen; the port that was bound. Raises OSError."""
         limits = self.limits
-        listener = listen(host, port, self.counters, limits.connections, limits.connections_per_host)
+        per_host = limits.connections_per_host or limits.connections // (1 if is_own(host) else 4)
+        listener = listen(host, port, self.counters, limits.connections, per_host)
         server = web.Server(
             self._handle, access_log=None, keepalive_timeout=limits.idle_s, lingering_time=1.0
         )
