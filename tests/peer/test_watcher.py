@@ -28,7 +28,6 @@ class Watched:
             telemetry,
             self.posted.put,
             self._is_busy,
-            lambda _: None,
         )
 
     def _is_busy(self) -> bool:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event as ThreadEvent
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from distrai.peer.events import (
     Fetch,
     FetchList,
     GossipDue,
+    LedgerChanged,
     LookAtLedger,
     Note,
     OfferList,
@@ -57,7 +58,7 @@ from distrai.peer.telemetry import Telemetry
 from distrai.peer.watcher import LedgerWatcher
 from distrai.peer.worker import Worker
 from distrai.protocol.canonical import canonical_json
-from distrai.protocol.ledger_events import Announced
+from distrai.protocol.ledger_events import Announced, LedgerEvent
 from distrai.protocol.messages import (
     SALT_SIZE,
 )
@@ -98,7 +99,7 @@ class Runtime:
         )
         self.directory = directory
         self.watcher = LedgerWatcher(
-            ledger, feed, store, telemetry, self._post, self._is_certificate_due, self._moved
+            ledger, feed, store, telemetry, self._post, self._is_certificate_due
         )
         self.journal = Journal(store.log, transport.counters)
         self.notes = NoteBudget()
@@ -162,15 +163,19 @@ class Runtime:
     def _is_certificate_due(self) -> bool:
         return self.engine.round is not None and bool(self.engine.round.own.bodies)
 
-    def _moved(self, event: Announced) -> None:
-        key = self.engine.roster.get(event.member)
-        if key is not None:
-            self.directory.move(Endpoint(event.member, key, (event.endpoint,)))
+    def _see_who_moved(self, events: Sequence[LedgerEvent]) -> None:
+        """Who has a new address, once the engine knows these events: whose key that is they may tell as well."""
+        for event in events:
+            if isinstance(event, Announced) and (key := self.engine.following.newest_key(event.member)):
+                self.directory.move(Endpoint(event.member, key, (event.endpoint,)))
 
     async def _drive(self) -> None:
         while True:
             event = await self.events.get()
-            for effect in self.engine.handle(event, time.monotonic()):
+            effects = self.engine.handle(event, time.monotonic())
+            if isinstance(event, LedgerChanged):
+                self._see_who_moved(event.events)
+            for effect in effects:
                 self._carry_out(effect)
 
     # Effects

@@ -17,7 +17,6 @@ from distrai.peer.records import CertificateRecord, GenesisRecord, RollCallRecor
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
 from distrai.protocol.ledger_events import (
-    Announced,
     Certified,
     LedgerEvent,
     Position,
@@ -44,14 +43,10 @@ class LedgerWatcher:
         telemetry: Telemetry,
         post: Callable[[Event], Awaitable[None]],
         is_busy: Callable[[], bool],
-        moved: Callable[[Announced], None],
     ) -> None:
-        """``is_busy`` says whether a certificate is due: then the ledger is looked at more often.
-
-        ``moved`` is told who has a new address.
-        """
+        """``is_busy`` says whether a certificate is due: then the ledger is looked at more often."""
         self.ledger, self.feed, self.store, self.telemetry = ledger, feed, store, telemetry
-        self.post, self.is_busy, self.moved = post, is_busy, moved
+        self.post, self.is_busy = post, is_busy
         self.look = asyncio.Event()
         self._lost = False
         """The chain was reorganised, and the engine has not said yet from where on to follow it."""
@@ -102,9 +97,6 @@ class LedgerWatcher:
             self.telemetry.emit("reorganised", to_block=reorg.to_block)
             await self.post(LedgerRewound(reorg.to_block))
             return
-        for event in events:
-            if isinstance(event, Announced):
-                self.moved(event)
         if events:
             await self.post(LedgerChanged(tuple(events)))
             self.publish(events)
