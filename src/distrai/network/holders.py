@@ -5,10 +5,10 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from distrai.network.manifests import Manifest
+from distrai.network.manifests import Manifest, decode_manifest, manifest_size
 from distrai.protocol.blobs import BlobRef, check_manifest, manifest_hash
 from distrai.protocol.errors import WrongManifest
-from distrai.protocol.primitives import Hash, MemberId
+from distrai.protocol.primitives import HASH_SIZE, Hash, MemberId
 
 _EMPTY_BLOB = manifest_hash(0, ())
 
@@ -26,6 +26,22 @@ class Lied(HolderError):
 
 class NotHeld(HolderError):
     """The holder says that it does not have this."""
+
+
+async def ask_manifest(ask: Callable[[range], Awaitable[bytes]], size_max: int) -> Manifest:
+    """The manifest of a blob of at most ``size_max`` bytes; ``ask`` is told which sizes an answer may have.
+
+    A longer list than expected is no lie: the size may have been announced wrongly. Raises HolderError.
+    """
+    try:
+        size, hashes = decode_manifest(
+            await ask(range(manifest_size(0), manifest_size(size_max) + 1, HASH_SIZE))
+        )
+    except Lied as error:
+        raise HolderError(f"{error}: a list of chunks that cannot be this blob's") from None
+    if size > size_max:
+        raise HolderError(f"says that the blob has {size} bytes, and not at most {size_max}")
+    return size, hashes
 
 
 class Busy(HolderError):

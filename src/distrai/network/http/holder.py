@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from distrai.network.holders import Busy, HolderError, Lied, NotHeld
+from distrai.network.holders import Busy, HolderError, Lied, NotHeld, ask_manifest
 from distrai.network.http.client import HttpClient
 from distrai.network.interface import Endpoint
-from distrai.network.manifests import Manifest, bitmap_size, decode_bitmap, decode_manifest, manifest_size
-from distrai.protocol.primitives import HASH_SIZE, Hash, MemberId
+from distrai.network.manifests import Manifest, bitmap_size, decode_bitmap
+from distrai.protocol.primitives import Hash, MemberId
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,8 @@ class HttpHolder:
         return self.endpoint.member
 
     async def manifest(self, hash_: Hash, size_max: int) -> Manifest:
-        """See ``Holder``. A longer list than expected is no lie: the size may have been announced wrongly."""
-        sizes = range(manifest_size(0), manifest_size(size_max) + 1, HASH_SIZE)
-        try:
-            size, hashes = decode_manifest(await self._get(hash_, "manifest", sizes))
-        except Lied as error:
-            raise HolderError(f"{error}: a list of chunks that cannot be this blob's") from None
-        if size > size_max:
-            raise HolderError(f"says that the blob has {size} bytes, and not at most {size_max}")
-        return size, hashes
+        """See ``Holder``."""
+        return await ask_manifest(lambda sizes: self._get(hash_, "manifest", sizes), size_max)
 
     async def have(self, hash_: Hash, chunk_count: int) -> frozenset[int]:
         """See ``Holder``."""

@@ -6,13 +6,13 @@ from typing import TypeVar
 
 from yarl import URL
 
-from distrai.network.holders import Busy, Holder, HolderError, Lied, NotHeld
+from distrai.network.holders import Busy, Holder, HolderError, Lied, NotHeld, ask_manifest
 from distrai.network.interface import Endpoint
-from distrai.network.manifests import Manifest, decode_manifest, manifest_size
+from distrai.network.manifests import Manifest
 from distrai.network.objects.keys import blob_key, manifest_key
 from distrai.network.objects.reader import BucketReader
 from distrai.protocol.blobs import CHUNK_SIZE
-from distrai.protocol.primitives import HASH_SIZE, Hash, MemberId
+from distrai.protocol.primitives import Hash, MemberId
 
 T = TypeVar("T")
 
@@ -31,20 +31,13 @@ class BucketHolder:
         return self.endpoint.member
 
     async def manifest(self, hash_: Hash, size_max: int) -> Manifest:
-        """See ``Holder``. A longer list than expected is no lie: the size may have been announced wrongly."""
-        sizes = range(manifest_size(0), manifest_size(size_max) + 1, HASH_SIZE)
+        """See ``Holder``."""
+        key, deadline_s = manifest_key(hash_), self.reader.patience.answer_s
 
-        async def read(base: URL) -> bytes:
-            deadline_s = self.reader.patience.answer_s
-            return await self.reader.get(base, manifest_key(hash_), sizes, self.purpose, deadline_s)
+        async def read(sizes: range) -> bytes:
+            return await self._ask(lambda base: self.reader.get(base, key, sizes, self.purpose, deadline_s))
 
-        try:
-            size, hashes = decode_manifest(await self._ask(read))
-        except Lied as error:
-            raise HolderError(f"{error}: a list of chunks that cannot be this blob's") from None
-        if size > size_max:
-            raise HolderError(f"says that the blob has {size} bytes, and not at most {size_max}")
-        return size, hashes
+        return await ask_manifest(read, size_max)
 
     async def have(self, hash_: Hash, chunk_count: int) -> frozenset[int]:
         """See ``Holder``."""
