@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from aiohttp import (
     ClientError,
@@ -16,6 +16,7 @@ from aiohttp import (
 
 from distrai.network.holders import HolderError
 
+K = TypeVar("K")
 _READ_BUFFER_BYTES = 1 << 20
 
 
@@ -49,6 +50,30 @@ def open_session(
         trust_env=False,
         read_bufsize=_READ_BUFFER_BYTES,
     )
+
+
+class Sessions(Generic[K]):
+    """Pools of connections by what they are for: made when first needed, ended together."""
+
+    def __init__(self, make: Callable[[K], ClientSession]) -> None:
+        self._make = make
+        self._open: dict[K, ClientSession] = {}
+        self._closed = False
+
+    def get(self, key: K) -> ClientSession:
+        """The pool for ``key``. Raises HolderError once closed."""
+        if self._closed:
+            raise HolderError("is not asked: this transport is closed")
+        if key not in self._open:
+            self._open[key] = self._make(key)
+        return self._open[key]
+
+    async def close(self) -> None:
+        """End all connections; nothing is asked any more."""
+        self._closed = True
+        for session in self._open.values():
+            await session.close()
+        self._open.clear()
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from yarl import URL
 
 from distrai.network.counters import Counters
 from distrai.network.holders import Busy, HolderError, Lied, NotHeld
-from distrai.network.http.asking import WrongKey, asking, open_session
+from distrai.network.http.asking import Sessions, WrongKey, asking, open_session
 from distrai.network.http.proofs import NONCE_SIZE, PURPOSE_HEADER, Recover, challenge_digest
 from distrai.network.http.sockets import socket_factory
 from distrai.network.http.tls import FINGERPRINT_SIZE
@@ -64,17 +64,13 @@ class HttpClient:
 
     def __init__(self, recover: Recover, counters: Counters, patience: HttpPatience, *, local: bool) -> None:
         self.recover, self.counters, self.patience, self.local = recover, counters, patience, local
-        self._sessions: dict[tuple[str, str], ClientSession] = {}
+        self._sessions = Sessions(self._open_session)
         self._proven: dict[_Place, Way] = {}
         self._proving: dict[_Place, asyncio.Lock] = {}
-        self._closed = False
 
     async def close(self) -> None:
         """End all connections; nothing is asked any more."""
-        self._closed = True
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        await self._sessions.close()
 
     async def get(self, way: Way, path: str, sizes: range, purpose: str, deadline_s: float) -> bytes:
         """The body of an answer whose size must be in ``sizes``. Raises HolderError.
@@ -83,7 +79,7 @@ class HttpClient:
         """
         async with asking(deadline_s):
             origin = way.origin
-            session = self._session(purpose, origin.scheme)
+            session = self._sessions.get((purpose, origin.scheme))
             async with session.get(origin.join(URL(path)), allow_redirects=False, ssl=way.pin) as answer:
                 _check_status(answer)
                 size = answer.content_length
@@ -97,7 +93,7 @@ class HttpClient:
         """Deliver ``body``. Raises HolderError."""
         async with asking(self.patience.answer_s):
             origin = way.origin
-            request = self._session(purpose, origin.scheme).post(
+            request = self._sessions.get((purpose, origin.scheme)).post(
                 origin.join(URL(path)), data=body, headers=headers, allow_redirects=False, ssl=way.pin
             )
             async with request as answer:
@@ -150,22 +146,17 @@ class HttpClient:
         way = self._proven[url, address, fingerprint] = Way(url, certified)
         return way
 
-    def _session(self, purpose: str, scheme: str) -> ClientSession:
-        if self._closed:
-            raise HolderError("is not asked: this transport is closed")
-        key = (purpose, scheme)
-        if key not in self._sessions:
-            patience = self.patience
-            self._sessions[key] = open_session(
-                socket_factory(self.counters, purpose, local=self.local, plain=scheme == "http"),
-                {PURPOSE_HEADER: purpose},
-                connect_s=patience.connect_s,
-                stall_s=patience.stall_s,
-                limit=256,
-                limit_per_host=8,
-                keepalive_s=60,
-            )
-        return self._sessions[key]
+    def _open_session(self, key: tuple[str, str]) -> ClientSession:
+        purpose, scheme = key
+        return open_session(
+            socket_factory(self.counters, purpose, local=self.local, plain=scheme == "http"),
+            {PURPOSE_HEADER: purpose},
+            connect_s=self.patience.connect_s,
+            stall_s=self.patience.stall_s,
+            limit=256,
+            limit_per_host=8,
+            keepalive_s=60,
+        )
 
 
 def _origin(url: str) -> URL:

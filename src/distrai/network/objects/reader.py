@@ -13,7 +13,7 @@ from yarl import URL
 
 from distrai.network.counters import Counters
 from distrai.network.holders import HolderError, Lied, NotHeld
-from distrai.network.http.asking import asking, open_session
+from distrai.network.http.asking import Sessions, asking, open_session
 from distrai.network.http.proofs import Recover
 from distrai.network.http.sockets import socket_factory
 from distrai.network.interface import Endpoint
@@ -46,22 +46,18 @@ class BucketReader:
         self, recover: Recover, counters: Counters, patience: BucketPatience, *, local: bool
     ) -> None:
         self.recover, self.counters, self.patience, self.local = recover, counters, patience, local
-        self._sessions: dict[str, ClientSession] = {}
+        self._sessions = Sessions(self._open_session)
         self._proven: dict[tuple[str, Address], URL] = {}
         self._proving: dict[tuple[str, Address], asyncio.Lock] = {}
-        self._closed = False
 
     async def close(self) -> None:
         """End all connections; nothing is asked any more."""
-        self._closed = True
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        await self._sessions.close()
 
     async def get(self, base: URL, key: str, sizes: range, purpose: str, deadline_s: float) -> bytes:
         """A whole object, whose size must be in ``sizes``. Raises HolderError; Lied where the size is another."""
         async with asking(deadline_s, _ITS_STORE):
-            request = self._session(purpose).get(base.joinpath(key), allow_redirects=False)
+            request = self._sessions.get(purpose).get(base.joinpath(key), allow_redirects=False)
             async with request as answer:
                 _check_status(answer)
                 return await answer.content.readexactly(_size_of(answer, sizes))
@@ -72,7 +68,9 @@ class BucketReader:
         """``size`` bytes of an object, from ``start`` on. Raises HolderError; Lied where they cannot be these."""
         wanted = {"Range": f"bytes={start}-{start + size - 1}"}
         async with asking(deadline_s, _ITS_STORE):
-            request = self._session(purpose).get(base.joinpath(key), headers=wanted, allow_redirects=False)
+            request = self._sessions.get(purpose).get(
+                base.joinpath(key), headers=wanted, allow_redirects=False
+            )
             async with request as answer:
                 if answer.status == 416:
                     raise Lied("has less under this name than the blob's bytes")
@@ -85,7 +83,7 @@ class BucketReader:
     async def size(self, base: URL, key: str, purpose: str) -> int:
         """How large an object is. Raises HolderError."""
         async with asking(self.patience.answer_s, _ITS_STORE):
-            request = self._session(purpose).head(base.joinpath(key), allow_redirects=False)
+            request = self._sessions.get(purpose).head(base.joinpath(key), allow_redirects=False)
             async with request as answer:
                 _check_status(answer)
                 if answer.content_length is None:
@@ -132,21 +130,16 @@ class BucketReader:
             self._proven.pop(next(iter(self._proven)))
         self._proven[url, address] = base
 
-    def _session(self, purpose: str) -> ClientSession:
-        if self._closed:
-            raise HolderError("is not asked: this transport is closed")
-        if purpose not in self._sessions:
-            patience = self.patience
-            self._sessions[purpose] = open_session(
-                socket_factory(self.counters, purpose, local=self.local),
-                {"Accept-Encoding": "identity"},
-                connect_s=patience.connect_s,
-                stall_s=patience.stall_s,
-                limit=128,
-                limit_per_host=16,
-                keepalive_s=30,
-            )
-        return self._sessions[purpose]
+    def _open_session(self, purpose: str) -> ClientSession:
+        return open_session(
+            socket_factory(self.counters, purpose, local=self.local),
+            {"Accept-Encoding": "identity"},
+            connect_s=self.patience.connect_s,
+            stall_s=self.patience.stall_s,
+            limit=128,
+            limit_per_host=16,
+            keepalive_s=30,
+        )
 
 
 def _check_status(answer: ClientResponse) -> None:
