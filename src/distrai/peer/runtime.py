@@ -98,9 +98,7 @@ class Runtime:
             engine.identity, transport, directory, store, self._post, self._note, self._spawn
         )
         self.directory = directory
-        self.watcher = LedgerWatcher(
-            ledger, feed, store, telemetry, self._post, self._is_certificate_due
-        )
+        self.watcher = LedgerWatcher(ledger, feed, store, telemetry, self._post, self._is_certificate_due)
         self.journal = Journal(store.log, transport.counters)
         self.notes = NoteBudget()
         self.events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
