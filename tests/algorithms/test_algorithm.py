@@ -67,7 +67,7 @@ def test_one_step_matches_the_float64_oracle(case, count):
             flat(result.state.params[at]), flat(state.params[at]) - factor * g, rtol=1e-5, atol=3e-7
         )
         if spec.outer_momentum:
-            np.testing.assert_allclose(flat(result.state.momentum[at]), g, rtol=1e-4, atol=1e-7)
+            np.testing.assert_allclose(flat(result.state.buffers[0][at]), g, rtol=1e-4, atol=1e-7)
     assert result.weights == tuple(1 if spec.aggregate == "mean" else e.tokens for e in listed)
     assert result.reasons == ("",) * count
 

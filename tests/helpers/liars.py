@@ -295,7 +295,7 @@ def other_update(peer: Liar, update: Update, payload: bytes) -> tuple[Signed, Se
     worker = peer.runtime.worker
     shapes = [spec.shape for spec in worker.plan.layout.tensors]
     if payload == liars.NOT_FINITE:
-        made = b"\xff" * worker.plan.payload_bytes
+        made = b"\xff" * max(worker.plan.payload_sizes)
     else:
         drawn = torch.Generator().manual_seed(peer.random.getrandbits(32))
         noise = [tuple(torch.randn(shape, generator=drawn) * 1e-3 for shape in shapes) for _ in range(2)]

@@ -42,11 +42,23 @@ FULL_ALGORITHM: dict[str, Any] = {
     "codec_options": {"range": 6.0},
     "error_feedback": 0.0,
     "aggregate": "mean",
+    "topology": "all",
     "outer": "sgd",
     "outer_lr": 1.0,
     "outer_momentum": 0.0,
+    "outer_schedule": "constant",
+    "outer_weight_decay": 0.0,
+    "outer_delay": 1,
+    "inner_optimiser": "adamw",
     "inner_state": "averaged",
     "inner_steps": 40,
+    "pace": "fixed",
+    "start": "global",
+    "fragments": 1,
+    "overlap": 0,
+    "merge_alpha": 0.0,
+    "staleness": 0,
+    "quorum": 0,
 }
 
 

@@ -25,7 +25,7 @@ from helpers.messages import Author, named
 
 RUN = 7
 RULES = RunRules(min_seats=2, block_samples=10)
-WORK = WorkRules(codec="int8/1", sealed_bytes=1000, inner_steps_max=5, tokens_per_step=64)
+WORK = WorkRules(codec="int8/1", sealed_bytes=(1000,), inner_steps_max=5, tokens_per_step=64)
 
 
 def authors(count: int) -> list[Author]:
@@ -102,7 +102,7 @@ def update_of(author: Author, standing: Standing, **changes: Any) -> Update:
         tokens=3 * WORK.tokens_per_step,
         codec=WORK.codec,
         blob_hash=named(f"blob {author.number}"),
-        blob_size=WORK.sealed_bytes,
+        blob_size=WORK.sealed_bytes[0],
         key_hash=key_hash(key, binding(*place)),
         trace_root=ZERO_HASH,
     )

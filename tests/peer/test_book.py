@@ -63,7 +63,7 @@ def add(book: RoundBook, *messages, now=0.0, attempt=0) -> None:
         (WrongFragment, {"fragment": 1}),
         (WrongFragment, {"tau": 1}),
         (WrongFragment, {"trace_root": NEXT_STATE}),
-        (WrongBlobSize, {"blob_size": WORK.sealed_bytes - 1}),
+        (WrongBlobSize, {"blob_size": WORK.sealed_bytes[0] - 1}),
         (TooManySteps, {"inner_steps": WORK.inner_steps_max + 1, "tokens": 40}),
         (TooManySteps, {"inner_steps": 0, "tokens": 0}),
         (WrongTokenCount, {"tokens": 33}),

@@ -172,7 +172,7 @@ def every_number(table: dict[str, Any], prefix: str = "") -> list[str]:
     for key, value in table.items():
         if isinstance(value, dict):
             found += every_number(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and not isinstance(value, bool):
             found.append(prefix + key)
     return found
 

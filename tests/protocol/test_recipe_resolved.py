@@ -13,7 +13,7 @@ from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX
 from helpers.recipes import FULL_ALGORITHM, resolved_example
 
 ZERO = "0x" + "00" * 32
-HASH = "8fb20064d9a6007773819b0835048244abab5b7c0d234fed32b8db6810f16386"
+HASH = "4ea97635d60fead8b3aac73b9c0e9c513b51952ae60880a521a154d3110caf65"
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> bytes:

@@ -25,6 +25,10 @@ class NonZeroPadding(PayloadError):
     """Bits that carry nothing are not zero."""
 
 
+class NonCanonicalCodes(PayloadError):
+    """Codes decode to something, but no encoder writes it in this form."""
+
+
 class MomentsOutOfBounds(PayloadError):
     """A block scale of the averaged moments is negative or above its bound."""
 

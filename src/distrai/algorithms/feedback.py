@@ -22,7 +22,7 @@ def carry(delta: Sequence[Tensor], feedback: Sequence[Tensor] | None, decay: flo
     if feedback is None:
         return tuple(arithmetic.positive_zero(x) for x in delta)
     return tuple(
-        arithmetic.positive_zero(e * arithmetic.scalar(decay, e) + x)
+        arithmetic.positive_zero(e * arithmetic.scalar(decay, e) + x).view(x.shape)
         for e, x in zip(feedback, delta, strict=True)
     )
 

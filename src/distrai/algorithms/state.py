@@ -1,11 +1,11 @@
 """The state that all peers share after a round, and its bytes: headerless little-endian fp32, one fixed size.
 
-Order: parameters, momentum (if the outer optimiser has one), m and v (if moments are averaged). The bytes are
-canonical: NaN, Inf, -0.0 and a negative v are refused, so bytes -> state -> bytes gives the same bytes, and
-one state has one root.
+Order: parameters, buffers of the outer optimiser (0 to 2, such as its momentum), m and v (if moments are
+shared). The bytes are canonical: NaN, Inf, -0.0 and a negative v are refused, so bytes -> state -> bytes gives
+the same bytes, and one state has one root.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -22,13 +22,15 @@ class GlobalState:
     """Tensors in the layout's order and shapes, fp32. Treat them as read-only: `step` makes new ones."""
 
     params: tuple[Tensor, ...]
-    momentum: tuple[Tensor, ...] = ()
+    buffers: tuple[tuple[Tensor, ...], ...] = ()
+    """What the outer optimiser keeps: for each of its buffers one tensor per tensor of the parameters."""
     moments: Moments | None = None
 
     def tensors(self) -> Iterator[Tensor]:
         """All tensors in the order of the bytes."""
         yield from self.params
-        yield from self.momentum
+        for buffer in self.buffers:
+            yield from buffer
         if self.moments is not None:
             yield from self.moments.m
             yield from self.moments.v
@@ -39,13 +41,13 @@ class StateFormat:
     """Which parts the states of a run have."""
 
     layout: Layout
-    momentum: bool
+    buffers: int
     moments: bool
 
     @property
     def size(self) -> int:
         """Bytes of every state of the run."""
-        return 4 * self.layout.numel * (1 + self.momentum + 2 * self.moments)
+        return 4 * self.layout.numel * (1 + self.buffers + 2 * self.moments)
 
     def to_bytes(self, state: GlobalState) -> bytes:
         data = b"".join(to_bytes(tensor) for tensor in state.tensors())
@@ -64,10 +66,17 @@ class StateFormat:
             raise StateError("a second moment of the state is negative")
         lists = [self._shaped(part.to(device)) for part in parts]
         moments = Moments(lists[-2], lists[-1]) if self.moments else None
-        return GlobalState(lists[0], lists[1] if self.momentum else (), moments)
+        return GlobalState(lists[0], tuple(lists[1 : 1 + self.buffers]), moments)
 
-    def zeros(self, like: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(torch.zeros_like(tensor) for tensor in like)
+    def initial(self, params: tuple[Tensor, ...]) -> GlobalState:
+        """The state with these parameters (kept, not copied) and everything else 0."""
+        zeros = [self.zeros(params[0].device) for _ in range(self.buffers + 2 * self.moments)]
+        moments = Moments(zeros[-2], zeros[-1]) if self.moments else None
+        return GlobalState(params, tuple(zeros[: self.buffers]), moments)
+
+    def zeros(self, device: torch.device) -> tuple[Tensor, ...]:
+        """A tensor of zeros for every tensor of the layout."""
+        return tuple(torch.zeros(spec.shape, device=device) for spec in self.layout.tensors)
 
     def _shaped(self, flat: Tensor) -> tuple[Tensor, ...]:
         cut = torch.split(flat, [spec.numel for spec in self.layout.tensors])

@@ -4,6 +4,7 @@ Limits are per author, so a flood costs its sender. A refusal is a ``ProtocolErr
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from distrai.peer.identity import Identity
 from distrai.protocol.assignment import proposer
@@ -21,6 +22,7 @@ from distrai.protocol.errors import (
     Equivocation,
     MalformedMessage,
     MessageTooLarge,
+    ProtocolError,
     TooManyMessages,
     UnknownUpdate,
     WrongKey,
@@ -48,6 +50,7 @@ class RoundBook:
         self.updates: dict[Hash, Signed] = {}
         self.held: set[Hash] = set()
         self.first_held: dict[MemberId, Hash] = {}
+        """What a Have of now would name: of each author the oldest update that is held whole, of these the first."""
         self.haves: dict[MemberId, Signed] = {}
         self.second_haves: dict[MemberId, Signed] = {}
         self.more_haves: dict[Hash, Signed] = {}
@@ -80,9 +83,11 @@ class RoundBook:
         """How many seats have a Have that names ``update``: any one, of a seat that sent several."""
         return len(self.naming.get(update, set()) - (without or set()))
 
-    def updates_of(self, member: MemberId) -> list[Hash]:
-        """The updates that ``member`` signed, in the order of their arrival."""
-        return [name for name, signed in self.updates.items() if signed.message.member == member]
+    def updates_of(self, update: Update) -> list[Hash]:
+        """The updates of the same author from the same base, in the order of their arrival."""
+        place = (update.member, update.round)
+        known = ((name, signed.message) for name, signed in self.updates.items())
+        return [name for name, other in known if (other.member, other.round) == place]
 
     def has_quorum_of_haves(self) -> bool:
         """Whether two thirds of the seats have spoken."""
@@ -166,13 +171,20 @@ class RoundBook:
 
     def _add_update(self, signed: Signed, update: Update) -> None:
         check_update(update, self.standing, self.work)
-        earlier = self.updates_of(update.member)
+        earlier = self.updates_of(update)
         wanted = 3 * self.named_by(signed.id) > len(self.standing.seats)
         if len(earlier) >= UPDATES_PER_AUTHOR and not wanted:
             raise TooManyMessages(f"more than {UPDATES_PER_AUTHOR} updates of one author")
         self.updates[signed.id] = signed
         if update.blob_hash in self.held:
-            self.first_held.setdefault(update.member, signed.id)
+            self._name(signed.id)
+
+    def _name(self, update: Hash) -> None:
+        """The ciphertext of ``update`` is held: name it from now on, unless an older one of its author is."""
+        message = self.updates[update].message
+        first = self.first_held.get(message.member)
+        if first is None or message.round < self.updates[first].message.round:
+            self.first_held[message.member] = update
 
     def _add_have(self, signed: Signed, have: Have) -> None:
         check_have(have)
@@ -189,9 +201,9 @@ class RoundBook:
             self.naming.setdefault(name, set()).add(have.member)
 
     def _check_count(self, names: tuple[Hash, ...]) -> None:
-        """Raise unless ``names`` can be one of each trainer: longer lists only make others keep and relay them."""
-        if len(names) > len(self.standing.trainers):
-            raise MessageTooLarge(f"{len(names)} updates named where {len(self.standing.trainers)} train")
+        """Raise unless ``names`` can be one of each author: longer lists only make others keep and relay them."""
+        if len(names) > len(self.standing.authors):
+            raise MessageTooLarge(f"{len(names)} updates named where {len(self.standing.authors)} train")
 
     def _is_relied_on(self, have: Hash, member: MemberId) -> bool:
         """Whether a proposal needs this Have of a liar: else a list that one seat may propose no other could sign."""
@@ -210,6 +222,8 @@ class RoundBook:
         assert isinstance(update, Update)
         if key.member != update.member:
             raise WrongKey("only the author of an update reveals its key")
+        if key.round != update.round:
+            raise WrongKey("a key belongs to the round of its update")
         bound = binding(update.run, update.round, update.previous_head, update.member)
         check_key(key.key, bound, update.key_hash)
         self.keys[key.update] = signed
@@ -241,4 +255,23 @@ class RoundBook:
         """The ciphertext named ``blob`` is held whole."""
         self.held.add(blob)
         for name in self.author_of_blob(blob):
-            self.first_held.setdefault(self.updates[name].message.member, name)
+            self._name(name)
+
+    # From one round to the next
+
+    def carry_over(self, known: "RoundBook", now: float) -> list[Update]:
+        """Take over from the book of another round which updates may still be listed in this one, with their keys.
+
+        Those that start from a head of this chain, are young enough, and were not listed. Haves, proposals and
+        signatures are of one round only.
+        """
+        taken = []
+        for signed in (*known.updates.values(), *known.keys.values()):
+            base = self.standing.base_at(signed.message.round - 1)
+            if base is None or base.head != signed.message.previous_head or self.knows(signed.id):
+                continue
+            with suppress(ProtocolError):
+                self.add(signed, now, 0)
+                taken += [signed.message] if isinstance(signed.message, Update) else []
+        self.opened.update({name: error for name, error in known.opened.items() if name in self.updates})
+        return taken

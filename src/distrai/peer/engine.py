@@ -13,6 +13,7 @@ from distrai.peer.events import (
     BlobStored,
     Effect,
     Event,
+    FinishTraining,
     GossipDue,
     LedgerChanged,
     LedgerRewound,
@@ -24,6 +25,7 @@ from distrai.peer.events import (
     StateApplied,
     StateComputed,
     Train,
+    TrainAhead,
     TrainingDone,
     UpdateOpened,
     WakeAt,
@@ -31,8 +33,9 @@ from distrai.peer.events import (
 from distrai.peer.following import KEPT_HEADS, Following
 from distrai.peer.identity import Identity
 from distrai.peer.mailbox import Mailbox
+from distrai.peer.pace import Pace
 from distrai.peer.round import Round, Rules
-from distrai.protocol.assignment import assigned_block
+from distrai.protocol.checks import may_be_listed
 from distrai.protocol.errors import ProtocolError
 from distrai.protocol.messages import (
     BodySignature,
@@ -47,7 +50,7 @@ from distrai.protocol.messages import (
     short_name,
 )
 from distrai.protocol.primitives import Address, Hash, MemberId
-from distrai.protocol.standing import Standing
+from distrai.protocol.standing import Standing, block_ahead, block_of
 
 __all__ = ["Checkpoint", "Engine"]
 
@@ -81,9 +84,14 @@ class Engine:
         """Blobs that are here, with the round that was on when they came; -1: before this start."""
         self.records: dict[Hash, list[Persist]] = {}
         self.silent_through = 0
+        self.training: Hash | None = None
+        """The head that this peer trains from, where that may go on while others follow it; None if it does not."""
+        self.applied: Hash | None = None
+        """The head whose state is there, until another one is on its way."""
         self.reverting = False
         """The state is on its way back to that of before round 1: no training before it is there."""
         self.effects: list[Effect] = []
+        self.pace = Pace(rules.work.inner_steps_max, rules.measured_pace)
         self.following = Following(self, checkpoints, genesis)
         self.mailbox = Mailbox(self)
 
@@ -156,7 +164,9 @@ class Engine:
         self.following.go_on(now)
         if self.round is not None:
             self.effects += self.round.progress(now)
-            self.effects.append(WakeAt(self.round.wake_at(now)))
+            if self.pace.watch(self.round, now):
+                self.effects.append(FinishTraining())
+            self.effects.append(WakeAt(min(self.round.wake_at(now), self.pace.due_at(self.round))))
         effects, self.effects = self.effects, []
         for effect in effects:
             if isinstance(effect, Persist):
@@ -176,19 +186,42 @@ class Engine:
 
     # Rounds
 
-    def begin_round(self, standing: Standing, known: Round | None, now: float) -> Round:
-        """The round that follows ``standing``; ``known`` is the same round as it was before a reorg."""
-        self.round = round_ = Round(self.identity, self.rules, standing, now)
+    def begin_round(
+        self, standing: Standing, known: Round | None, others: Sequence[Round], now: float
+    ) -> Round:
+        """The round that follows ``standing``; ``known`` is the same round as it was before a reorg.
+
+        ``others`` are rounds whose updates may still be listed in this one.
+        """
+        self.pace.end_round(self.round)
+        last, self.round = self.round, Round(self.identity, self.rules, standing, now)
+        round_ = self.round
         round_.silent = standing.round < self.silent_through
         round_.book.held.update(self.held)
+        for base in standing.bases:
+            self._restore_update(round_, base.head, now, say=last is None)
         for record in self.records.get(standing.head, ()):
             self._restore(round_, record, now)
         if known is not None:
             round_.inherit(known, now)
+        for other in others:
+            round_.carry_over(other, now, set() if last is None else last.fetching)
         self.mailbox.receive_early(now)
         return round_
 
-    def _restore(self, round_: Round, record: Persist, now: float) -> None:
+    def _restore_update(self, round_: Round, base: Hash, now: float, *, say: bool) -> None:
+        """Go on with an own update from an earlier head that may still be listed; ``say`` it again after a restart."""
+        kept = []
+        for record in self.records.get(base, ()):
+            message = open_envelope(record.raw, self.identity.domain, self.identity.recover).message
+            if isinstance(message, Update) and not may_be_listed(message, round_.standing):
+                return
+            if isinstance(message, Update | Key):
+                kept.append(record)
+        for record in kept:
+            self._restore(round_, record, now, say=say)
+
+    def _restore(self, round_: Round, record: Persist, now: float, *, say: bool = True) -> None:
         """Take back one own message; it is sent again by the next digests."""
         signed = open_envelope(record.raw, self.identity.domain, self.identity.recover)
         own = round_.own
@@ -207,33 +240,64 @@ class Engine:
         attempt = signed.message.attempt if isinstance(signed.message, Proposal) else 0
         round_.book.add(signed, now, attempt)
         blob = signed.message.blob if isinstance(signed.message, Update) else None
-        self.effects.append(Send(round_.everyone, (record.raw,), blob))
+        if say:
+            self.effects.append(Send(round_.everyone, (record.raw,), blob))
 
     def _applied(self, head: Hash) -> None:
         if head == self.following.genesis[1]:
             self.reverting = False
             head = self.standing.head if self.standing is not None and self.standing.round == 0 else head
+        self.applied = head
         if self.standing is not None and self.standing.head == head:
             self.train(self.standing)
 
     def train(self, standing: Standing) -> None:
-        """Step 1, unless this member is no trainer, has trained in this round already, or the run is over."""
+        """Step 1, unless this member is no trainer, or the run is over; after the own update, begin the next round."""
         assert self.round is not None
+        if not self._trains(standing.round, standing.trainer_key(self.identity.member)):
+            return
+        if self.round.own.update is not None:
+            self._train_ahead(standing)
+            return
+        if self.trains_on(standing):
+            return
+        self.training = standing.head if self.rules.run.staleness else None
+        block = block_of(standing, self.rules.run, self.identity.member)
+        self.effects.append(Train(standing, block, self.pace.steps()))
+
+    def _trains(self, rounds: int, key: Address | None) -> bool:
+        """Whether this member, whose updates are signed with ``key``, trains when so many rounds are over."""
+        assert self.round is not None
+        if rounds >= self.rules.rounds or self.round.silent or self.reverting:
+            return False
+        return key is not None and self.identity.owns(key)
+
+    def _train_ahead(self, standing: Standing) -> None:
+        """Where rounds overlap: begin the round after the one that follows ``standing``, as it is to be expected."""
         member = self.identity.member
-        if standing.round >= self.rules.rounds or self.round.silent or self.reverting:
-            return
-        key = standing.trainer_key(member)
-        if self.round.own.update is not None or key is None or not self.identity.owns(key):
-            return
-        block = assigned_block(
-            member, standing.trainer_members, standing.head, standing.cursor, self.rules.run.block_samples
-        )
-        self.effects.append(Train(standing, block))
+        key = next((one.key for one in standing.next_trainers if one.member == member), None)
+        block = block_ahead(standing, self.rules.run, member)
+        if self.rules.work.overlap and block is not None and self._trains(standing.round + 1, key):
+            self.effects.append(TrainAhead(standing, block))
+
+    def trains_on(self, standing: Standing) -> bool:
+        """Whether what this peer trains just now may still be listed after ``standing``."""
+        return self.training is not None and standing.base_of_head(self.training) is not None
 
     def _trained(self, done: TrainingDone, head: Hash, now: float) -> None:
         self._hold(done.blob.hash)
-        if self.round is not None and self.round.standing.head == head:
-            self.round.announce(done, now)
+        if self.training == head:
+            self.training = None
+        round_ = self.round
+        if round_ is None or round_.standing.base_of_head(head) is None:
+            return
+        if round_.standing.head == head:
+            self.pace.trained(round_, done.inner_steps, now)
+        round_.announce(done, now)
+        if round_.own.update is not None:
+            self._train_ahead(round_.standing)
+        elif self.applied == round_.standing.head != head:
+            self.train(round_.standing)  # it came too late for every list: begin anew, from where the others are
 
     # Messages
 

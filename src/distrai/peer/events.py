@@ -92,13 +92,17 @@ class StateApplied(Event):
 
 @dataclass(frozen=True)
 class TrainingDone(Event):
-    """The own inner steps from ``head`` are done, encoded, sealed and stored."""
+    """The own inner steps from ``head`` are done, encoded, sealed and stored.
+
+    ``tau`` of them were taken before the state of ``head`` was there.
+    """
 
     head: Hash
     blob: BlobRef
     key: bytes
     inner_steps: int
     tokens: int
+    tau: int = 0
 
 
 @dataclass(frozen=True)
@@ -224,10 +228,28 @@ class Refollow(Effect):
 
 @dataclass(frozen=True)
 class Train(Effect):
-    """Run the inner steps from the current state on this block of the data."""
+    """Run ``steps`` inner steps from the current state on this block of the data."""
 
     standing: Standing
     block: Block
+    steps: int
+
+
+@dataclass(frozen=True)
+class TrainAhead(Effect):
+    """The own update of the round that follows ``standing`` is announced: begin the round after that one.
+
+    As many inner steps as the recipe lets overlap, on this block of the data. If that round turns out to be another
+    one, Train names another block, and these steps were for nothing.
+    """
+
+    standing: Standing
+    block: Block
+
+
+@dataclass(frozen=True)
+class FinishTraining(Effect):
+    """The others are waiting: end after the current inner step, and seal what was learned so far."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from distrai.peer.events import Apply, Fetch, FetchList, Refollow, Revert, Send,
 from distrai.peer.round import Round
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body
+from distrai.protocol.checks import may_be_listed
 from distrai.protocol.errors import MessageTooLarge, ProtocolError, ReorgTooDeep, WrongHead
 from distrai.protocol.history import enrol
 from distrai.protocol.ledger_events import (
@@ -145,7 +146,9 @@ class Following:
         assert before is not None
         after = call_roll(before, self.engine.rules.run, event.drops, self.roster)
         self._check_head(after, event.head)
-        apply = Apply(before, after, None, None, False, dict(self.roster), event.at, self._leftovers(()))
+        apply = Apply(
+            before, after, None, None, False, dict(self.roster), event.at, self._leftovers(after, ())
+        )
         self._apply(apply, now)
 
     def _land(self, landing: Landing, now: float) -> bool:
@@ -164,27 +167,35 @@ class Following:
             return False
         check_place(before, body)
         self.lists.remember(landing.certified)
-        after = advance(before, body, landing.certified, self.roster)
+        after = advance(before, body, landing.certified, self.roster, self.engine.rules.run.staleness)
         self._check_head(after, landing.event.head)
         own = any(update.member == self.engine.identity.member for update in updates)
         apply = Apply(before, after, body, landing.certified, own, dict(self.roster), landing.event.at)
-        self._apply(replace(apply, leftovers=self._leftovers(updates)), now)
+        self._apply(replace(apply, leftovers=self._leftovers(after, updates)), now)
         return True
 
-    def _leftovers(self, listed: tuple[Update, ...]) -> tuple[BlobRef, ...]:
-        """Ciphertexts that came in this round for an update that was not listed.
+    def _leftovers(self, after: Standing, listed: tuple[Update, ...]) -> tuple[BlobRef, ...]:
+        """Ciphertexts of updates that were not listed in this round and cannot be in a later one.
 
-        Only those: an author may announce any blob that was here before as its own, the recipe or old ciphertexts.
+        Only those that came since the head that their update starts from: an author may announce any blob that was here
+        before as its own, the recipe or old ciphertexts.
         """
         known = () if self.engine.round is None else self.engine.round.book.updates.values()
-        blobs = {signed.message.blob for signed in known if isinstance(signed.message, Update)}
-        unlisted = blobs - {update.blob for update in listed}
-        number = 0 if self.standing is None else self.standing.round
-        return tuple(sorted(blob for blob in unlisted if self.engine.held.get(blob.hash) == number))
+        updates = [signed.message for signed in known if isinstance(signed.message, Update)]
+        wanted = {update.blob for update in (*listed, *(one for one in updates if may_be_listed(one, after)))}
+        held = self.engine.held
+        over = {update.blob for update in updates if held.get(update.blob_hash, -1) >= update.base_round}
+        return tuple(sorted(over - wanted))
 
     def _apply(self, apply: Apply, now: float) -> None:
-        self.engine.effects += [StopTraining(), apply]
+        if not self.engine.trains_on(apply.standing):
+            self._stop_training()
+        self.engine.effects.append(apply)
         self._keep(apply.standing, apply.at, now)
+
+    def _stop_training(self) -> None:
+        self.engine.training = None
+        self.engine.effects.append(StopTraining())
 
     def _check_head(self, standing: Standing, head: Hash) -> None:
         if standing.head != head:
@@ -202,7 +213,8 @@ class Following:
     def begin_round(self, standing: Standing, now: float) -> None:
         """Begin the round that follows a head, with what was known of it if it was on before."""
         known = self.rounds.pop(standing.head, None)
-        round_ = self.engine.begin_round(standing, known, now)
+        others = tuple(self.rounds.values()) if standing.bases else ()
+        round_ = self.engine.begin_round(standing, known, others, now)
         self.rounds[standing.head] = round_
         while len(self.rounds) > KEPT_HEADS + 1:
             self.rounds.pop(next(iter(self.rounds)))
@@ -223,7 +235,9 @@ class Following:
         self.roster = dict(checkpoint.roster)
         if checkpoint.standing != self.standing:
             self.standing = checkpoint.standing
-            self.engine.effects += [StopTraining(), Revert(self.standing)]
+            self._stop_training()
+            self.engine.effects.append(Revert(self.standing))
+            self.engine.applied = None
             if self.standing is None:
                 self.engine.round, self.engine.reverting = None, True
             else:
@@ -267,7 +281,7 @@ class Following:
         body = landing.event.body
         if (body.round, body.updates_root) != (offer.round, offer.updates_root):
             return
-        people = len(standing.trainers) + len(standing.next_trainers)
+        people = len(standing.authors) + len(standing.next_trainers)
         if offer.blob_size > LIST_BYTES_PER_TRAINER * (people + 1):
             raise MessageTooLarge(f"a list of {offer.blob_size} bytes where {people} take part")
         if now >= landing.offered_at.get(offer.member, float("-inf")) + self.engine.rules.timing.d0_s:
@@ -284,7 +298,7 @@ class Following:
             return  # several answered: this one came when the next list was wanted already
         try:
             check_list(certified, landing.event.body)
-            keys = {trainer.member: trainer.key for trainer in standing.trainers}
+            keys = standing.signing_keys(certified.updates)
             identity = self.engine.identity
             check_signatures(certified, keys, identity.domain, identity.recover)
         except ProtocolError as error:

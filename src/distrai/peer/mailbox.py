@@ -1,18 +1,28 @@
 """What an engine does with the messages of others: keep, answer, put off, refuse. Part of ``engine.py``."""
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from distrai.peer.answers import choose_answer
 from distrai.peer.events import LookAtLedger, OfferList, Send
-from distrai.protocol.errors import BadSignature, ForeignHead, ForeignRun, ProtocolError, UnknownUpdate
+from distrai.protocol.errors import (
+    AlreadyListed,
+    BadSignature,
+    ForeignHead,
+    ForeignRun,
+    ProtocolError,
+    UnknownUpdate,
+)
 from distrai.protocol.messages import (
     SHORT_NAME_SIZE,
     Digest,
+    Key,
     ListOffer,
     ListRequest,
     Message,
     Signed,
+    Update,
     open_envelope,
     short_name,
 )
@@ -87,11 +97,13 @@ class Mailbox:
                 )
             self._keep_early(signed, raw)
             self.engine.effects.append(LookAtLedger())
-        elif (
-            message.round == following
-        ):  # else of a round that is over: it came late, and changes nothing any more
+        elif message.round == following:
             round_.take(signed, now)
             round_.roll_call.hear(message.member, now)
+        elif isinstance(message, Update | Key) and round_.standing.base_of_head(message.previous_head):
+            with suppress(AlreadyListed):
+                round_.take(signed, now)
+        # else of a round that is over: it came late, and changes nothing any more
 
     def _keep_early(self, signed: Signed, raw: bytes) -> None:
         """Keep a message for later; where room is short, at the cost of whoever sent most of what is kept."""

@@ -46,7 +46,7 @@ class Offering:
     def put(self, standing: Standing, state: BlobRef) -> None:
         """Keep the state at ``standing``, at the cost of an older one."""
         with self._lock:
-            needed = self._lists_needed_at(standing.round)
+            needed = self._lists_needed_at(standing)
             self._tidy(self.shelf.put(Snapshot(standing.round, standing.head, Blob.of(state)), needed))
 
     def revert(self, number: int) -> None:
@@ -81,11 +81,12 @@ class Offering:
                     path.unlink()
             self._pruned_through = max(through, self._pruned_through)
 
-    def _lists_needed_at(self, number: int) -> tuple[int, ...]:
-        """Whoever begins after this round needs its newest list, and the newest that are not empty."""
-        rounds = [known for known in self.public.list_rounds() if known <= number]
+    def _lists_needed_at(self, standing: Standing) -> tuple[int, ...]:
+        """Whoever begins here needs the newest list, and the newest that are not empty; more of both with staleness."""
+        rounds = [known for known in self.public.list_rounds() if known <= standing.round]
         filled = (known for known in reversed(rounds) if self.public.read_list(known).entries)
-        return tuple(sorted({*rounds[-1:], *islice(filled, RECENT_LISTS)}))
+        more = len(standing.bases)
+        return tuple(sorted({*rounds[-(more + 1) :], *islice(filled, RECENT_LISTS + more)}))
 
     def _tidy(self, gone: tuple[BlobRef, ...]) -> None:
         # before anything is deleted: what it names must be there after a crash

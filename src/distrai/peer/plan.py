@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from distrai.algorithms.algorithm import Algorithm
 from distrai.algorithms.layout import Layout
 from distrai.algorithms.presets import AlgorithmSpec, resolve_preset
+from distrai.algorithms.schedule import Schedule
 from distrai.peer.identity import Timing
 from distrai.peer.round import Rules
 from distrai.protocol.assignment import DataOrder
@@ -25,7 +26,8 @@ class Plan:
     layout: Layout
     inner: InnerSpec
     codec: str
-    payload_bytes: int
+    payload_sizes: tuple[int, ...]
+    """Bytes of a payload, for each fragment of the model."""
     state_bytes: int
 
     @classmethod
@@ -36,20 +38,46 @@ class Plan:
         algorithm = Algorithm(spec, layout)
         inner = InnerSpec.from_recipe(resolved.recipe)
         return cls(
-            resolved, spec, layout, inner, algorithm.codec_id, algorithm.payload_size, algorithm.state_size
+            resolved, spec, layout, inner, algorithm.codec_id, algorithm.payload_sizes, algorithm.state_size
         )
+
+    def rate(self, round_number: int) -> float:
+        """The share of its highest value that a learning rate has in a round; the outer one if it follows that."""
+        training = self.resolved.recipe.training
+        schedule = Schedule(training.schedule, training.warmup, training.decay, training.final_fraction)
+        return schedule.factor(round_number / self.inner.rounds)
 
     @property
     def rules(self) -> Rules:
         """What the engine goes by."""
         recipe = self.resolved.recipe
         rounds, members = recipe.rounds, recipe.membership
+        spec = self.spec
         work = WorkRules(
-            self.codec, sealed_size(self.payload_bytes), self.inner.inner_steps, self.inner.step_tokens
+            self.codec,
+            tuple(sealed_size(size) for size in self.payload_sizes),
+            self.inner.inner_steps,
+            self.inner.step_tokens,
+            spec.overlap,
         )
-        run = RunRules(members.min_seats, self.inner.round_samples, members.max_seats)
+        run = RunRules(
+            members.min_seats,
+            self.inner.round_samples,
+            members.max_seats,
+            staleness=spec.staleness,
+            lag=int(spec.overlap > 0 or spec.staleness > 0),
+        )
         timing = Timing(rounds.d0_s, rounds.cut_s, rounds.hard_s)
-        return Rules(run, work, timing, rounds.min_updates, rounds.count, float(rounds.stall_seconds))
+        return Rules(
+            run,
+            work,
+            timing,
+            rounds.min_updates,
+            rounds.count,
+            stall_s=float(rounds.stall_seconds),
+            measured_pace=spec.pace == "measured",
+            quorum=spec.quorum,
+        )
 
     def data_order(self, samples: int) -> DataOrder:
         """The order in which the run reads a data set of ``samples``."""

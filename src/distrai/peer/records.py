@@ -4,10 +4,11 @@ import msgspec
 
 from distrai.peer.checkpoint import Checkpoint
 from distrai.peer.events import Apply, Persist
+from distrai.protocol.bases import Base
 from distrai.protocol.body import Body, Genesis, roll_call_head
 from distrai.protocol.ledger_events import Position
 from distrai.protocol.lists import CertifiedList, Trainer
-from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
+from distrai.protocol.primitives import ZERO_HASH, Address, Hash, MemberId, SignatureBytes
 from distrai.protocol.standing import ListedRound, Seat, Standing
 
 OWN = "own"
@@ -42,6 +43,9 @@ class _Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     enrolled: tuple[Trainer, ...]
     roster: tuple[tuple[MemberId, Address], ...]
     at: tuple[int, int, Hash]
+    before: Hash = ZERO_HASH
+    bases: tuple[tuple[int, Hash, Hash, tuple[Trainer, ...]], ...] = ()
+    spent: tuple[tuple[MemberId, int], ...] = ()
 
 
 class CertificateRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -105,6 +109,9 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         enrolled=now.roster,
         roster=tuple(checkpoint.roster.items()),
         at=(at.block_number, at.log_index, at.block_hash),
+        before=now.before,
+        bases=tuple((base.round, base.head, base.state_root, base.trainers) for base in now.bases),
+        spent=tuple(sorted(now.spent)),
     )
     return msgspec.msgpack.encode(record)
 
@@ -123,5 +130,8 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
         next_trainers=record.next_trainers,
         recent=tuple(ListedRound(number, frozenset(members)) for number, members in record.recent),
         roster=record.enrolled,
+        before=record.before,
+        bases=tuple(Base(*base) for base in record.bases),
+        spent=frozenset(record.spent),
     )
     return Checkpoint(standing, dict(record.roster), Position(*record.at))

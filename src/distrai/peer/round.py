@@ -15,6 +15,7 @@ from distrai.peer.book import RoundBook
 from distrai.peer.events import Effect, Fetch, Note, Open, Persist, Send, TrainingDone
 from distrai.peer.identity import Identity, Timing
 from distrai.peer.roll_call import RollCall
+from distrai.protocol.bases import Base
 from distrai.protocol.body import Body
 from distrai.protocol.checks import WorkRules, author_key
 from distrai.protocol.cipher import binding, key_hash
@@ -44,6 +45,10 @@ class Rules:
     """How many rounds the run has."""
     stall_s: float = math.inf
     """Without a certificate for so long a roll call may open: the ledger's stall time, as a local duration."""
+    measured_pace: bool = False
+    """Whether slower peers take fewer inner steps."""
+    quorum: int = 0
+    """A round may close as soon as so many updates are held, or those of all trainers; 0: it waits for all of them."""
 
 
 @dataclass
@@ -71,6 +76,7 @@ class Round:
         """Listen, but neither train nor say anything."""
         self.began_at = now
         self.all_seats_held_at: float | None = None
+        self.enough_held_at: float | None = None
         self.quorum_at: float | None = None
         self.required_since: dict[Hash, float] = {}
         self.opening: set[Hash] = set()
@@ -130,7 +136,7 @@ class Round:
     ) -> Signed:
         """Sign, keep, persist and send an own message."""
         signed = self.identity.seal(message, author_key(message, self.standing))
-        self.effects.append(Persist(self.standing.head, message.round, signed.raw, secret, body, listed))
+        self.effects.append(Persist(message.previous_head, message.round, signed.raw, secret, body, listed))
         blob = None
         if isinstance(message, Update):
             blob = message.blob
@@ -154,11 +160,18 @@ class Round:
         self.book.opened.update(known.book.opened)
         self.agreement.states.update(known.agreement.states)
 
+    def carry_over(self, known: "Round", now: float, in_flight: set[Hash]) -> None:
+        """Go on with the updates of another round that may still be listed; ``in_flight`` are being fetched already."""
+        for update in self.book.carry_over(known.book, now):
+            if update.blob_hash in in_flight:
+                self.fetching.add(update.blob_hash)
+            self.fetch(update)
+
     def take(self, signed: Signed, now: float) -> None:
         """Keep a received message, or raise the ProtocolError that refuses it."""
         self.book.add(signed, now, self.attempt(now))
         if isinstance(signed.message, Update):
-            if len(self.book.updates_of(signed.message.member)) > 1:
+            if len(self.book.updates_of(signed.message)) > 1:
                 self._note_equivocation(signed)
             self.fetch(signed.message)
         if isinstance(signed.message, Have) and signed.message.member in self.book.second_haves:
@@ -195,17 +208,21 @@ class Round:
 
     def announce(self, done: TrainingDone, now: float) -> None:
         """Sign the own update and tell everybody, unless it is too late to count."""
-        if self.own.update is not None or self.quorum_at is not None:
+        base = self.standing.base_of_head(done.head)
+        if base is None or self.own.update is not None or self._is_too_late(base):
             return
-        head = self.header()
-        bound = binding(self.standing.run, self.standing.round + 1, self.standing.head, self.member)
+        number = base.round + 1
+        bound = binding(self.standing.run, number, base.head, self.member)
         update = Update(
-            **head,
+            run=self.standing.run,
+            round=number,
+            previous_head=base.head,
+            member=self.member,
             version=UPDATE_VERSION,
-            base_round=self.standing.round,
-            base_state_root=self.standing.state_root,
-            fragment=0,
-            tau=0,
+            base_round=base.round,
+            base_state_root=base.state_root,
+            fragment=self.rules.work.fragment_of(number),
+            tau=done.tau,
             inner_steps=done.inner_steps,
             tokens=done.tokens,
             codec=self.rules.work.codec,
@@ -218,6 +235,11 @@ class Round:
         self.own.secret = done.key
         self.keep(self.own.update, now)
         self.book.hold(done.blob.hash)
+
+    def _is_too_late(self, base: Base) -> bool:
+        """Whether no list can hold an update from ``base`` any more: two thirds have said what this one may hold."""
+        is_last = base.round <= self.standing.round - self.rules.run.staleness
+        return is_last and self.quorum_at is not None
 
     # The steps that conditions drive
 
@@ -249,11 +271,18 @@ class Round:
         held = self.book.first_held
         if self.all_seats_held_at is None and all(member in held for member in self.standing.seat_members):
             self.all_seats_held_at = now
+        if self.enough_held_at is None and self._are_enough_held():
+            self.enough_held_at = now
         if self.quorum_at is None and self.book.has_quorum_of_haves():
             self.quorum_at = now
         if self.quorum_at is not None:
             required = set(self.book.required())
             self.required_since = {name: self.required_since.get(name, now) for name in required}
+
+    def _are_enough_held(self) -> bool:
+        """Whether the recipe's quorum of updates is held, or those of as many as train."""
+        enough = min(self.rules.quorum, len(self.standing.trainers))
+        return self.rules.quorum > 0 and len(self.book.first_held) >= max(1, enough)
 
     def cut_at(self) -> float:
         """When to send the Have, as far as it is known now: at the latest ``hard_s`` after the head."""
@@ -263,6 +292,8 @@ class Round:
         if self.all_seats_held_at is not None:
             everybody = all(member in held for member in self.standing.trainer_members)
             times.append(self.all_seats_held_at + (0 if everybody else timing.all_seats_wait_s))
+        if self.enough_held_at is not None:
+            times.append(self.enough_held_at)
         if len(held) >= self.standing.quorum:
             times.append(self.began_at + timing.cut_s)
         if self.quorum_at is not None:
@@ -279,10 +310,18 @@ class Round:
         self._watch(now)
 
     def _reveal(self, now: float) -> None:
-        """Step 3: once two thirds have spoken nobody can get in any more, so nobody can copy."""
-        if self.quorum_at is None or self.own.update is None or self.own.key is not None:
+        """Step 3: once two thirds have spoken nobody can get in any more, so nobody can copy.
+
+        Where an update may be listed later, too, its key is told only when two thirds of a round name it: before that
+        it is not in this round's list, and a copy of it could be in the next one's.
+        """
+        update = self.own.update
+        if self.quorum_at is None or update is None or self.own.key is not None:
             return
-        key = Key(**self.header(), update=self.own.update.id, key=self.own.secret)
+        if self.rules.run.staleness and self.book.named_by(update.id) < self.standing.quorum:
+            return
+        place = {"round": update.message.round, "previous_head": update.message.previous_head}
+        key = Key(**{**self.header(), **place}, update=update.id, key=self.own.secret)
         self.own.key = self.say(key, self.everyone)
         self.keep(self.own.key, now)
 

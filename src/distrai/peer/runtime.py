@@ -30,6 +30,7 @@ from distrai.peer.events import (
     Event,
     Fetch,
     FetchList,
+    FinishTraining,
     GossipDue,
     LedgerChanged,
     LookAtLedger,
@@ -46,6 +47,7 @@ from distrai.peer.events import (
     Submit,
     Tick,
     Train,
+    TrainAhead,
     UpdateOpened,
     WakeAt,
 )
@@ -56,7 +58,7 @@ from distrai.peer.notes import NoteBudget
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
 from distrai.peer.watcher import LedgerWatcher
-from distrai.peer.worker import Worker
+from distrai.peer.worker import Hooks, Worker
 from distrai.protocol.canonical import canonical_json
 from distrai.protocol.ledger_events import Announced, LedgerEvent
 from distrai.protocol.messages import (
@@ -73,6 +75,21 @@ FETCH_DEADLINE_S = 600.0
 EVENTS_MAX = 10_000
 STEP_REPORT_S = 1.0
 """Least time between two reports of inner steps."""
+
+
+class StepReports:
+    """Tells of inner steps, not too often, and remembers when the last one ended."""
+
+    def __init__(self, telemetry: Telemetry, round_number: int) -> None:
+        self.telemetry, self.round = telemetry, round_number
+        self.told, self.ended = 0.0, 0.0
+
+    def done(self, step: int, loss: float) -> None:
+        """A step ended now."""
+        self.ended = time.time()
+        if time.monotonic() - self.told >= STEP_REPORT_S:
+            self.told = time.monotonic()
+            self.telemetry.emit("step", round=self.round, step=step, loss=loss)
 
 
 class Runtime:
@@ -105,6 +122,9 @@ class Runtime:
         self.compute = ThreadPoolExecutor(1, "compute")
         self.training = ThreadPoolExecutor(1, "training")
         self.stop_training = ThreadEvent()
+        self.finish_training = ThreadEvent()
+        self.stop_ahead = ThreadEvent()
+        self.ahead: TrainAhead | None = None
         self.model_cpu_s = 0.0
         self.tasks: set[asyncio.Task[None]] = set()
         self.timer: asyncio.TimerHandle | None = None
@@ -134,6 +154,7 @@ class Runtime:
     async def close(self) -> None:
         """Stop the threads and tasks."""
         self.stop_training.set()
+        self.stop_ahead.set()
         if self.timer is not None:
             self.timer.cancel()
         tasks = list(self.tasks)
@@ -184,18 +205,35 @@ class Runtime:
             case Persist():
                 self.store.persist(effect)
             case Open() | Evaluate() | Apply() | Revert():
+                if isinstance(effect, Revert):
+                    self.stop_ahead.set()
                 self._compute(effect)
-            case Train():
-                self.stop_training = ThreadEvent()  # a new one: who trains still has to see the old one set
-                self._spawn(self._train(effect, self.stop_training))
-            case StopTraining():
-                self.stop_training.set()
+            case Train() | TrainAhead() | FinishTraining() | StopTraining():
+                self._direct_training(effect)
             case WakeAt(at):
                 self._wake_at(at)
             case Note():
                 self._note(effect)
             case _:
                 self._carry_outside(effect)
+
+    def _direct_training(self, effect: Train | TrainAhead | FinishTraining | StopTraining) -> None:
+        """Begin inner steps, or end them. Each time new events: who trains still has to see the old ones set."""
+        match effect:
+            case Train():
+                if self.ahead is not None and not self.worker.is_ahead_of(self.ahead, effect):
+                    self.stop_ahead.set()
+                self.ahead = None
+                self.stop_training, self.finish_training = ThreadEvent(), ThreadEvent()
+                self._spawn(self._train(effect, self.stop_training, self.finish_training))
+            case TrainAhead():
+                self.stop_ahead.set()
+                self.ahead, self.stop_ahead = effect, ThreadEvent()
+                self._spawn(self._train_ahead(effect, self.stop_ahead))
+            case FinishTraining():
+                self.finish_training.set()
+            case StopTraining():
+                self.stop_training.set()
 
     def _carry_outside(self, effect: Effect) -> None:
         """The effects that reach other machines."""
@@ -288,28 +326,27 @@ class Runtime:
         )
         self.journal.spent(standing.round, standing.head, self.model_cpu_s)
 
-    async def _train(self, effect: Train, stop: ThreadEvent) -> None:
+    async def _train(self, effect: Train, stop: ThreadEvent, finish: ThreadEvent) -> None:
         number = effect.standing.round + 1
-        last, ended = 0.0, 0.0
-
-        def on_step(step: int, loss: float) -> None:
-            nonlocal last, ended
-            ended = time.time()
-            if time.monotonic() - last >= STEP_REPORT_S:
-                last = time.monotonic()
-                self.telemetry.emit("step", round=number, step=step, loss=loss)
-
-        outcome = await self._with_model(lambda: self.worker.train(effect, stop.is_set, on_step))
+        steps = StepReports(self.telemetry, number)
+        hooks = Hooks(stop.is_set, finish.is_set, steps.done)
+        outcome = await self._with_model(lambda: self.worker.train(effect, hooks))
         if outcome is None:
             return
         done, report = outcome
         await self.events.put(done)
+        ended = steps.ended
         trained = Trained(
             report.loss, report.steps, report.tokens, report.seconds, ended - report.seconds, ended
         )
         self.journal.trained(number, effect.standing.head, trained)
         self.telemetry.emit("trained", round=number, **msgspec.structs.asdict(trained))
         await self._look_at_model(effect)
+
+    async def _train_ahead(self, effect: TrainAhead, stop: ThreadEvent) -> None:
+        steps = StepReports(self.telemetry, effect.standing.round + 2)
+        hooks = Hooks(stop.is_set, lambda: False, steps.done)
+        await self._with_model(lambda: self.worker.train_ahead(effect, hooks))
 
     async def _with_model(self, work: Callable[[], T]) -> T:
         """Do something in the thread that trains, and count its CPU seconds apart from what rounds cost."""

@@ -14,9 +14,8 @@ from distrai.algorithms.algorithm import Algorithm
 from distrai.algorithms.selftest import consensus_device
 from distrai.algorithms.state import GlobalState
 from distrai.peer.aggregation import Aggregation, members_of
-from distrai.peer.events import Apply, Evaluate, Train, TrainingDone
+from distrai.peer.events import Apply, Evaluate, Train, TrainAhead, TrainingDone
 from distrai.peer.plan import Plan
-from distrai.peer.private import PrivateState, TrainedState
 from distrai.peer.store import PeerStore, write_atomically
 from distrai.protocol.assignment import Block, DataOrder
 from distrai.protocol.cipher import binding, seal_chunks, sealing_key
@@ -25,13 +24,14 @@ from distrai.protocol.lists import CertifiedList
 from distrai.protocol.merkle import state_root
 from distrai.protocol.primitives import Hash, MemberId
 from distrai.protocol.standing import Standing
+from distrai.training.contribution import Ahead, Contributor, Trained
 from distrai.training.data.dataset import Dataset
 from distrai.training.device import training_device
 from distrai.training.evaluate import Evaluation, evaluate
 from distrai.training.inner import InnerLoop
-from distrai.training.inner_state import state_at_round_start
 from distrai.training.model import build_model, load_trainable
 from distrai.training.objective import NextToken
+from distrai.training.private import PrivateState
 from distrai.training.tokenizer import Tokenizer
 
 
@@ -54,6 +54,17 @@ class RoundReport:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """How inner training is watched and ended."""
+
+    should_stop: Callable[[], bool]
+    """Asked before every step: throw everything away."""
+    finish: Callable[[], bool]
+    """Asked after every step: that is enough, seal it."""
+    on_step: Callable[[int, float], None]
+
+
 class Worker:
     """The tensors of one member in one run."""
 
@@ -70,11 +81,14 @@ class Worker:
         self.plan, self.corpus, self.store, self.member = plan, corpus, store, member
         self.secret = secret
         self.device = training_device(device)
-        self.algorithm = Algorithm(plan.spec, plan.layout, consensus_device(self.device))
+        self.algorithm = Algorithm(plan.spec, plan.layout, consensus_device(self.device), plan.rate)
         recipe = plan.resolved.recipe
-        self.aggregation = Aggregation(self.algorithm, recipe.limits.norm_ceiling, store.blobs.chunks)
+        self.aggregation = Aggregation(
+            self.algorithm, recipe.limits.norm_ceiling, store.blobs.chunks, store.home / "opened"
+        )
         self.model = build_model(recipe.model, recipe.seed)
-        self.loop = InnerLoop(self.model, plan.inner, NextToken(), corpus.train.batch, self.device)
+        loop = InnerLoop(self.model, plan.inner, NextToken(), corpus.train.batch, self.device)
+        self.contributor = Contributor(self.algorithm, plan.inner, loop)
         self.order: DataOrder = plan.data_order(corpus.train.samples_total)
         self.state: GlobalState | None = None
         self.state_head: Hash | None = None
@@ -82,6 +96,8 @@ class Worker:
         self.private = PrivateState()
         self._computed: dict[tuple[Hash, Hash], tuple[GlobalState, bytes, Hash, frozenset[MemberId]]] = {}
         self._model_lock = threading.Lock()
+        self._ahead: tuple[Hash, Block, Ahead] | None = None
+        """Inner steps of the next round: the head before the one they wait for, on which block."""
 
     # State
 
@@ -118,17 +134,17 @@ class Worker:
 
     def evaluate_list(self, effect: Evaluate) -> Hash:
         """The state root that a list leads to. Raises what opening its updates raises."""
-        return self._compute(effect.standing.head, effect.certified)[2]
+        return self._compute(effect.standing.head, effect.standing.round + 1, effect.certified)[2]
 
     def _compute(
-        self, head: Hash, certified: CertifiedList
+        self, head: Hash, round_number: int, certified: CertifiedList
     ) -> tuple[GlobalState, bytes, Hash, frozenset[MemberId]]:
         root = certified.updates_root
         known = self._computed.get((head, root))
         if known is not None:
             return known
         assert self.state is not None
-        result = self.aggregation.apply(self.state, certified)
+        result = self.aggregation.apply(self.state, certified, round_number)
         data = self.algorithm.state_bytes(result.state)
         counted = frozenset(
             member for member, weight in zip(members_of(certified), result.weights, strict=True) if weight > 0
@@ -143,7 +159,9 @@ class Worker:
         """
         counted, data = False, b""
         if effect.body is not None and effect.certified is not None and not effect.body.is_empty:
-            state, data, root, members = self._compute(effect.before.head, effect.certified)
+            state, data, root, members = self._compute(
+                effect.before.head, effect.body.round, effect.certified
+            )
             if root != effect.body.state_root:
                 raise WrongStateRoot(
                     f"round {effect.body.round}: the ledger's state is not what its updates give. Two thirds of the "
@@ -152,16 +170,14 @@ class Worker:
             self.state, counted = state, self.member in members
         trained = self.store.trained_path(effect.before.head)
         if trained.exists():
-            self.private = TrainedState.from_bytes(trained.read_bytes(), self.plan.layout).settle(counted)
+            self.private = Trained.from_bytes(trained.read_bytes(), self.plan.layout).settle(counted)
         self._computed.clear()
         self.store.save_applied(effect, data, self.private.to_bytes())
         self.state_head = effect.standing.head
 
     # Training
 
-    def train(
-        self, effect: Train, should_stop: Callable[[], bool], on_step: Callable[[int, float], None]
-    ) -> tuple[TrainingDone, RoundReport] | None:
+    def train(self, effect: Train, hooks: Hooks) -> tuple[TrainingDone, RoundReport] | None:
         """Run the inner steps of a round and seal what came out; None if it was stopped before the end.
 
         None, too, if the state is that of another head by now: after a reorg StateApplied of the right one follows.
@@ -171,29 +187,57 @@ class Worker:
         standing, number = effect.standing, effect.standing.round + 1
         if self.state_head != (standing.head if standing.round else None):
             return None
-        inner = state_at_round_start(self.plan.inner, self.plan.layout, number, private.inner, start.moments)
         with self._model_lock:
-            result = self.loop.run(
-                start.params,
-                inner,
-                self._samples(effect.block),
+            trained = self.contributor.train(
                 number,
+                start,
+                private,
+                self._samples(effect.block),
+                steps=effect.steps,
+                ahead=self._ahead_of(effect),
                 seed=self.plan.resolved.recipe.seed + number,
-                should_stop=should_stop,
-                on_step=on_step,
+                should_stop=hooks.should_stop,
+                finish=hooks.finish,
+                on_step=hooks.on_step,
             )
-        if should_stop():
+        if trained is None or hooks.should_stop():
             return None
-        delta = self.algorithm.delta(start.params, result.local)
-        encoded = self.algorithm.encode(delta, result.state.moments, private.feedback)
-        kept = result.state if self.plan.spec.inner_state == "kept" else None
-        trained = TrainedState(encoded.pending_feedback, encoded.carried_feedback, kept)
         bound = binding(standing.run, number, standing.head, self.member)
-        key = sealing_key(self.secret, encoded.payload, bound)
-        blob = self.store.blobs.put_chunks(seal_chunks(encoded.payload, key, bound))
+        key = sealing_key(self.secret, trained.payload, bound)
+        blob = self.store.blobs.put_chunks(seal_chunks(trained.payload, key, bound))
         write_atomically(self.store.trained_path(standing.head), trained.to_bytes())
-        report = RoundReport(result.loss_mean, result.steps, result.tokens, result.seconds)
-        return TrainingDone(standing.head, blob, key, result.steps, result.tokens), report
+        report = RoundReport(trained.loss_mean, trained.steps, trained.tokens, trained.seconds)
+        return TrainingDone(standing.head, blob, key, trained.steps, trained.tokens, trained.tau), report
+
+    def train_ahead(self, effect: TrainAhead, hooks: Hooks) -> None:
+        """Take the inner steps of the round after the next head that need not wait for that head."""
+        head = effect.standing.head
+        path = self.store.trained_path(head)
+        if not path.exists():
+            return
+        onward = Trained.from_bytes(path.read_bytes(), self.plan.layout).onward
+        if onward is None:
+            return
+        with self._model_lock:
+            ahead = self.contributor.ahead(
+                onward,
+                self._samples(effect.block),
+                seed=self.plan.resolved.recipe.seed + onward.round + 1,
+                should_stop=hooks.should_stop,
+                on_step=hooks.on_step,
+            )
+        self._ahead = None if ahead is None else (head, effect.block, ahead)
+
+    def is_ahead_of(self, ahead: TrainAhead, train: Train) -> bool:
+        """Whether the steps that were asked for ahead are of this very round."""
+        return (ahead.standing.head, ahead.block) == (train.standing.before, train.block)
+
+    def _ahead_of(self, effect: Train) -> Ahead | None:
+        """The steps of this round that were taken already, if any."""
+        known, self._ahead = self._ahead, None
+        if known is None or known[:2] != (effect.standing.before, effect.block):
+            return None
+        return known[2]
 
     def _samples(self, block: Block) -> Iterator[int]:
         return (self.order.sample_at(block.start + at) for at in range(block.length))

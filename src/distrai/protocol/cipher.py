@@ -88,20 +88,29 @@ def seal(payload: bytes | memoryview, key: bytes, bound: bytes) -> bytes:
     return _joined(seal_chunks(payload, key, bound))
 
 
-def unseal_chunks(chunks: Iterable[bytes | memoryview], count: int, key: bytes, bound: bytes) -> bytes:
+def opened_chunks(
+    chunks: Iterable[bytes | memoryview], count: int, key: bytes, bound: bytes
+) -> Iterator[bytes]:
     """Decrypt a ciphertext that comes in ``count`` chunks, of which one at a time is in memory.
 
-    Raises CannotOpen if a byte was changed or the ciphertext was made for something else.
+    Raises CannotOpen if a byte was changed or the ciphertext was made for something else; what came before is then
+    void, too.
     """
     if count == 0:
         raise CannotOpen("an empty ciphertext: nobody seals nothing")
     if len(key) != KEY_SIZE:
         raise CannotOpen(f"a key has {KEY_SIZE} bytes, not {len(key)}")
-    cipher, pairs = ChaCha20Poly1305(key), zip(_places(count), chunks, strict=True)
-    try:
-        return _joined(cipher.decrypt(nonce, part, bound + where) for (nonce, where), part in pairs)
-    except InvalidTag as error:
-        raise CannotOpen("the key does not open this ciphertext for this member and round") from error
+    cipher = ChaCha20Poly1305(key)
+    for (nonce, where), part in zip(_places(count), chunks, strict=True):
+        try:
+            yield cipher.decrypt(nonce, part, bound + where)
+        except InvalidTag as error:
+            raise CannotOpen("the key does not open this ciphertext for this member and round") from error
+
+
+def unseal_chunks(chunks: Iterable[bytes | memoryview], count: int, key: bytes, bound: bytes) -> bytes:
+    """What ``opened_chunks`` gives, in one."""
+    return _joined(opened_chunks(chunks, count, key, bound))
 
 
 def unseal(sealed: bytes | memoryview, key: bytes, bound: bytes) -> bytes:

@@ -45,6 +45,10 @@ class WrongBase(ProtocolError):
     """An update starts from a state other than the one that the round starts from."""
 
 
+class AlreadyListed(ProtocolError):
+    """Another update of the same member from the same state was listed before."""
+
+
 class WrongCodec(ProtocolError):
     """An update is encoded in another way than the recipe says."""
 

@@ -42,20 +42,21 @@ def enrol(roster: Roster, event: LedgerEvent) -> None:
             pass
 
 
-def rounds_needed(events: Iterable[LedgerEvent]) -> tuple[int, ...]:
+def rounds_needed(events: Iterable[LedgerEvent], staleness: int = 0) -> tuple[int, ...]:
     """The rounds whose lists ``reconstruct`` needs, by number.
 
     The newest that are not empty, since presence counts over them (anew after a roll call), and the newest certified
-    one, since trainers and cursor follow from it.
+    one, since trainers and cursor follow from it. Where updates may be stale, of both S more: who trained from the
+    heads before, and what was listed of it.
     """
-    newest, filled = 0, list[int]()
+    certified, filled = list[int](), list[int]()
     for event in events:
         if isinstance(event, RollCalled):
             filled.clear()
         elif isinstance(event, Certified):
-            newest = event.body.round
-            filled += [] if event.body.is_empty else [newest]
-    return tuple(sorted({*filled[-RECENT_LISTS:], newest} - {0}))
+            certified.append(event.body.round)
+            filled += [] if event.body.is_empty else certified[-1:]
+    return tuple(sorted({*filled[-(RECENT_LISTS + staleness) :], *certified[-(staleness + 1) :]}))
 
 
 def reconstruct(
@@ -66,7 +67,7 @@ def reconstruct(
     ``lists`` are those of ``rounds_needed``, by round. Raises MissingList, WrongHead if events and heads do not fit,
     and what ``check_list`` raises for a list that was not certified.
     """
-    needed = set(rounds_needed(events))
+    needed = set(rounds_needed(events, rules.staleness))
     opened = next((event for event in events if isinstance(event, RunOpened)), None)
     standing: Standing | None = None
     roster: Roster = {}
@@ -78,7 +79,7 @@ def reconstruct(
             _check_head(standing, event)
         elif isinstance(event, Certified) and standing is not None:
             certified = _list_of(event, lists) if event.body.round in needed else _UNKNOWN
-            standing = advance(standing, event.body, certified, roster)
+            standing = advance(standing, event.body, certified, roster, rules.staleness)
             _check_head(standing, event)
         elif isinstance(event, RollCalled) and standing is not None:
             standing = call_roll(standing, rules, event.drops, roster)

@@ -6,8 +6,10 @@ lists and from ledger events that came before the head, never from what a peer h
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from distrai.protocol.assignment import next_cursor
+from distrai.protocol.assignment import Block, assigned_block, next_cursor
+from distrai.protocol.bases import Base, Spent, spent_after, younger
 from distrai.protocol.body import CHANGES_MAX, Body, Promotion, quorum, roll_call_head, start_head
 from distrai.protocol.errors import (
     WrongHead,
@@ -17,6 +19,7 @@ from distrai.protocol.errors import (
     WrongTrainersRoot,
 )
 from distrai.protocol.lists import CertifiedList, Trainer, root_of_trainers
+from distrai.protocol.messages import Update
 from distrai.protocol.primitives import Address, Hash, MemberId
 
 RECENT_LISTS = 8
@@ -58,6 +61,10 @@ class RunRules:
     min_seats: int
     block_samples: int
     max_seats: int = 64
+    staleness: int = 0
+    """S: an update may be listed in the round after its base, and in so many rounds after that."""
+    lag: int = 0
+    """How many heads before the one that a round follows its data is drawn by: 0, or 1 where rounds overlap."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,9 @@ class Standing:
     took part when the ledger took this head, with their keys of then, in the order of joining; ``next_trainers`` are
     the same, sorted, with the keys that they train with: the next body commits to them, for the round after. (Were they
     to train at once, a reorg that moves a join across the head would give one head two meanings.)
+
+    ``before`` is the head before this one (at the start: the genesis'). ``bases`` are those heads before this one,
+    oldest first, from which updates may still be listed, and ``spent`` says which of those were.
     """
 
     run: int
@@ -78,8 +88,11 @@ class Standing:
     trainers: tuple[Trainer, ...]
     cursor: int
     next_trainers: tuple[Trainer, ...]
+    before: Hash
     recent: tuple[ListedRound, ...] = ()
     roster: tuple[Trainer, ...] = ()
+    bases: tuple[Base, ...] = ()
+    spent: Spent = frozenset()
 
     @property
     def quorum(self) -> int:
@@ -101,8 +114,32 @@ class Standing:
         return next((seat.key for seat in self.seats if seat.member == member), None)
 
     def trainer_key(self, member: MemberId) -> Address | None:
-        """The key that signs the updates of ``member``, or None if it is no trainer."""
-        return next((trainer.key for trainer in self.trainers if trainer.member == member), None)
+        """The key that signs the updates of ``member`` from this head, or None if it is no trainer."""
+        return self.base.trainer_key(member)
+
+    @cached_property
+    def base(self) -> Base:
+        """This head as one that updates start from."""
+        return Base(self.round, self.head, self.state_root, self.trainers)
+
+    def base_at(self, round_number: int) -> Base | None:
+        """The head after this round, if updates from it may be listed in the round that follows this standing."""
+        return next((base for base in (*self.bases, self.base) if base.round == round_number), None)
+
+    def base_of_head(self, head: Hash) -> Base | None:
+        """The same by the head's name."""
+        return next((base for base in (*self.bases, self.base) if base.head == head), None)
+
+    def signing_keys(self, updates: Iterable[Update]) -> dict[MemberId, Address]:
+        """Who must have signed which of ``updates`` (one of each member): those whose base gives its author a key."""
+        found = ((update.member, self.base_at(update.round - 1)) for update in updates)
+        keys = ((member, None if base is None else base.trainer_key(member)) for member, base in found)
+        return {member: key for member, key in keys if key is not None}
+
+    @cached_property
+    def authors(self) -> frozenset[MemberId]:
+        """Everybody of whom an update may be listed in the round that follows."""
+        return frozenset(one.member for base in (*self.bases, self.base) for one in base.trainers)
 
 
 def _in_roster(roster: Mapping[MemberId, Address]) -> tuple[Trainer, ...]:
@@ -135,19 +172,37 @@ def start(
         trainers=trainers,
         cursor=0,
         next_trainers=_trainers(first, roster),
+        before=genesis_head,
         roster=_in_roster(roster),
     )
+
+
+def _presence(standing: Standing, rules: RunRules) -> list[ListedRound]:
+    """The newest lists that presence is counted over, each with who was in it or in one of the S before it.
+
+    Who trains for S + 1 rounds is in one of S + 1 lists that follow each other, and has missed none.
+    """
+    recent, staleness = standing.recent, rules.staleness
+    return [
+        ListedRound(
+            recent[at].round,
+            frozenset[MemberId]().union(*(one.members for one in recent[max(0, at - staleness) : at + 1])),
+        )
+        for at in range(max(0, len(recent) - RECENT_LISTS), len(recent))
+    ]
 
 
 def drops(standing: Standing, rules: RunRules) -> tuple[MemberId, ...]:
     """Which seats the next certificate must drop: those that left, and those that missed too many recent lists.
 
-    At most 32, lowest ids first, never below ``min_seats``.
+    At most 32, lowest ids first, never below ``min_seats``. An update may come S rounds late: before that nobody that
+    has just begun has missed anything.
     """
     present = {trainer.member for trainer in standing.next_trainers}
+    lists = _presence(standing, rules)
 
     def is_due(seat: Seat) -> bool:
-        counted = [listed for listed in standing.recent if listed.round > seat.since]
+        counted = [listed for listed in lists if listed.round > seat.since + rules.staleness]
         missed = sum(seat.member not in listed.members for listed in counted)
         return seat.member not in present or missed >= MISSED_LISTS_MAX
 
@@ -166,7 +221,7 @@ def promotions(standing: Standing, rules: RunRules) -> tuple[Promotion, ...]:
     staying = [seat for seat in standing.seats if seat.member not in dropped]
     chosen = [
         Promotion(trainer.member, trainer.key)
-        for trainer in _candidates(standing)[: _room(standing, rules, staying)]
+        for trainer in _candidates(standing, rules)[: _room(standing, rules, staying)]
     ]
     now = {trainer.member: trainer.key for trainer in standing.roster}
     changed = [
@@ -177,13 +232,13 @@ def promotions(standing: Standing, rules: RunRules) -> tuple[Promotion, ...]:
     return tuple(sorted((chosen + changed)[:CHANGES_MAX]))
 
 
-def _candidates(standing: Standing) -> list[Trainer]:
+def _candidates(standing: Standing, rules: RunRules) -> list[Trainer]:
     """Trainers that have earned a seat, in the order of joining.
 
     It is enough to be in the roster: who rejoins stands at its end, and work of before counts as long as it is recent.
     """
     seated = set(standing.seat_members)
-    lists = [listed.members for listed in standing.recent]
+    lists = [listed.members for listed in _presence(standing, rules)]
     if not lists:
         return []
     return [
@@ -210,6 +265,25 @@ def _room(standing: Standing, rules: RunRules, staying: list[Seat]) -> int:
 def following_cursor(standing: Standing, rules: RunRules) -> int:
     """Where the data cursor stands after the round that follows ``standing``."""
     return next_cursor(standing.cursor, len(standing.trainers), rules.block_samples)
+
+
+def block_of(standing: Standing, rules: RunRules, member: MemberId) -> Block:
+    """What a trainer of the round that follows ``standing`` reads."""
+    drawn_by = standing.before if rules.lag else standing.head
+    members = standing.trainer_members
+    return assigned_block(member, members, drawn_by, standing.cursor, rules.block_samples)
+
+
+def block_ahead(standing: Standing, rules: RunRules, member: MemberId) -> Block | None:
+    """What ``member`` will read in the round after that one, if nobody else trains in it than ``standing`` expects.
+
+    None if it will be no trainer, or as long as nobody can know: where data is drawn by the newest head.
+    """
+    members = tuple(trainer.member for trainer in standing.next_trainers)
+    if member not in members or rules.lag == 0:
+        return None
+    cursor = following_cursor(standing, rules)
+    return assigned_block(member, members, standing.head, cursor, rules.block_samples)
 
 
 def check_place(standing: Standing, body: Body) -> None:
@@ -243,7 +317,7 @@ def check_published(standing: Standing, rules: RunRules, body: Body, certified: 
         raise WrongTrainersRoot(f"the data cursor does not stand there after round {body.round}")
     view = replace(standing, next_trainers=certified.trainers, roster=certified.trainers)
     due = drops(view, rules)
-    seated, earned = {*view.seat_members} - {*due}, _candidates(view)
+    seated, earned = {*view.seat_members} - {*due}, _candidates(view, rules)
     new = [Trainer(item.member, item.key) for item in body.promotions if item.member not in seated]
     room = _room(standing, rules, [seat for seat in standing.seats if seat.member in seated])
     if body.drops != due or len(new) > room or not set(new) <= set(earned):
@@ -251,17 +325,22 @@ def check_published(standing: Standing, rules: RunRules, body: Body, certified: 
 
 
 def advance(
-    standing: Standing, body: Body, certified: CertifiedList, roster: Mapping[MemberId, Address]
+    standing: Standing,
+    body: Body,
+    certified: CertifiedList,
+    roster: Mapping[MemberId, Address],
+    staleness: int = 0,
 ) -> Standing:
     """The standing after ``body`` landed, with the list that it commits to.
 
     What landed counts, whatever follows from ``standing`` here: after a reorg two honest peers may have signed from
-    different views of who takes part. ``roster`` is who does as of this moment, in the order of joining.
+    different views of who takes part. ``roster`` is who does as of this moment, in the order of joining; ``staleness``
+    is the recipe's.
     """
     recent = standing.recent
     if not body.is_empty:
         members = frozenset(update.member for update in certified.updates)
-        recent = (*recent, ListedRound(body.round, members))[-RECENT_LISTS:]
+        recent = (*recent, ListedRound(body.round, members))[-(RECENT_LISTS + staleness) :]
     seats = _seats_after(standing.seats, body)
     return replace(
         standing,
@@ -272,8 +351,11 @@ def advance(
         trainers=certified.trainers,
         cursor=certified.cursor,
         next_trainers=_trainers(seats, roster),
+        before=standing.head,
         recent=recent,
         roster=_in_roster(roster),
+        bases=younger((*standing.bases, standing.base), body.round, staleness),
+        spent=spent_after(standing.spent, certified.updates, body.round, staleness),
     )
 
 
@@ -306,6 +388,9 @@ def call_roll(
         trainers=tuple(trainer for trainer in standing.trainers if trainer.member not in absent),
         cursor=following_cursor(standing, rules),
         next_trainers=_trainers(seats, roster),
+        before=standing.head,
         recent=(),
         roster=_in_roster(roster),
+        bases=younger((*standing.bases, standing.base), number, rules.staleness),
+        spent=spent_after(standing.spent, (), number, rules.staleness),
     )

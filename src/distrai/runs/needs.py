@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from distrai.algorithms.algorithm import Algorithm
 from distrai.algorithms.layout import Layout
+from distrai.algorithms.section import build_algorithm
 from distrai.peer.snapshots import PERIOD_ROUNDS_MAX, SNAPSHOTS_KEPT, UPDATES_FREE, UPDATES_PER_STATE
 from distrai.peer.store import ROUNDS_OF_BLOBS_KEPT
 from distrai.protocol.recipe import Recipe
@@ -57,7 +57,7 @@ def needs_of(recipe: Recipe, base: Path | None = None) -> Needs:
 
     ``base`` is where the recipe's paths start: its files are measured there.
     """
-    algorithm = Algorithm(algorithm_spec(recipe.algorithm), _layout(recipe))
+    algorithm = build_algorithm(algorithm_spec(recipe.algorithm), _layout(recipe))
     peers, rounds = recipe.membership.peers, recipe.rounds.count
     update, state = algorithm.payload_size, algorithm.state_size
     data = _data_bytes(recipe, base)

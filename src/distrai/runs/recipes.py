@@ -1,7 +1,8 @@
 """Recipes as files: TOML on disk to a checked ``Recipe``."""
 
 import tomllib
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,33 +15,34 @@ RECIPE_BYTES_MAX = 1 << 20
 """Longest recipe file that is read; a longer one is something else."""
 
 
-def load_recipe(path: str | Path, *, peers: int | None = None, rounds: int | None = None) -> Recipe:
-    """Read and check a recipe file; ``peers`` and ``rounds`` replace what it says.
+def load_recipe(
+    path: str | Path, *, peers: int | None = None, rounds: int | None = None, changes: Sequence[str] = ()
+) -> Recipe:
+    """Read and check a recipe file; ``changes`` (``key=value``), ``peers`` and ``rounds`` replace what it says.
 
     Raises RecipeError: no such file, no TOML (with the line), an unknown key or preset, an impossible value.
     """
-    recipe = with_overrides(parse_recipe(_read_toml(Path(path))), peers=peers, rounds=rounds)
+    recipe = with_overrides(
+        parse_recipe(set_keys(read_toml(Path(path)), changes)), peers=peers, rounds=rounds
+    )
     algorithm_spec(recipe.algorithm)
     return recipe
 
 
 def algorithm_spec(section: AlgorithmSection) -> "AlgorithmSpec":
     """The algorithm that a recipe names. Raises RecipeError for unknown presets and impossible combinations."""
-    from distrai.algorithms.presets import (
-        resolve_preset,
+    from distrai.algorithms import (
+        section as sections,
     )  # brings torch, which a typo elsewhere need not wait for
 
-    try:
-        return resolve_preset(section.preset, section.overrides)
-    except ValueError as error:
-        raise _algorithm_error(str(error)) from None
+    return sections.algorithm_spec(section)
 
 
 def resolve_algorithm(section: AlgorithmSection) -> AlgorithmSection:
     """The section with every setting of its preset written out, as a resolved recipe wants it."""
-    spec = algorithm_spec(section)
-    settings: dict[str, Any] = {item.name: getattr(spec, item.name) for item in fields(section)}
-    return AlgorithmSection(**settings | {"codec_options": dict(spec.codec_options)})
+    from distrai.algorithms import section as sections
+
+    return sections.written_out(sections.algorithm_spec(section))
 
 
 def with_overrides(recipe: Recipe, *, peers: int | None = None, rounds: int | None = None) -> Recipe:
@@ -58,7 +60,40 @@ def with_overrides(recipe: Recipe, *, peers: int | None = None, rounds: int | No
     return parse_recipe(to_mapping(replace(recipe, membership=members, rounds=schedule)))
 
 
-def _read_toml(path: Path) -> dict[str, object]:
+def set_keys(mapping: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Plain data with ``table.key=value`` applied, one after the other; a value is TOML, or a text without quotes.
+
+    A whole table may be given, too: ``algorithm={preset = "demo"}``. What keys there may be is checked where the
+    data is read. Raises RecipeError for what is no such change.
+    """
+    changed: dict[str, Any] = dict(mapping)
+    for change in changes:
+        key, equals, text = change.partition("=")
+        steps = [step.strip() for step in key.split(".")]
+        if not equals or not all(steps):
+            hint = "write it like --set algorithm.inner_steps=50"
+            raise RecipeError("--set", f'"{change}" is no key=value', hint)
+        table = changed
+        for at, step in enumerate(steps[:-1]):
+            below = table.get(step, {})
+            if not isinstance(below, Mapping):
+                raise RecipeError(".".join(steps[: at + 1]), "is no table", "set the key itself")
+            table[step] = dict(below)
+            table = table[step]
+        table[steps[-1]] = _value(text.strip())
+    return changed
+
+
+def _value(text: str) -> Any:
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return found["value"] if len(found) == 1 else text
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as plain data. Raises RecipeError: no such file, too long, no UTF-8, no TOML (with the line)."""
     try:
         with path.open("rb") as file:
             data = file.read(RECIPE_BYTES_MAX + 1)
@@ -76,16 +111,6 @@ def _read_toml(path: Path) -> dict[str, object]:
         raise RecipeError(str(path), f"no UTF-8 text (byte {error.start})", "save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(str(path), f"no TOML: {error}", "mend that line; texts stand in quotes") from None
-
-
-def _algorithm_error(text: str) -> RecipeError:
-    """What ``resolve_preset`` says (``key: problem; suggestion``) with the path of the key."""
-    key, _, rest = text.partition(": ")
-    if key.partition(".")[0] not in AlgorithmSection.__dataclass_fields__:
-        key, rest = "", text
-    problem, _, suggestion = rest.partition("; ")
-    path = f"algorithm.{key}" if key else "algorithm"
-    return RecipeError(path, problem, suggestion or "recipes/quickstart.toml explains the keys")
 
 
 def _nearby(path: Path) -> str:

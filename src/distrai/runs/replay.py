@@ -26,7 +26,6 @@ from distrai.protocol.errors import (
     NotASeat,
     NotEnoughSignatures,
     RepeatedSigner,
-    WrongHead,
     WrongMembershipChange,
     WrongStateRoot,
 )
@@ -68,7 +67,7 @@ class Replay:
         plan = self.published.plan(record.genesis)
         initial = self.published.initial_state(plan)
         with _one_thread():
-            algorithm = Algorithm(plan.spec, plan.layout)
+            algorithm = Algorithm(plan.spec, plan.layout, rate=plan.rate)
             domain = Domain(record.genesis.chain_id, record.genesis.registry)
             step = _Step(domain, plan, algorithm, self.published.blobs)
             with blaming("initial state", 0):
@@ -117,7 +116,7 @@ class _Step:
             self._check_attestations(certificate, standing)
         with blaming(f"list of round {number}", number):
             check_list(certified, body)
-            keys = {trainer.member: trainer.key for trainer in standing.trainers}
+            keys = standing.signing_keys(certified.updates)
             check_signatures(certified, keys, self.domain, recover)
         with blaming(f"certificate of round {number}", number):
             check_published(standing, self.plan.rules.run, body, certified)
@@ -127,7 +126,7 @@ class _Step:
         ]
         if not body.is_empty:
             state = self._apply(state, entries, body)
-        return advance(standing, body, certified, {}), state
+        return advance(standing, body, certified, {}, self.plan.rules.run.staleness), state
 
     def roll_call(self, standing: Standing, record: RollCallRecord) -> Standing:
         """The standing after a roll call, which leaves the state as it is. Raises ReplayFailed.
@@ -160,12 +159,10 @@ class _Step:
         number = standing.round + 1
         with blaming(f"update of member {update.member.hex()[:12]} in round {number}", number):
             check_update(update, standing, self.plan.rules.work)
-            if (update.run, update.round, update.previous_head) != (standing.run, number, standing.head):
-                raise WrongHead("it belongs to another round")
             bound = binding(update.run, update.round, update.previous_head, update.member)
             check_key(key, bound, update.key_hash)
             payload = Aggregation(self.algorithm, self._norm_ceiling, self.blobs.chunks).open(update, key)
-            return Entry(update.member, update.tokens, payload)
+            return Entry(update.member, update.tokens, payload, number - update.round)
 
     @property
     def _norm_ceiling(self) -> float:
@@ -173,7 +170,7 @@ class _Step:
 
     def _apply(self, state: GlobalState, entries: list[Entry], body: Body) -> GlobalState:
         with blaming(f"state of round {body.round}", body.round):
-            following = self.algorithm.step(state, entries).state
+            following = self.algorithm.step(state, entries, body.round).state
             root = state_root(self.algorithm.state_bytes(following))
             if root != body.state_root:
                 raise WrongStateRoot(

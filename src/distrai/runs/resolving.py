@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from distrai.algorithms.algorithm import Algorithm
-from distrai.algorithms.presets import warnings
+from distrai.algorithms.presets import PRESETS, warnings
+from distrai.algorithms.section import build_algorithm
 from distrai.network.store import BlobStore
 from distrai.protocol.merkle import state_root
 from distrai.protocol.recipe import Recipe, RecipeError, ResolvedRecipe
@@ -29,7 +29,7 @@ def resolve(recipe: Recipe, base: Path, blobs: BlobStore) -> ResolvedRecipe:
         raise RecipeError(
             "algorithm.preset",
             f'"{spec.preset}" is a baseline inside one process, not a way to train over a network',
-            'use "diloco", "prime" or "sparseloco"',
+            f"use {', '.join(name for name, each in PRESETS.items() if each.network)}",
         )
     tokenizer = load_tokenizer(recipe.data.tokenizer, base)
     model = build_model(recipe.model, recipe.seed)
@@ -37,7 +37,7 @@ def resolve(recipe: Recipe, base: Path, blobs: BlobStore) -> ResolvedRecipe:
     corpus = build_corpus(recipe.data, tokenizer, blobs.put, base)
     blobs.put(tokenizer.canonical)
     layout = trainable_layout(model)
-    algorithm = Algorithm(spec, layout)
+    algorithm = build_algorithm(spec, layout)
     state = algorithm.state_bytes(algorithm.initial_state(read_trainable(model)))
     resolved = ResolvedRecipe(
         recipe=replace(recipe, algorithm=resolve_algorithm(recipe.algorithm)),

@@ -120,7 +120,8 @@ def train(peer: "SimulatedPeer", effect: Train) -> None:
         payload = payload_of(peer.member, standing)
         sealed = seal_payload(payload, peer.random.randbytes(32), standing, peer.member)
         peer.disk.blobs[sealed.blob.hash] = sealed.data
-        tokens = INNER_STEPS * WORK.tokens_per_step
-        peer.tell(TrainingDone(standing.head, sealed.blob, sealed.key, INNER_STEPS, tokens))
+        steps = min(effect.steps, INNER_STEPS)
+        tokens = steps * WORK.tokens_per_step
+        peer.tell(TrainingDone(standing.head, sealed.blob, sealed.key, steps, tokens))
 
     peer.later(peer.random.uniform(*peer.world.scenario.train_s) * peer.slow, done)

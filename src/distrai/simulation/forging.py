@@ -65,8 +65,10 @@ def commitment(update: Update, key: bytes) -> bytes:
 
 
 def other_update(peer: SimulatedPeer, update: Update, payload: bytes) -> tuple[Signed, Sealed]:
-    """Another update of this round, with this payload; its ciphertext is stored."""
-    sealed = seal_payload(payload, peer.random.randbytes(32), standing_of(peer), peer.member)
+    """Another update from the same base, with this payload; its ciphertext is stored."""
+    base = standing_of(peer).base_at(update.round - 1)
+    assert base is not None
+    sealed = seal_payload(payload, peer.random.randbytes(32), base, peer.member)
     peer.disk.blobs[sealed.blob.hash] = sealed.data
     hashes = {"blob_hash": sealed.blob.hash, "key_hash": commitment(update, sealed.key)}
     return forge(peer, update, **hashes), sealed

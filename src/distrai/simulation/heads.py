@@ -7,7 +7,7 @@ from distrai.protocol.body import has_quorum
 from distrai.protocol.cipher import binding, check_key
 from distrai.protocol.errors import ProtocolError
 from distrai.protocol.ledger_events import Certified, LedgerEvent, Position, RollCalled
-from distrai.protocol.lists import check_list
+from distrai.protocol.lists import Trainer, check_list
 from distrai.protocol.messages import Update
 from distrai.protocol.primitives import Hash, MemberId
 from distrai.protocol.standing import Standing, drops, promotions
@@ -25,8 +25,12 @@ class HeadWatch:
     def __init__(self, world: World) -> None:
         self.world = world
         self.standings: dict[Hash, tuple[object, ...]] = {}
+        self.trainers: dict[Hash, tuple[Trainer, ...]] = {}
+        """Who trains from each head."""
         self.standings_at: dict[tuple[Hash, Position], Standing] = {}
         self.used_blobs: dict[Hash, Hash] = {}
+        self.counted: dict[Hash, frozenset[tuple[MemberId, int]]] = {}
+        """Whose update of which base round counts in the chain up to a head."""
         self.checked_lists: set[Hash] = set()
         self.liars_few = True
 
@@ -55,7 +59,10 @@ class HeadWatch:
 
     def stands(self, peer: "SimulatedPeer", standing: Standing, at: Position) -> None:
         """The same head means the same for everybody; in the same block, also to the next certificate."""
-        fixed = (standing.seats, standing.trainers, standing.cursor, standing.state_root, standing.recent)
+        fixed = (
+            *(standing.seats, standing.trainers, standing.cursor, standing.state_root, standing.recent),
+            *(standing.before, standing.bases, standing.spent),
+        )
         if self.standings.setdefault(standing.head, fixed) != fixed:
             self.broke(peer, f"round {standing.round}: the same head, another standing")
         known = self.standings_at.setdefault((standing.head, at), standing)
@@ -80,6 +87,7 @@ class HeadWatch:
         if state_root != (event.body.state_root if isinstance(event, Certified) else event.state_root):
             self.broke(peer, f"round {number} leads to another state than was certified")
         self.stands(peer, standing, apply.at)
+        self.trainers.setdefault(apply.before.head, apply.before.trainers)
         if number != peer.disk.round + 1:
             self.broke(peer, f"applied round {number} after round {peer.disk.round}")
         self._check_list(peer, apply)
@@ -96,16 +104,17 @@ class HeadWatch:
             self.broke(peer, f"the list of round {apply.body.round} breaks {type(error).__name__}: {error}")
 
     def _check_entries(self, peer: "SimulatedPeer", apply: Apply) -> None:
-        """Signed by trainers, of this round and head, revealed, finite, once."""
+        """Signed by trainers, of this round or young enough, of this chain, revealed, finite, once."""
         assert apply.certified is not None and apply.body is not None
         members: list[MemberId] = []
         for update, entry in zip(apply.certified.updates, apply.certified.entries, strict=True):
             signed = self.world.opened(entry.update)
             members.append(update.member)
-            if apply.before.trainer_key(update.member) != signed.signer:
-                self.broke(peer, "an update in the list is not signed by its trainer")
-            if (update.round, update.previous_head) != (apply.body.round, apply.before.head):
+            base = self._base(apply, update)
+            if base is None:
                 self.broke(peer, "an update in the list is of another round")
+            elif Trainer(update.member, signed.signer) not in self.trainers[base]:
+                self.broke(peer, "an update in the list is not signed by its trainer")
             if (signed.id, entry.key) not in self.world.watch.revealed:
                 self.broke(peer, "an update in the list was never revealed by its author")
             check_key(entry.key, _bound(update), update.key_hash)
@@ -115,6 +124,41 @@ class HeadWatch:
                 self.broke(peer, "a ciphertext of another round counts again")
         if members != sorted(set(members)):
             self.broke(peer, "the list is not sorted by member, each once")
+        self._check_counted(peer, apply)
+
+    def _base(self, apply: Apply, update: Update) -> Hash | None:
+        """The head that an update starts from, found by going back from head to head.
+
+        Not by what the standing says of it: that is what is to be checked.
+        """
+        staleness, head, number = self.world.scenario.staleness, apply.before.head, apply.before.round
+        while number >= apply.before.round - staleness:
+            if (update.round, update.previous_head) == (number + 1, head):
+                return head
+            event = self.world.ledger.heads.get(head)
+            if not isinstance(event, Certified | RollCalled):
+                return None
+            head = event.body.previous_head if isinstance(event, Certified) else event.previous_head
+            number -= 1
+        return None
+
+    def _check_counted(self, peer: "SimulatedPeer", apply: Apply) -> None:
+        """Each (member, base round) counts once in a chain, over all of it and not only over what standings carry."""
+        assert apply.certified is not None and apply.body is not None
+        before = self.counted.get(self._newest_counted(apply.before.head), frozenset())
+        listed = {(update.member, update.base_round) for update in apply.certified.updates}
+        if before & listed:
+            self.broke(peer, f"round {apply.body.round} lists an update of a member and a base again")
+        self.counted[apply.body.head] = before | listed
+
+    def _newest_counted(self, head: Hash) -> Hash:
+        """The newest head up to this one after a round that is not empty."""
+        while head not in self.counted:
+            event = self.world.ledger.heads.get(head)
+            if not isinstance(event, Certified | RollCalled):
+                break
+            head = event.body.previous_head if isinstance(event, Certified) else event.previous_head
+        return head
 
 
 def _bound(update: Update) -> bytes:

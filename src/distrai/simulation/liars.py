@@ -40,6 +40,7 @@ from distrai.simulation.forging import (
     without,
 )
 from distrai.simulation.peer import SimulatedPeer, Twist
+from distrai.simulation.stale_liars import lists_again, many_at_once
 from distrai.simulation.toy import DOMAIN, NOT_FINITE, PAYLOAD_SIZE, WORK, Sealed, signer
 
 Made = tuple[Signed, Sealed]
@@ -165,7 +166,7 @@ def garbage(peer: SimulatedPeer, effect: Effect) -> Iterator[Effect]:
     ]
     if isinstance(message, Update):
         changes += [
-            {"blob_size": WORK.sealed_bytes + 1},
+            {"blob_size": WORK.sealed_bytes[0] + 1},
             {"inner_steps": 1000},
             {"tokens": 1},
             {"codec": "other"},
@@ -231,4 +232,6 @@ LIARS: dict[str, Twist] = {
     "checks-in": checks_in,
     "hides": hides_until_revealed,
     "censors": censors,
+    "many-at-once": many_at_once,
+    "lists-again": lists_again,
 }

@@ -85,7 +85,7 @@ def _helpers(peer: "SimulatedPeer") -> list["SimulatedPeer"]:
 def _find_lists(peer: "SimulatedPeer", history: list[LedgerEvent]) -> dict[int, CertifiedList] | None:
     bodies = {event.body.round: event.body for event in history if isinstance(event, Certified)}
     found: dict[int, CertifiedList] = {}
-    for number in rounds_needed(history):
+    for number in rounds_needed(history, peer.world.scenario.staleness):
         for other in _helpers(peer):
             certified = other.disk.list_of.get(number)
             try:

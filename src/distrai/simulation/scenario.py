@@ -95,6 +95,10 @@ class Scenario:
     """The behaviour of each Byzantine member, by its name in ``liars.LIARS``; "any" draws one."""
     limits: Limits = field(default_factory=Limits)
     min_updates: int = 1
+    staleness: int = 0
+    """S: how many rounds late an update may be listed."""
+    quorum: int = 0
+    """With so many updates held a round may close; 0: those of all trainers."""
     timing: Timing = TIMING
     train_s: tuple[float, float] = (0.5, 3.0)
     slow_peers: int = 0

@@ -3,6 +3,7 @@
 from distrai.simulation.contract import Limits
 from distrai.simulation.member_scenarios import LOSSY, MEMBER_SCENARIOS
 from distrai.simulation.scenario import Crashes, LedgerFaults, Links, Scenario
+from distrai.simulation.stale_scenarios import STALE_SCENARIOS
 
 _FIRST = (
     Scenario("calm", faults_s=0, rounds=3),
@@ -64,4 +65,6 @@ _FIRST = (
     ),
 )
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (*_FIRST, *MEMBER_SCENARIOS)}
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for scenario in (*_FIRST, *MEMBER_SCENARIOS, *STALE_SCENARIOS)
+}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from distrai.peer.identity import Identity
 from distrai.protocol.blobs import BlobRef, blob_ref
+from distrai.protocol.bases import Base
 from distrai.protocol.body import Genesis
 from distrai.protocol.checks import WorkRules
 from distrai.protocol.cipher import binding, seal, sealed_size, unseal
@@ -19,7 +20,7 @@ from distrai.protocol.typed_data import Domain
 PAYLOAD_SIZE = 40
 NOT_FINITE = b"\xff" * PAYLOAD_SIZE
 """The payload that fails the absolute checks."""
-WORK = WorkRules(codec="toy", sealed_bytes=sealed_size(PAYLOAD_SIZE), inner_steps_max=4, tokens_per_step=8)
+WORK = WorkRules(codec="toy", sealed_bytes=(sealed_size(PAYLOAD_SIZE),), inner_steps_max=4, tokens_per_step=8)
 INNER_STEPS = 4
 BLOCK_SAMPLES = 16
 DOMAIN = Domain(31337, Address(b"\x11" * 20))
@@ -71,14 +72,14 @@ class Sealed:
     key: bytes
 
 
-def payload_of(member: MemberId, standing: Standing) -> bytes:
+def payload_of(member: MemberId, base: Standing | Base) -> bytes:
     """What training from this head gives: always the same."""
-    return (keccak(b"train" + member + standing.head) * 2)[:PAYLOAD_SIZE]
+    return (keccak(b"train" + member + base.head) * 2)[:PAYLOAD_SIZE]
 
 
-def seal_payload(payload: bytes, key: bytes, standing: Standing, member: MemberId) -> Sealed:
-    """Seal a payload for the round that follows ``standing``."""
-    data = seal(payload, key, binding(standing.run, standing.round + 1, standing.head, member))
+def seal_payload(payload: bytes, key: bytes, base: Standing | Base, member: MemberId) -> Sealed:
+    """Seal a payload that was trained from ``base``."""
+    data = seal(payload, key, binding(RUN, base.round + 1, base.head, member))
     return Sealed(blob_ref(data), data, key)
 
 

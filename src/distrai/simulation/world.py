@@ -71,12 +71,19 @@ def make_world(scenario: Scenario, seed: int) -> World:
     random, clock = Random(seed), Clock()  # noqa: S311 - reproducible on purpose
     limits = scenario.limits
     rules = Rules(
-        RunRules(limits.min_seats, BLOCK_SAMPLES, limits.max_seats),
+        RunRules(
+            limits.min_seats,
+            BLOCK_SAMPLES,
+            limits.max_seats,
+            staleness=scenario.staleness,
+            lag=1 if scenario.staleness else 0,
+        ),
         WORK,
         scenario.timing,
         scenario.min_updates,
         ROUNDS_MAX,
         float(limits.stall_seconds),
+        quorum=scenario.quorum,
     )
     return World(
         scenario=scenario,

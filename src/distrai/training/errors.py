@@ -97,6 +97,14 @@ class BadInnerState(TrainingError):
     """Bytes of an inner optimiser do not belong to this model."""
 
 
+class BadPrivateState(TrainingError):
+    """The file of what only this peer has is damaged."""
+
+
+class CannotCompile(TrainingError):
+    """The recipe wants a compiled model, and this machine cannot make one."""
+
+
 class Diverged(TrainingError):
     """The training loss is no number any more."""
 

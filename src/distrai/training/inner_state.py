@@ -1,9 +1,10 @@
-"""The state of the inner optimiser between rounds: kept by its peer, reset, or everyone's averaged.
+"""The state of the inner optimiser between rounds: kept by its peer, reset, or what everyone has in common.
 
 Kept states are private, but have to survive a restart: they are stored as safetensors, never pickled.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from safetensors import SafetensorError
@@ -15,15 +16,36 @@ from distrai.algorithms.moments import Moments
 from distrai.training.errors import BadInnerState
 from distrai.training.spec import InnerSpec
 
+Decays = Sequence[tuple[float, float]]
+"""For every tensor of a layout, by what an inner step multiplies what its m and v were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Coordinates whose m began anew at 0, though the rest of the state is older.
+
+    Their m is biased by the few steps since, not by all those that the state has seen.
+    """
+
+    where: tuple[Tensor, ...]
+    """Layout order, shapes of the parameters, bool."""
+    steps: int = 0
+    """Steps since."""
+
 
 @dataclass(frozen=True, slots=True)
 class InnerState:
-    """Adam's moments (layout order, shapes of the parameters, fp32) and its step count."""
+    """The optimiser's moments (layout order, shapes of the parameters, fp32) and its step count.
+
+    m is Adam's first moment, or Muon's momentum; v is Adam's second one, 0 for Muon. SGD has neither.
+    """
 
     m: tuple[Tensor, ...]
     v: tuple[Tensor, ...]
     steps: int
     """Steps that the moments have seen, for the correction of their bias."""
+    restart: Restart | None = None
+    """Only within a round that starts from public moments; it is not stored."""
 
     @property
     def moments(self) -> Moments:
@@ -67,17 +89,44 @@ def state_at_round_start(
     layout: Layout,
     round_number: int,
     kept: InnerState | None = None,
-    averaged: Moments | None = None,
+    common: Moments | None = None,
 ) -> InnerState:
     """The state that a round's inner steps start from, by the recipe's ``inner_state``.
 
-    ``kept``: the peer's own from its last round (None before it). ``averaged``: the certified moments; the
-    step count is then that of the round number, the same for everyone, whoever was absent or empty a round
-    was.
+    ``kept``: the peer's own from its last round (None before it). ``common``: the certified moments of the
+    global state; the step count is then that of the round number, the same for everyone, whoever was absent
+    or empty a round was.
     """
     if spec.inner_state == "kept" and kept is not None:
         return kept
-    if spec.inner_state == "averaged":
-        assert averaged is not None, "the averaged moments are part of the global state"
-        return InnerState(averaged.m, averaged.v, (round_number - 1) * spec.inner_steps)
-    return InnerState.zeros(layout)
+    if spec.inner_state not in ("averaged", "public"):
+        return InnerState.zeros(layout)
+    assert common is not None, "the common moments are part of the global state"
+    state = InnerState(common.m, common.v, (round_number - 1) * spec.inner_steps)
+    return as_begun(spec, state)
+
+
+def as_begun(spec: InnerSpec, state: InnerState) -> InnerState:
+    """A state at the start of a round. Where an m is 0 among public moments, nobody sent it: it begins anew."""
+    if spec.inner_state != "public":
+        return state
+    return replace(state, restart=Restart(tuple(m == 0 for m in state.m)))
+
+
+def corrected(
+    state: InnerState, started: InnerState, certified: InnerState, steps: int, decays: Decays
+) -> InnerState:
+    """What ``state`` would be had its last ``steps`` steps begun from ``certified`` and not from ``started``.
+
+    Moments are exponential averages, linear in where they began: with the same gradients this is exact. It
+    cannot know the gradients that other moments would have led to.
+    """
+    pairs = zip(state.m, started.m, certified.m, (m for m, _ in decays), strict=True)
+    m = tuple(now + decay**steps * (after.cpu() - before.cpu()) for now, before, after, decay in pairs)
+    pairs = zip(state.v, started.v, certified.v, (v for _, v in decays), strict=True)
+    v = tuple(
+        (now + decay**steps * (after.cpu() - before.cpu())).clamp_(min=0)
+        for now, before, after, decay in pairs
+    )
+    restart = certified.restart and replace(certified.restart, steps=steps)
+    return InnerState(m, v, certified.steps + steps, restart)

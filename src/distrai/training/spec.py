@@ -1,14 +1,16 @@
 """What the inner loop takes from a recipe, and the learning rate as a function of the position."""
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
+from distrai.algorithms.schedule import Schedule
 from distrai.protocol.recipe import Recipe
 
-InnerStateKind = Literal["kept", "reset", "averaged"]
+InnerStateKind = Literal["kept", "reset", "averaged", "public"]
+OptimiserKind = Literal["adamw", "muon", "sgd"]
 Precision = Literal["fp32", "bf16", "auto"]
-_INNER_STATES: dict[str, InnerStateKind] = {"kept": "kept", "reset": "reset", "averaged": "averaged"}
+_INNER_STATES: dict[str, InnerStateKind] = {kind: kind for kind in get_args(InnerStateKind)}
+_OPTIMISERS: dict[str, OptimiserKind] = {kind: kind for kind in get_args(OptimiserKind)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +34,14 @@ class InnerSpec:
     """Largest L2 norm of a gradient; 0 clips nothing."""
     warmup: float = 0.05
     """Share of the whole run over which the learning rate rises."""
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "wsd"] = "cosine"
+    decay: float = 0.2
+    """For ``wsd``: share of the whole run over which the learning rate falls."""
     final_fraction: float = 0.1
     precision: Precision = "auto"
+    compile: bool = False
+    """Whether the model is compiled for training."""
+    inner_optimiser: OptimiserKind = "adamw"
     inner_state: InnerStateKind = "averaged"
 
     @classmethod
@@ -43,7 +50,8 @@ class InnerSpec:
         algorithm, training = recipe.algorithm, recipe.training
         assert algorithm.inner_steps is not None, "resolve the preset first"
         state = _INNER_STATES.get(algorithm.inner_state or "")
-        assert state is not None, "resolve the preset first"
+        optimiser = _OPTIMISERS.get(algorithm.inner_optimiser or "")
+        assert state is not None and optimiser is not None, "resolve the preset first"
         return cls(
             rounds=recipe.rounds.count,
             inner_steps=algorithm.inner_steps,
@@ -57,10 +65,17 @@ class InnerSpec:
             clip=training.clip,
             warmup=training.warmup,
             schedule=training.schedule,
+            decay=training.decay,
             final_fraction=training.final_fraction,
             precision=training.precision,
+            compile=training.compile,
+            inner_optimiser=optimiser,
             inner_state=state,
         )
+
+    def in_rounds(self, rounds: int, inner_steps: int) -> "InnerSpec":
+        """The same training cut into other rounds."""
+        return replace(self, rounds=rounds, inner_steps=inner_steps)
 
     @property
     def step_samples(self) -> int:
@@ -81,12 +96,10 @@ class InnerSpec:
         """How far the run is (0 to 1) after inner step ``step`` of round ``round_number``, both from 1."""
         return min(1.0, (round_number - 1 + step / self.inner_steps) / self.rounds)
 
+    def factor(self, position: float) -> float:
+        """The learning rate at a position as a share of ``lr``; the same bits on every machine."""
+        return Schedule(self.schedule, self.warmup, self.decay, self.final_fraction).factor(position)
+
     def learning_rate(self, position: float) -> float:
-        """The rate at a position: linear warm-up, then constant or a cosine down to ``final_fraction``."""
-        if position < self.warmup:
-            return self.lr * position / self.warmup
-        if self.schedule == "constant":
-            return self.lr
-        done = (position - self.warmup) / (1 - self.warmup) if self.warmup < 1 else 0.0
-        cosine = 0.5 * (1 + math.cos(math.pi * done))
-        return self.lr * (self.final_fraction + (1 - self.final_fraction) * cosine)
+        """The rate at a position: linear warm-up, then what ``schedule`` says."""
+        return self.lr * self.factor(position)

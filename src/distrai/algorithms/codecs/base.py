@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -70,6 +70,22 @@ class Codec(ABC):
         written.
         """
 
+    def at(self, round_number: int) -> Self:
+        """The codec of one round; only one whose coordinates a seed draws differs from round to round."""
+        return self
+
+    def to_domain(self, piece: Piece, x: Tensor) -> Tensor:
+        """The elements of a piece (fp32, flat) in the domain in which `decode_span` gives values."""
+        return x
+
+    def from_domain(self, piece: Piece, coefficients: Tensor) -> Tensor:
+        """The inverse of `to_domain`. Linear, so means are taken in the domain and inverted once."""
+        return coefficients
+
+    def synchronised(self, piece: Piece) -> Tensor | None:
+        """Flat indices (int64) of the elements of a piece that this round's updates speak of; None: all."""
+        return None
+
     def _placed(self, cut: Sequence[Piece]) -> Iterator[Span]:
         at = 0
         for piece in cut:
@@ -104,10 +120,9 @@ class Codec(ABC):
         flats = [torch.zeros(t.numel, dtype=torch.float32, device=data.device) for t in self.layout.tensors]
         for span, found in self.read(data):
             part = flats[span.piece.tensor][span.piece.start : span.piece.stop]
-            if found.where is None:
-                part.copy_(found.values)
-            else:
+            if found.where is not None:
                 part[found.where] = found.values
+            part.copy_(self.from_domain(span.piece, part if found.where is not None else found.values))
         return tuple(flat.view(t.shape) for flat, t in zip(flats, self.layout.tensors, strict=True))
 
     def squared_norm(self, data: Tensor) -> int:

@@ -1,5 +1,5 @@
-"""Small integers packed into bytes, lowest bits first: 12-bit ones two in three bytes, 2-bit ones four in a
-byte.
+"""Small integers packed into bytes, lowest bits first: 12-bit ones two in three bytes, narrower ones whole
+numbers of them in a byte.
 """
 
 import torch
@@ -30,6 +30,40 @@ def unpack12(data: Tensor, count: int) -> Tensor:
     first, middle, last = _filled(data.to(torch.int64), 3).view(-1, 3).unbind(1)
     values = torch.stack((first | ((middle & 15) << 8), (middle >> 4) | (last << 4)), dim=1).view(-1)
     return _cut(values, count)
+
+
+def packed4_size(count: int) -> int:
+    """Bytes that hold `count` 4-bit values."""
+    return (count + 1) // 2
+
+
+def packed1_size(count: int) -> int:
+    """Bytes that hold `count` single bits."""
+    return (count + 7) // 8
+
+
+def pack4(values: Tensor) -> Tensor:
+    """0..15 (uint8) to uint8."""
+    low, high = _filled(values, 2).view(-1, 2).unbind(1)
+    return low | (high << 4)
+
+
+def unpack4(data: Tensor, count: int) -> Tensor:
+    """The inverse of `pack4`; refuses bits set after the last value."""
+    return _cut(torch.stack((data & 15, data >> 4), dim=1).view(-1), count)
+
+
+def pack1(values: Tensor) -> Tensor:
+    """0 and 1 (uint8) to uint8."""
+    bits = _filled(values, 8).view(-1, 8)
+    places = torch.arange(8, dtype=torch.uint8, device=values.device)
+    return (bits << places).sum(dim=1, dtype=torch.int64).to(torch.uint8)
+
+
+def unpack1(data: Tensor, count: int) -> Tensor:
+    """The inverse of `pack1`; refuses bits set after the last value."""
+    places = torch.arange(8, dtype=torch.uint8, device=data.device)
+    return _cut(((data.view(-1, 1) >> places) & 1).view(-1), count)
 
 
 def pack2(values: Tensor) -> Tensor:

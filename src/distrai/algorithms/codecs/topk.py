@@ -1,12 +1,12 @@
-"""Chunked top-k with 12-bit indices and 2-bit values (DeMo, arXiv:2411.19870; SparseLoCo, arXiv:2508.15706).
+"""Chunked top-k with 12-bit indices and coded values (DeMo, arXiv:2411.19870; SparseLoCo, arXiv:2508.15706).
 
 A chunk is a tile of 64 x 64 of a matrix (leading dimensions flattened into rows) or, where a side is below 64
 as in vectors and LoRA factors, a run of 4096 elements. Tiles and runs at an edge hold fewer elements and send
 proportionately fewer, rounded up. The largest magnitudes are sent, among equal ones the lower index.
 
-A span is a band of tiles or some runs: [4 means, fp32] [indices, two in three bytes] [values, four in a
-byte], or with `value_bits = 32` [indices] [values, fp32]. Bits left over are zero. Indices ascend within a
-chunk; a chunk's index is 64 * row + column within its tile (also at an edge), or the place within its run.
+A span is a band of tiles or some runs: [table, if any] [indices, two in three bytes] [values], see `values`
+for both. Bits left over are zero. Indices ascend within a chunk; a chunk's index is 64 * row + column within
+its tile (also at an edge), or the place within its run.
 """
 
 from dataclasses import dataclass
@@ -16,25 +16,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from distrai.algorithms import arithmetic
-from distrai.algorithms.codecs.base import Codec, SpanValues, as_bytes
-from distrai.algorithms.codecs.bits import pack2, pack12, packed2_size, packed12_size, unpack2, unpack12
-from distrai.algorithms.codecs.fp32 import read_fp32
-from distrai.algorithms.errors import IndexOutOfBounds, IndicesNotSorted
+from distrai.algorithms.codecs.base import Codec, SpanValues
+from distrai.algorithms.codecs.sparse import CHUNK, ascending, largest, magnitude, parsed, sparse_size, written
+from distrai.algorithms.errors import IndexOutOfBounds
 from distrai.algorithms.layout import PIECE_NUMEL, Layout, Piece, TensorSpec, pieces
 
 SIDE = 64
-CHUNK = SIDE * SIDE
-BINS = 4
-RANGE_SIGMAS = 6
-TABLE_BYTES = 4 * BINS
 
 
 class TopK(Codec):
-    """Sends the `k` largest of each 4096, as 2-bit values (or fp32 with value_bits = 32)."""
+    """Sends the `k` largest of each 4096, with values of 1, 2 or 32 bits."""
 
     sparse = True
-    options: ClassVar[dict[str, tuple[int, ...] | range]] = {"k": range(1, CHUNK + 1), "value_bits": (2, 32)}
+    options: ClassVar[dict[str, tuple[int, ...] | range]] = {"k": range(1, CHUNK + 1), "value_bits": (1, 2, 32)}
 
     def __init__(self, layout: Layout, k: int = 64, value_bits: int = 2) -> None:
         self.k = k
@@ -53,32 +47,19 @@ class TopK(Codec):
         )
 
     def _span_size(self, piece: Piece) -> int:
-        count = sum(self._grid(piece).counts(self.k))
-        values = TABLE_BYTES + packed2_size(count) if self.value_bits == 2 else 4 * count
-        return packed12_size(count) + values
+        return sparse_size(sum(self._grid(piece).counts(self.k)), self.value_bits)
 
     def encode_span(self, piece: Piece, x: Tensor) -> Tensor:
         grid = self._grid(piece)
-        indices = _largest(grid, x, self.k)
-        values = x[grid.flat_index(grid.owners(self.k, x.device), indices)]
-        if self.value_bits == 32:
-            return torch.cat((pack12(indices), as_bytes(values)))
-        codes = arithmetic.floored_codes(values, arithmetic.quantiser_scale(values, BINS, RANGE_SIGMAS), BINS)
-        return torch.cat((as_bytes(arithmetic.bin_means(values, codes, BINS)), pack12(indices), pack2(codes)))
+        indices = largest(grid.chunked(magnitude(x), -1), grid.counts(self.k))
+        where = grid.flat_index(grid.owners(self.k, x.device), indices)
+        return written(indices, x[where], self.value_bits)
 
     def decode_span(self, piece: Piece, data: Tensor) -> SpanValues:
         grid = self._grid(piece)
         owners = grid.owners(self.k, data.device)
-        count = owners.numel()
-        if self.value_bits == 32:
-            cut = packed12_size(count)
-            return SpanValues(
-                read_fp32(data[cut:], "a value"), _checked(grid, owners, unpack12(data[:cut], count))
-            )
-        cut = TABLE_BYTES + packed12_size(count)
-        where = _checked(grid, owners, unpack12(data[TABLE_BYTES:cut], count))
-        table = read_fp32(data[:TABLE_BYTES], "a table entry")
-        return SpanValues(arithmetic.looked_up(table, unpack2(data[cut:], count)), where)
+        indices, values = parsed(data, owners.numel(), self.value_bits)
+        return SpanValues(values, _checked(grid, owners, indices))
 
     def _grid(self, piece: Piece) -> "Grid":
         spec = self.layout.tensors[piece.tensor]
@@ -157,28 +138,9 @@ def _padded(x: Tensor, shape: tuple[int, ...], fill: int) -> Tensor:
     return padded
 
 
-def _largest(grid: Grid, x: Tensor, k: int) -> Tensor:
-    """Indices within their chunks of the largest |x|, chunk after chunk, ascending within each (int64).
-
-    The bits of |x| order as |x| does; with the index below them every key is different, so no tie is left to
-    the device.
-    """
-    magnitude = (x.view(torch.int32) & 0x7FFFFFFF).to(torch.int64)
-    place = torch.arange(CHUNK, device=x.device)
-    keys = (grid.chunked(magnitude, -1) << 12) + (CHUNK - 1 - place)
-    counts = torch.tensor(grid.counts(k), device=x.device).view(-1, 1)
-    most = max(grid.counts(k))
-    indices = CHUNK - 1 - (torch.topk(keys, most, dim=1).values & (CHUNK - 1))
-    wanted = torch.arange(most, device=x.device) < counts
-    ascending = torch.where(wanted, indices, CHUNK).sort(dim=1).values
-    return ascending[wanted]
-
-
 def _checked(grid: Grid, owners: Tensor, indices: Tensor) -> Tensor:
     """The places within the span of indices that a peer sent, after checking them."""
-    keys = owners * CHUNK + indices
-    if bool((keys[1:] <= keys[:-1]).any().item()):
-        raise IndicesNotSorted("the indices of a chunk do not ascend")
+    ascending(owners * CHUNK + indices)
     where = grid.flat_index(owners, indices)
     if bool((where >= grid.numel).any().item()):
         raise IndexOutOfBounds("an index is outside its tensor")

@@ -25,6 +25,7 @@ EXAMPLES: dict[object, tuple[str, str]] = {
     str: ("text", 'text in quotes, like "granite"'),
     int: ("a whole number", "a whole number, like 4"),
     float: ("a number", "a number, like 0.5"),
+    bool: ("true or false", "true or false"),
 }
 
 

@@ -66,12 +66,24 @@ class AlgorithmSection:
     error_feedback: Decay | None = None
     """Decay of the buffer of what was not sent; 0 switches it off."""
     aggregate: Text | None = None
+    topology: Text | None = None
     outer: Text | None = None
     outer_lr: Rate | None = None
     outer_momentum: Decay | None = None
+    outer_schedule: Text | None = None
+    outer_weight_decay: Share | None = None
+    outer_delay: Annotated[int, Range(1, 64)] | None = None
+    inner_optimiser: Text | None = None
     inner_state: Text | None = None
     inner_steps: Annotated[int, Range(1, 1_000_000)] | None = None
     """H: inner steps in a round."""
+    pace: Text | None = None
+    start: Text | None = None
+    fragments: Annotated[int, Range(1, 1024)] | None = None
+    overlap: Annotated[int, Range(0, 1_000_000)] | None = None
+    merge_alpha: Share | None = None
+    staleness: Annotated[int, Range(0, 7)] | None = None
+    quorum: Annotated[int, Range(0, 64)] | None = None
 
     @property
     def overrides(self) -> dict[str, object]:
@@ -97,10 +109,14 @@ class TrainingSection:
     """Largest L2 norm of a gradient; 0 clips nothing."""
     warmup: Share = 0.05
     """Share of all inner steps over which the learning rate rises."""
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "wsd"] = "cosine"
+    """``wsd``: warm up, stay, and fall in a straight line over the last ``decay`` of all steps."""
+    decay: Share = 0.2
     final_fraction: Share = 0.1
-    """For ``cosine``: the last learning rate as a share of ``lr``."""
+    """For ``cosine`` and ``wsd``: the last learning rate as a share of ``lr``."""
     precision: Literal["fp32", "bf16", "auto"] = "auto"
+    compile: bool = False
+    """Compile the model for training (needs a C++ compiler; costs a minute, pays off on GPUs)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
