@@ -20,7 +20,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PYTEST_ARGS ?= -n 2 --dist loadfile
 NAME ?=
 # What needs the least comes first; the exchange needs root, for its network namespaces.
-BENCHMARKS := codec_throughput quickstart round_overhead join loss_against_payload exchange
+BENCHMARKS := codec_throughput quickstart round_overhead join loss_against_payload exchange utilisation
 
 .PHONY: help setup run test test-core coverage lint format typecheck imports contracts licences wheel check \
 	bench bench-check nightly clean

@@ -26,9 +26,16 @@ from distrai.algorithms.layout import Layout, TensorSpec
 ROWS, COLUMNS = 4096, 4096
 CODECS: dict[str, tuple[str, dict[str, int]]] = {
     "fp32": ("fp32", {}),
+    "bf16": ("bf16", {}),
     "int8": ("int8", {"range_sigmas": 6}),
+    "int4": ("int4", {"range_sigmas": 6}),
+    "fp4": ("fp4", {}),
     "topk-1/16": ("topk", {"k": 256, "value_bits": 2}),
     "topk-1/64": ("topk", {"k": 64, "value_bits": 2}),
+    "topk-1/64 signs": ("topk", {"k": 64, "value_bits": 1}),
+    "dct-32": ("dct", {"k": 32, "value_bits": 32}),
+    "dct-8 signs": ("dct", {"k": 8, "value_bits": 1}),
+    "mask": ("mask", {"per_mille": 5}),
 }
 
 

@@ -73,6 +73,12 @@ class Machines:
         """The machine's end of its link, as the machine calls it."""
         return f"{self.prefix}m{list(self.links).index(name)}"
 
+    def limit(self, name: str, link: Link, burst_bytes: int = BURST_BYTES) -> None:
+        """Limit a machine's link, or limit it anew; a token bucket lets ``burst_bytes`` pass at once after a pause."""
+        at = list(self.links).index(name)
+        _limit(self._space(name), self.interface(name), link.up_mbit, burst_bytes)
+        _limit(self._space("hub"), f"{self.prefix}h{at}", link.down_mbit, burst_bytes)
+
     def _space(self, name: str) -> str:
         return f"{self.prefix}-{name}"
 
@@ -89,8 +95,7 @@ class Machines:
             run("ip", "-n", space, "address", "add", f"{self.address(name)}/24", "dev", ours)
             run("ip", "-n", space, "link", "set", "lo", "up")
             run("ip", "-n", space, "link", "set", ours, "up")
-            _limit(space, ours, link.up_mbit)
-            _limit(hub, theirs, link.down_mbit)
+            self.limit(name, link)
 
     def _remove(self) -> None:
         for name in ("hub", *self.links):
@@ -98,7 +103,7 @@ class Machines:
                 run("ip", "netns", "delete", self._space(name))
 
 
-def _limit(space: str, interface: str, mbit: float | None) -> None:
+def _limit(space: str, interface: str, mbit: float | None, burst_bytes: int) -> None:
     if mbit is not None:
-        bucket = ("rate", f"{mbit:g}mbit", "burst", str(BURST_BYTES), "latency", f"{LATENCY_MS}ms")
-        run("tc", "-n", space, "qdisc", "add", "dev", interface, "root", "tbf", *bucket)
+        bucket = ("rate", f"{mbit:g}mbit", "burst", str(burst_bytes), "latency", f"{LATENCY_MS}ms")
+        run("tc", "-n", space, "qdisc", "replace", "dev", interface, "root", "tbf", *bucket)

@@ -44,6 +44,10 @@ def _slow_uplink(engine: str) -> Target:
     )
 
 
+def _utilised(says: str, at: str, wanted: Literal["at most", "at least"], bound: float) -> Target:
+    return Target("utilisation", f"utilisation: {says}", f"settings/[inner_steps=200]/{at}", wanted, bound)
+
+
 TARGETS = (
     Target(
         "loss_against_payload",
@@ -85,6 +89,15 @@ TARGETS = (
     _slow_uplink("http"),
     Target("join", "growth of seal-to-certificate during a join", "cells/*/growth_during", "at most", 1.5),
     Target("join", "rounds from snapshot to certificate", "cells/*/rounds_to_join", "at most", 3),
+    _utilised("fp32 diloco in step with its link", "arms/[arm=diloco]/utilisation/mean", "at most", 0.6),
+    _utilised("best preset on that link, same model and H", "best/utilisation", "at least", 0.9),
+    Target(
+        "utilisation",
+        "utilisation: best preset on that link, any H",
+        "best_of_any_inner_steps/utilisation",
+        "at least",
+        0.97,
+    ),
     Target("simulation", "seeds that broke a rule", "total/violations", "at most", 0),
     Target("simulation", "seeds", "total/seeds", "at least", 3000),
 )

@@ -20,7 +20,7 @@ from distrai.runs.recipes import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.toml") if path.stem != "compare")
 HEAVY = {"torch", "transformers", "web3"}
 LIGHT_LAYERS = {
     "protocol": HEAVY,

@@ -193,3 +193,21 @@ def test_memory_is_bounded_by_spans_however_many_payloads_there_are(tmp_path, ag
         entry.payload.release()
     for view in held:
         view.close()
+
+
+def test_moments_are_read_span_by_span_too(monkeypatch):
+    """Three payloads of 6 MB, two of them moments: no copy is longer than the span of a piece."""
+    from distrai.algorithms.codecs import base
+
+    layout = Layout.from_pairs([("x", (2, 1 << 20))])
+    algo = algorithm("prime", layout)
+    state = algo.initial_state([torch.zeros(2, 1 << 20)])
+    made = algo.encode([torch.ones(2, 1 << 20)], state.moments).payload
+    listed = [Entry(bytes([i]) * 32, 1, memoryview(bytes([i]) + made[1:])) for i in range(3)]
+    copied, exact = [], base.to_uint8
+    monkeypatch.setattr(
+        base, "to_uint8", lambda data, device: copied.append(len(data)) or exact(data, device)
+    )
+    assert algo.step(state, listed).weights == (1, 1, 1)
+    assert len(copied) == 3 * 2
+    assert max(copied) <= (2 << 20) + 8 * 4096

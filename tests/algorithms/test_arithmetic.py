@@ -117,3 +117,13 @@ def test_the_quantiser_scale_is_six_sigma_over_the_bins():
     x = torch.from_numpy(np.random.default_rng(1).standard_normal(1000).astype(np.float32))
     sigma = math.sqrt(math.fsum(v * v for v in x.double().tolist()) / 999)
     assert arithmetic.quantiser_scale(x, 256, 6).item() == pytest.approx(6 * sigma / 256, rel=1e-4)
+
+
+@settings(max_examples=40)
+@given(st.lists(NORMAL_RANGE, min_size=1, max_size=40), st.randoms())
+def test_the_mean_is_near_float64_and_blind_to_order(numbers, random):
+    shuffled = random.sample(numbers, len(numbers))
+    assert arithmetic.mean(fp32(numbers)) == arithmetic.mean(fp32(shuffled))
+    expected = math.fsum(fp32(numbers).double().tolist()) / len(numbers)
+    room = 2.0**-29 * max(abs(v) for v in numbers)
+    assert arithmetic.mean(fp32(numbers)) == pytest.approx(expected, abs=room)

@@ -101,15 +101,16 @@ def test_feedback_covers_the_whole_model_and_changes_in_the_fragment():
         feedback = encoded.pending_feedback
 
 
-def test_buffers_of_a_fragment_take_part_only_in_its_rounds():
+@pytest.mark.parametrize("outer", [{}, {"outer": "delayed-nesterov", "outer_delay": 2}])
+def test_buffers_of_a_fragment_take_part_only_in_its_rounds(outer):
     """Two fragments in turn are two separate runs of Nesterov."""
-    both = algorithm("diloco", LLAMA, fragments=2, start="replica", inner_state="kept")
-    one = algorithm("diloco", LLAMA, inner_state="kept")
+    both = algorithm("diloco", LLAMA, fragments=2, start="replica", inner_state="kept", **outer)
+    one = algorithm("diloco", LLAMA, inner_state="kept", **outer)
     whole = tensors(0, LLAMA)
     state = alone = both.initial_state(whole)
     for step in range(3):
         delta = tensors(20 + step, LLAMA)
-        alone = one.step(alone, [Entry(bytes(32), 1, one.encode(delta).payload)]).state
+        alone = one.step(alone, [Entry(bytes(32), 1, one.encode(delta).payload)], round=step + 1).state
         for round_number in (2 * step + 1, 2 * step + 2):
             part = both.fragment_at(round_number).part(delta)
             payload = both.encode(part, round=round_number).payload

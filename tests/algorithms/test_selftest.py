@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from distrai.algorithms import arithmetic, selftest
+from distrai.algorithms import PRESETS, arithmetic, resolve_preset, selftest
+from distrai.algorithms.codecs import CODECS
 
 SCRIPT = """
 import sys
@@ -19,6 +20,15 @@ print(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), selftest
 def test_this_cpu_agrees_with_the_golden_vectors():
     assert selftest.device_agrees("cpu")
     assert selftest.consensus_device("cpu") == torch.device("cpu")
+
+
+def test_every_network_preset_and_every_codec_has_a_golden_vector():
+    resolved = [resolve_preset(preset, changes) for preset, changes in selftest.CASES.values()]
+    wanted = {(spec.codec, spec.outer) for spec in PRESETS.values() if spec.network}
+    assert wanted <= {(spec.codec, spec.outer) for spec in resolved} | {("fp32", "sgd")}
+    assert {spec.codec for spec in resolved} == set(CODECS)
+    assert {spec.inner_state for spec in resolved} >= {"kept", "averaged", "public"}
+    assert set(selftest.GOLDEN) == set(selftest.CASES)
 
 
 def test_the_same_bits_at_every_level_of_instructions_and_number_of_threads():

@@ -24,6 +24,7 @@ from distrai.peer.events import (
 )
 from distrai.peer.identity import Identity, Timing
 from distrai.peer.round import Rules
+from distrai.protocol.bases import Base
 from distrai.protocol.body import Body
 from distrai.protocol.canonical import encode_canonical
 from distrai.protocol.cipher import binding, key_hash
@@ -91,6 +92,8 @@ class Table:
     min_updates: int = 1
     rounds: int = 100
     stall_s: float = math.inf
+    staleness: int = 0
+    quorum: int = 0
     everybody: list[Identity] = field(init=False)
     standing: Standing = field(init=False)
 
@@ -105,8 +108,9 @@ class Table:
 
     @property
     def rules(self) -> Rules:
-        run = RunRules(self.min_seats, BLOCK_SAMPLES)
-        return Rules(run, WORK, TIMING, self.min_updates, self.rounds, self.stall_s)
+        run = RunRules(self.min_seats, BLOCK_SAMPLES, staleness=self.staleness, lag=int(self.staleness > 0))
+        limits = (self.min_updates, self.rounds, self.stall_s)
+        return Rules(run, WORK, TIMING, *limits, quorum=self.quorum)
 
     def header(self, who: int) -> dict:
         standing = self.standing
@@ -120,16 +124,22 @@ class Table:
         """The same message with other content."""
         return self.sign(who, msgspec.structs.replace(signed.message, **changes))
 
-    def update(self, who: int, payload: bytes = b"work", **changes) -> Made:
+    def update(
+        self, who: int, payload: bytes = b"work", base: Standing | Base | None = None, **changes
+    ) -> Made:
+        """``base`` is what it was trained from, by default the newest head."""
+        base = self.standing if base is None else base
         member = self.everybody[who].member
         content = (payload + member)[:40].ljust(40, b".")
-        sealed = seal_payload(content, keccak(b"key" + content), self.standing, member)
-        bound = binding(RUN, self.standing.round + 1, self.standing.head, member)
+        sealed = seal_payload(content, keccak(b"key" + content), base, member)
+        bound = binding(RUN, base.round + 1, base.head, member)
         fields = {
             **self.header(who),
+            "round": base.round + 1,
+            "previous_head": base.head,
             "version": 1,
-            "base_round": self.standing.round,
-            "base_state_root": self.standing.state_root,
+            "base_round": base.round,
+            "base_state_root": base.state_root,
             "fragment": 0,
             "tau": 0,
             "inner_steps": INNER_STEPS,
@@ -146,9 +156,10 @@ class Table:
         return self.sign(who, Have(**self.header(who), updates=tuple(sorted(item.id for item in updates))))
 
     def key(self, who: int, made: Made, **changes) -> Signed:
-        return self.sign(
-            who, Key(**{**self.header(who), "update": made.id, "key": made.sealed.key, **changes})
-        )
+        message = made.signed.message
+        place = {"round": message.round, "previous_head": message.previous_head}
+        content = {"update": made.id, "key": made.sealed.key}
+        return self.sign(who, Key(**{**self.header(who), **place, **content, **changes}))
 
     def listed(self, updates) -> CertifiedList:
         ordered = sorted(updates, key=lambda made: made.signed.message.member)
@@ -261,10 +272,11 @@ class Driven:
         self.now = BEGAN + at
         return self.tell(Tick())
 
-    def train(self) -> Made:
-        """Finish the own training; returns the own update."""
-        made = self.table.update(self.who)
-        done = TrainingDone(self.table.standing.head, made.sealed.blob, made.sealed.key, INNER_STEPS, 32)
+    def train(self, base: Standing | None = None) -> Made:
+        """Finish the own training from ``base`` (by default the newest head); returns the own update."""
+        base = base or self.table.standing
+        made = self.table.update(self.who, base=base)
+        done = TrainingDone(base.head, made.sealed.blob, made.sealed.key, INNER_STEPS, 32)
         self.tell(done)
         return made
 

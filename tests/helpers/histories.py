@@ -23,7 +23,7 @@ from distrai.protocol.ledger_events import (
 )
 from distrai.protocol.lists import CertifiedList, Trainer
 from distrai.protocol.primitives import Address, MemberId
-from distrai.protocol.standing import Standing, advance, call_roll, start
+from distrai.protocol.standing import RunRules, Standing, advance, call_roll, start
 from helpers.messages import DOMAIN, Author, named
 from helpers.rounds import RULES, RUN, authors, listing, next_body
 
@@ -44,6 +44,11 @@ class History:
     roster: dict[MemberId, Address] = field(default_factory=dict)
     events: list[LedgerEvent] = field(default_factory=list)
     lists: dict[int, CertifiedList] = field(default_factory=dict)
+    staleness: int = 0
+
+    @property
+    def rules(self) -> RunRules:
+        return replace(RULES, staleness=self.staleness)
 
     def __post_init__(self) -> None:
         self._add(RunOpened(self._at(), GENESIS, OWNER))
@@ -88,16 +93,16 @@ class History:
         certified = listing(before, listed)
         state_root = named(f"state {before.round + 1}") if certified.entries else before.state_root
         roots = {"updates_root": certified.updates_root, "state_root": state_root}
-        body = next_body(before, **roots, **changes)
+        body = next_body(before, self.rules, **roots, **changes)
         self.lists[body.round] = certified
-        self.standing = advance(before, body, certified, self.roster)
+        self.standing = advance(before, body, certified, self.roster, self.staleness)
         self._add(Certified(self._at(), body, body.head))
         return body
 
     def call_roll(self, absent: Sequence[MemberId]) -> None:
         before = self.standing
         assert before is not None
-        self.standing = after = call_roll(before, RULES, tuple(sorted(absent)), self.roster)
+        self.standing = after = call_roll(before, self.rules, tuple(sorted(absent)), self.roster)
         event = RollCalled(
             self._at(), after.round, after.head, before.head, before.state_root, tuple(sorted(absent))
         )
@@ -113,9 +118,9 @@ class History:
 
 
 @st.composite
-def histories(draw: st.DrawFn, steps: int = 25) -> History:
+def histories(draw: st.DrawFn, steps: int = 25, staleness_max: int = 0) -> History:
     """Four seats, four more that come and go; rounds, empty ones, roll calls, new keys."""
-    history, people = History(), authors(8)
+    history, people = History(staleness=draw(st.integers(0, staleness_max))), authors(8)
     for author in draw(st.permutations(people[:4])):
         history.join(author)
     if draw(st.booleans()):

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from distrai.protocol.bases import Base
 from distrai.protocol.body import Body
 from distrai.protocol.canonical import encode_canonical
 from distrai.protocol.checks import WorkRules
@@ -68,12 +69,19 @@ def after_round(
 ) -> Standing:
     """The standing once the next body landed with the updates of ``listed``."""
     body = next_body(standing, rules, **changes)
-    return advance(standing, body, listing(standing, listed, rules), roster_of(roster))
+    return advance(standing, body, listing(standing, listed, rules), roster_of(roster), rules.staleness)
 
 
 def listing(standing: Standing, listed: Iterable[Author], rules: RunRules = RULES) -> CertifiedList:
-    """A list with the updates of ``listed``, which nobody signed: for whatever asks only who is in it."""
-    updates = (update_of(author, standing) for author in sorted(listed, key=lambda each: each.number))
+    """A list with the updates of ``listed``, which nobody signed: for whatever asks only who is in it.
+
+    Where updates may be stale, the authors' are of different ages, by their numbers.
+    """
+    bases = (standing.base, *reversed(standing.bases))
+    updates = (
+        update_of(author, bases[author.number % len(bases)])
+        for author in sorted(listed, key=lambda each: each.number)
+    )
     return CertifiedList(
         following_cursor(standing, rules),
         standing.next_trainers,
@@ -85,11 +93,11 @@ def _unsigned(update: Update) -> bytes:
     return encode_canonical(Envelope(update.kind, encode_canonical(update), bytes(SIGNATURE_SIZE)))
 
 
-def update_of(author: Author, standing: Standing, **changes: Any) -> Update:
+def update_of(author: Author, standing: Standing | Base, **changes: Any) -> Update:
     """An update that passes every check in the round after ``standing``, with ``WORK``."""
-    key, place = secret_of(author), (standing.run, standing.round + 1, standing.head, author.member)
+    key, place = secret_of(author), (RUN, standing.round + 1, standing.head, author.member)
     update = Update(
-        run=standing.run,
+        run=RUN,
         round=standing.round + 1,
         previous_head=standing.head,
         member=author.member,

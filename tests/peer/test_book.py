@@ -94,7 +94,7 @@ def test_two_updates_of_an_author_are_kept_and_a_third_only_if_more_than_a_third
     with pytest.raises(TooManyMessages):
         add(book, made[2].signed)
     add(book, table.have(2, [made[2]]), made[2].signed)
-    assert book.updates_of(table.everybody[1].member) == [made[0].id, made[1].id, made[2].id]
+    assert book.updates_of(made[0].signed.message) == [made[0].id, made[1].id, made[2].id]
 
 
 def test_a_seat_is_counted_once_however_many_haves_it_sends(table, book) -> None:

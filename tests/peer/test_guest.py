@@ -14,7 +14,7 @@ from distrai.protocol.ledger_events import Certified, Position
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.standing import advance
 from helpers.messages import Author, named
-from helpers.rounds import RUN, authors, listing, next_body, roster_of, started
+from helpers.rounds import RULES, RUN, authors, listing, next_body, roster_of, started
 
 PEOPLE, ME = authors(4), Author(7)
 
@@ -57,6 +57,7 @@ class World:
             following=following,
             standing=before,
             roster=roster_of(PEOPLE),
+            rules=SimpleNamespace(run=RULES),
             identity=SimpleNamespace(member=ME.member),
         )
         self.after = advance(before, body, certified, roster_of(PEOPLE))

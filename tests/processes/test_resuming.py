@@ -15,10 +15,13 @@ from helpers.nursery import Nursery
 pytestmark = pytest.mark.processes
 
 SPARSE = {
-    "algorithm": {"preset": "sparseloco", "inner_steps": 2, "codec_options": {"k": 16}},
+    "algorithm": {"preset": "sparseloco", "inner_steps": 2, "codec_options": {"k": 16}, "overlap": 1},
     "membership": {"peers": 1},
 }
-"""Private inner state and error feedback. With more peers, who gets which data hangs on the members' new ids."""
+"""Private inner state, error feedback, and rounds that begin before the last one is certified.
+
+With more peers, who gets which data hangs on the members' new ids.
+"""
 
 NewFolder = Callable[[str], Path]
 

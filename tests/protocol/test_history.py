@@ -33,24 +33,24 @@ def started() -> History:
 
 
 def needed(history: History) -> dict[int, CertifiedList]:
-    return {number: history.lists[number] for number in rounds_needed(history.events)}
+    return {number: history.lists[number] for number in rounds_needed(history.events, history.staleness)}
 
 
-@given(histories())
+@given(histories(staleness_max=7))
 def test_a_joiner_arrives_where_those_are_who_saw_every_list(history: History) -> None:
-    standing, roster = reconstruct(RULES, history.events, needed(history))
+    standing, roster = reconstruct(history.rules, history.events, needed(history))
     assert standing == history.standing
     assert list(roster.items()) == list(history.roster.items())  # in the same order
     assert standing is not None and history.standing is not None
-    assert promotions(standing, RULES) == promotions(history.standing, RULES)
-    assert drops(standing, RULES) == drops(history.standing, RULES)
+    assert promotions(standing, history.rules) == promotions(history.standing, history.rules)
+    assert drops(standing, history.rules) == drops(history.standing, history.rules)
 
 
-@given(histories(steps=15))
+@given(histories(steps=15, staleness_max=3))
 def test_it_can_go_on_from_there(history: History) -> None:
     """What follows from a reconstructed standing is what follows for the others."""
-    standing, roster = reconstruct(RULES, history.events, needed(history))
-    joiner = History(standing, roster, list(history.events), dict(history.lists))
+    standing, roster = reconstruct(history.rules, history.events, needed(history))
+    joiner = History(standing, roster, list(history.events), dict(history.lists), history.staleness)
     for each in (history, joiner):
         each.certify(FOUR)
         each.join(PEOPLE[5])

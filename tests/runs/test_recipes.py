@@ -2,8 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from distrai.network.store import BlobStore
 from distrai.protocol.recipe import RecipeError
+from distrai.runs.needs import needs_of
 from distrai.runs.recipes import RECIPE_BYTES_MAX, load_recipe, resolve_algorithm, with_overrides
+from distrai.runs.resolving import resolve
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 QUICKSTART = RECIPES / "quickstart.toml"
@@ -102,3 +105,49 @@ def test_impossible_algorithms_are_refused(
         load_recipe(tmp_path / "a.toml")
     assert caught.value.path == path
     assert suggestion in caught.value.suggestion
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "problem"),
+    [
+        (["outer=sign", "outer_momentum=0.9"], "algorithm.outer_momentum", "would only delay them"),
+        (["overlap=40"], "algorithm.overlap", "do not fit into a round of inner_steps = 40"),
+        (["codec=fp32", "error_feedback=0.9"], "algorithm.error_feedback", "a dense codec"),
+        (
+            ["codec=topk", "aggregate=coordinate-median"],
+            "algorithm.aggregate",
+            "degenerate on sparse payloads",
+        ),
+        (
+            ["start=replica", "inner_state=kept", "staleness=2"],
+            "algorithm.start",
+            "which a late member missed",
+        ),
+        (
+            ["topology=pairs", "outer=noloco", "outer_momentum=0.5"],
+            "algorithm.topology",
+            "no state in common",
+        ),
+    ],
+)
+def test_bad_combinations_are_refused_when_the_recipe_is_read(
+    changes: list[str], path: str, problem: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(QUICKSTART, changes=[f"algorithm.{change}" for change in changes])
+    assert caught.value.path == path
+    assert problem in caught.value.problem
+
+
+def test_more_fragments_than_layers_are_refused_before_anything_is_built() -> None:
+    changes = ["algorithm.fragments=3", "algorithm.start=replica", "algorithm.inner_state=kept"]
+    recipe = load_recipe(QUICKSTART, changes=changes)
+    with pytest.raises(RecipeError, match="algorithm.fragments: 3 are more than the model's 2 layers"):
+        needs_of(recipe)
+
+
+@pytest.mark.parametrize("preset", ["ddp", "noloco"])
+def test_baselines_of_one_process_are_refused_in_a_network(preset: str, tmp_path: Path) -> None:
+    recipe = load_recipe(QUICKSTART, changes=[f'algorithm={{preset = "{preset}"}}'])
+    with pytest.raises(RecipeError, match="algorithm.preset.*inside one process.*streaming-diloco"):
+        resolve(recipe, tmp_path, BlobStore(tmp_path))

@@ -130,7 +130,7 @@ def test_a_joiner_that_stands_elsewhere_is_noticed(monkeypatch) -> None:
 def test_seats_for_whoever_joins_are_noticed(monkeypatch) -> None:
     """Silent joiners would stall the run until a roll call."""
 
-    def everybody(now: standing.Standing) -> list:
+    def everybody(now: standing.Standing, rules: standing.RunRules) -> list:
         return [trainer for trainer in now.roster if trainer.member not in now.seat_members]
 
     monkeypatch.setattr(standing, "_candidates", everybody)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from distrai.training.errors import Diverged, NotEnoughSamples
+from distrai.training.errors import CannotCompile, Diverged, NotEnoughSamples
 from distrai.training.inner import InnerLoop
-from distrai.training.inner_state import InnerState
+from distrai.training.inner_state import InnerState, as_begun
 from distrai.training.model import build_model, mark_trainable, read_trainable, trainable_layout
 from distrai.training.objective import NextToken
 from training.tiny import GPT2, model_section
@@ -169,6 +169,65 @@ def test_it_stops_when_it_is_told_to(make, spec, start, fresh):
     nothing = make(spec).run(start, fresh, range(8), 1, should_stop=lambda: True)
     assert (nothing.steps, nothing.tokens) == (0, 0) and isnan(nothing.loss_mean)
     assert same(nothing.local, start)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon", "sgd", "masked"])
+def test_two_segments_of_a_round_give_the_bits_of_one(train, spec, optimiser):
+    kind = "adamw" if optimiser == "masked" else optimiser
+    spec = replace(spec, inner_optimiser=kind, accumulation=2, inner_state="public")
+    net = build_model(model_section(GPT2 | {"resid_pdrop": 0.3}), seed=1)
+    before, state = read_trainable(net), InnerState.zeros(trainable_layout(net), 8)
+    if optimiser == "masked":
+        state = as_begun(spec, state)
+    loop, told = InnerLoop(net, spec, NextToken(), train.batch, CPU), []
+    whole = loop.run(before, state, range(16), 3, seed=3)
+    samples = iter(range(16))
+    first = loop.run(before, state, samples, 3, steps=1, seed=3)
+    later = loop.run(
+        first.local,
+        first.state,
+        samples,
+        3,
+        first_step=2,
+        seed=3,
+        on_step=lambda step, _: told.append(step),
+    )
+    assert equal(later.after(first), whole) and later.after(first).tokens == whole.tokens
+    assert told == [2, 3, 4]
+
+
+def test_it_seals_what_is_there_when_it_is_told_to_finish(make, spec, start, fresh):
+    """At least one step, at the rates of a full round."""
+    seen = []
+    early = make(spec).run(
+        start, fresh, range(8), 1, finish=lambda: len(seen) >= 2, on_step=lambda *step: seen.append(step)
+    )
+    assert early.steps == 2 and early.tokens == 2 * spec.step_tokens
+    assert equal(early, make(spec).run(start, fresh, range(4), 1, steps=2))
+    assert make(spec).run(start, fresh, range(8), 1, finish=lambda: True).steps == 1
+
+
+def test_a_compiled_model_trains_alike(model, train, spec, start, fresh):
+    """The eager backend traces as the real one does and needs no compiler."""
+    plain = InnerLoop(model, spec, NextToken(), train.batch, CPU).run(start, fresh, range(4), 1, steps=2)
+    calls = []
+
+    def traced(graph, _):
+        calls.append(graph)
+        return graph.forward
+
+    loop = InnerLoop(model, replace(spec, compile=True), NextToken(), train.batch, CPU, backend=traced)
+    result = loop.run(start, fresh, range(4), 1, steps=2)
+    assert calls and close(result.local, plain.local)
+
+
+def test_a_machine_that_cannot_compile_is_told_what_to_do(model, train, spec, start, fresh):
+    def broken(_graph, _inputs):
+        raise RuntimeError("no working C++ compiler found")
+
+    loop = InnerLoop(model, replace(spec, compile=True), NextToken(), train.batch, CPU, backend=broken)
+    with pytest.raises(CannotCompile, match=r"compile = false in \[training\]"):
+        loop.run(start, fresh, range(4), 1, steps=2)
 
 
 def test_only_trainable_parameters_move(make, model, spec):

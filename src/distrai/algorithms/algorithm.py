@@ -14,13 +14,14 @@ from distrai.algorithms import aggregate, arithmetic
 from distrai.algorithms import contributions as read
 from distrai.algorithms import feedback as ef
 from distrai.algorithms.codecs import build_codec
-from distrai.algorithms.codecs.base import check_shapes, flat_tensors, to_uint8
+from distrai.algorithms.codecs.base import LazyBytes, check_shapes, flat_tensors, to_uint8
 from distrai.algorithms.contributions import Contribution
 from distrai.algorithms.errors import NormAboveCeiling, WrongPayloadSize
 from distrai.algorithms.fragments import Fragment, bound_to, build_fragments, merged
 from distrai.algorithms.layout import Layout
-from distrai.algorithms.moments import MomentCodec, Moments
+from distrai.algorithms.moments import Moments
 from distrai.algorithms.outer import Outer
+from distrai.algorithms.public_moments import build_inner_state_codec
 from distrai.algorithms.results import Encoded, Entry, StepResult
 from distrai.algorithms.spec import AlgorithmSpec
 from distrai.algorithms.state import GlobalState, StateFormat
@@ -56,7 +57,7 @@ class Algorithm:
         )
         self._bound = lru_cache(maxsize=4)(lambda at: bound_to(self.fragments[(at - 1) % spec.fragments], at))
         self.codec = self.fragments[0].codec
-        self.moment_codec = MomentCodec(layout) if spec.inner_state == "averaged" else None
+        self.moment_codec = build_inner_state_codec(spec.inner_state, layout)
         self.rule = aggregate.RULES[spec.aggregate]
         self.outer = Outer(
             spec.outer, spec.outer_lr, spec.outer_momentum, spec.outer_weight_decay, spec.outer_delay
@@ -143,7 +144,7 @@ class Algorithm:
         """
         update, moments = self._halves(payload, round)
         if self.moment_codec:
-            self.moment_codec.check(to_uint8(moments, self.device))
+            self.moment_codec.check(LazyBytes(moments, self.device))
         squared = read.squared_norm(self.fragment_at(round).codec, update, self.device)
         if arithmetic.above_ceiling(squared, norm_ceiling):
             raise NormAboveCeiling(
@@ -161,7 +162,7 @@ class Algorithm:
     def decode_moments(self, payload: bytes | memoryview, round: int = 1) -> Moments | None:
         """The moments in a payload; None if the recipe shares none. Raises `PayloadError`."""
         _, moments = self._halves(payload, round)
-        return self.moment_codec.decode(to_uint8(moments, self.device)) if self.moment_codec else None
+        return self.moment_codec.decode(LazyBytes(moments, self.device)) if self.moment_codec else None
 
     def update_norm(self, payload: bytes | memoryview, round: int = 1) -> float:
         """L2 norm of the decoded update, to show. Raises `PayloadError`."""
@@ -180,14 +181,15 @@ class Algorithm:
         if not order:
             return StepResult(state, weights, reasons)
         parts = [Contribution(weights[i], halves[i][0], read.damping(entries[i].staleness)) for i in order]
-        following, _ = self._stepped(state, parts, round)
-        if self.moment_codec:
+        following, update = self._stepped(state, parts, round)
+        if self.moment_codec and state.moments:
             aged = [weights[i] * read.damping_units(entries[i].staleness) for i in order]
             shares = read.without_shared_factor(aged)
             given = [
-                (share, to_uint8(halves[i][1], self.device)) for share, i in zip(shares, order, strict=True)
+                (share, LazyBytes(halves[i][1], self.device)) for share, i in zip(shares, order, strict=True)
             ]
-            following = GlobalState(following.params, following.buffers, self.moment_codec.average(given))
+            moments = self.moment_codec.combine(state.moments, given, update)
+            following = GlobalState(following.params, following.buffers, moments)
         if not all(arithmetic.is_finite(tensor) for tensor in following.tensors()):
             return StepResult(state, (0,) * len(entries), (aggregate.OVERFLOW,) * len(entries))
         return StepResult(following, weights, reasons)
@@ -223,7 +225,7 @@ class Algorithm:
     def _stepped(
         self, state: GlobalState, parts: Sequence[Contribution], round: int
     ) -> tuple[GlobalState, tuple[Tensor, ...]]:
-        """The state after the outer step (moments as before), and the aggregate, for all tensors."""
+        """The state after the outer step (moments as before), and the aggregate for the fragment's tensors."""
         fragment = self.fragment_at(round)
         kinds = [state.params, *state.buffers]
         old = [fragment.part(tensors) for tensors in kinds]

@@ -2,10 +2,11 @@
 with this.
 
 Allowed are elementwise eager fp32 `+ - * /`, comparisons, rounding and integer sums. Not allowed: fused
-forms, division by a Python number (CUDA multiplies by the reciprocal), float reductions, matmul, `pow`,
-`exp`, and also `torch.sqrt`: on CPUs it is off by one unit in the last place on some values. Roots are taken
-of Python integers. What reduces (norms, means of bins) first becomes integers on a power-of-two grid that the
-largest |x| gives, and is summed in int64, so no order matters.
+forms, division by a Python number (CUDA multiplies by the reciprocal), float reductions, matmul (but of
+integers in float64 whose sums stay within 2^53, see `dct`), `pow`, `exp`, and also `torch.sqrt`: on CPUs it
+is off by one unit in the last place on some values. Roots are taken of Python integers. What reduces (norms,
+means of bins) first becomes integers on a power-of-two grid that the largest |x| gives, and is summed in
+int64, so no order matters.
 """
 
 import math
@@ -86,6 +87,14 @@ def squared_norm(x: Tensor) -> int:
     on_grids = (on_grid(block, shift) for block in blocks(x))
     total = sum(int((each * each).sum(dtype=torch.int64).item()) for each in on_grids)
     return total << (-NORM_UNIT_EXP - 2 * shift)
+
+
+def mean(x: Tensor) -> float:
+    """The mean of a tensor on a 30-bit grid: exact sums, so the same everywhere."""
+    flat = x.reshape(-1)
+    shift = grid_shift(flat, MEAN_BITS)
+    total = sum(int(on_grid(block, shift).sum(dtype=torch.int64).item()) for block in blocks(flat))
+    return math.ldexp(total / flat.numel(), -shift)
 
 
 def norm(squared: int) -> float:

@@ -2,10 +2,10 @@
 
 A matrix product depends on the order of its sums, which every library chooses for itself, unless no sum is
 ever rounded. So this one is of integers, held in float64: a block is put on a grid of 2^-23 of a power of two
-above its largest |x|, the table on one of 2^-25. The rows of the table have a length of 1 and so an L1 norm
-of at most 8: every partial sum stays below 2^51 in the first direction and, after rounding on a coarser grid,
-below 2^52 in the second. Integers up to 2^53 are exact in float64, with or without fused multiply-add, in any
-order. The result is rounded to fp32 once. Errors are about 5e-7 of the root mean square of a block.
+above its largest |x|, the table on one of 2^-26. The rows and columns of the table have an L1 norm of at most
+8, so partial sums stay within 2^52 in the first direction and, on a grid four times as coarse, within 2^53 in
+the second. Integers up to 2^53 are exact in float64, with or without fused multiply-add, in any order. The
+result is rounded to fp32 once. Its error is about 2^-21 of the block's largest |x|.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ from torch import Tensor
 
 SIDE = 64
 """The longest side of a block."""
-TABLE_BITS = 25
+TABLE_BITS = 26
 BLOCK_BITS = 23
 BETWEEN_BITS = 2
 """By so much the grid between the two directions is coarser than the first: values may have grown by 8."""
@@ -31,12 +31,13 @@ def side(size: int) -> int:
 
 @lru_cache(maxsize=SIDE)
 def integer_table(size: int) -> tuple[tuple[int, ...], ...]:
-    """Row u, column i: c_u cos(pi (2i + 1) u / 2 size), c_0^2 = 1 / size, else 2 / size; in units of 2^-25."""
+    """Row u, column i: c_u cos(pi (2i + 1) u / 2 size), c_0^2 = 1 / size, else 2 / size; in units of 2^-26."""
     return tuple(tuple(_entry(size, u, (2 * i + 1) * u) for i in range(size)) for u in range(size))
 
 
+@lru_cache(maxsize=SIDE)
 def table(size: int, device: torch.device) -> Tensor:
-    """The same as float64, each an integer."""
+    """The same as float64, each an integer; read it only."""
     return torch.tensor(integer_table(size), dtype=torch.float64, device=device)
 
 

@@ -8,12 +8,13 @@ large only makes it shorter. A piece is [m units, fp32] [largest v, fp32] [m cod
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from distrai.algorithms import arithmetic
-from distrai.algorithms.codecs.base import Span, as_bytes, as_fp32, flat_tensors, to_bytes
+from distrai.algorithms.codecs.base import Octets, Span, as_bytes, as_fp32, flat_tensors, to_bytes
 from distrai.algorithms.errors import MomentsOutOfBounds, NonFinitePayload, WrongPayloadSize
 from distrai.algorithms.layout import Layout, Piece, pieces
 
@@ -34,6 +35,31 @@ class Moments:
 
     m: tuple[Tensor, ...]
     v: tuple[Tensor, ...]
+
+
+class InnerStateCodec(Protocol):
+    """How members share the state of their inner optimisers, bound to one layout."""
+
+    id: ClassVar[str]
+    payload_size: int
+
+    def __init__(self, layout: Layout) -> None: ...
+
+    def encode(self, moments: Moments) -> bytes:
+        """A member's bytes, always of the same size."""
+
+    def check(self, data: Octets) -> None:
+        """Raises a `PayloadError` unless `data` (uint8) is a payload of this layout."""
+
+    def decode(self, data: Octets) -> Moments:
+        """What one payload (uint8) tells."""
+
+    def combine(
+        self, previous: Moments, weighted: Sequence[tuple[int, Octets]], update: Sequence[Tensor]
+    ) -> Moments:
+        """The moments in common after a round: from those before it, the payloads of its members (weight > 0,
+        uint8) in the order given, and the round's mean decoded update (whole layout).
+        """
 
 
 def _v_table(device: torch.device) -> Tensor:
@@ -83,7 +109,7 @@ def _spread(per_block: Tensor, numel: int) -> Tensor:
 class MomentCodec:
     """m8v8 bound to one layout; `payload_size` is exact."""
 
-    id = "m8v8"
+    id: ClassVar[str] = "m8v8"
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -105,7 +131,7 @@ class MomentCodec:
         largest, v_codes = encode_v(vs[piece.tensor][piece.start : piece.stop])
         return torch.cat((as_bytes(units), as_bytes(largest), as_bytes(m_codes), v_codes))
 
-    def decode_span(self, span: Span, data: Tensor) -> tuple[Tensor, Tensor]:
+    def decode_span(self, span: Span, data: Octets) -> tuple[Tensor, Tensor]:
         """m and v (flat fp32) of a span of the payload (uint8); raises a `PayloadError` for scales out of
         bounds.
         """
@@ -118,7 +144,7 @@ class MomentCodec:
         v = arithmetic.looked_up(_v_table(data.device), codes[numel:]) * _spread(largest, numel)
         return arithmetic.positive_zero(m), v
 
-    def check(self, data: Tensor) -> None:
+    def check(self, data: Octets) -> None:
         """Raises a `PayloadError` unless `data` (uint8) is a payload of this layout."""
         if data.numel() != self.payload_size:
             raise WrongPayloadSize(f"moments of {data.numel()} bytes; this recipe's are {self.payload_size}")
@@ -127,11 +153,17 @@ class MomentCodec:
             units, largest = as_fp32(data[span.start : at]).view(2, -1)
             _check_scales(units, largest)
 
-    def decode(self, data: Tensor) -> Moments:
+    def decode(self, data: Octets) -> Moments:
         """The moments in a payload (uint8), on its device."""
         return self.average([(1, data)])
 
-    def average(self, weighted: Sequence[tuple[int, Tensor]]) -> Moments:
+    def combine(
+        self, previous: Moments, weighted: Sequence[tuple[int, Octets]], update: Sequence[Tensor]
+    ) -> Moments:
+        """The average: neither the moments before nor the update have a part in it."""
+        return self.average(weighted)
+
+    def average(self, weighted: Sequence[tuple[int, Octets]]) -> Moments:
         """The weighted mean of payloads (weight > 0, uint8), piece by piece, in the order given."""
         shapes = [spec.shape for spec in self.layout.tensors]
         device = weighted[0][1].device
@@ -146,7 +178,7 @@ class MomentCodec:
         return Moments(tuple(m), tuple(v))
 
     def _weighted_sums(
-        self, span: Span, weighted: Sequence[tuple[int, Tensor]], device: torch.device
+        self, span: Span, weighted: Sequence[tuple[int, Octets]], device: torch.device
     ) -> tuple[Tensor, Tensor]:
         m_sum = torch.zeros(span.piece.numel, dtype=torch.float32, device=device)
         v_sum = torch.zeros_like(m_sum)

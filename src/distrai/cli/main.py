@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from distrai import __version__
+from distrai.cli.compare import compare
 from distrai.cli.doctor import doctor
 from distrai.cli.init import init
 from distrai.cli.join import invite, join
@@ -30,7 +31,7 @@ app = App(
     print_error=False,
     help_on_error=False,
 )
-for verb in (run, init, join, invite, rotate_key, replay, status, generate, export, doctor):
+for verb in (run, init, join, invite, rotate_key, replay, status, generate, export, compare, doctor):
     app.command(verb)
 
 

@@ -20,6 +20,7 @@ def run(
     listen: str = "127.0.0.1",
     advertise: str = "",
     port: int = 0,
+    set: Annotated[list[str] | None, Parameter(negative=())] = None,  # noqa: A002  # what users type
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Train a whole local network: a ledger and peers on this machine. On an unfinished run it goes on with that.
@@ -44,6 +45,9 @@ def run(
         The host that others see, if it is not the address to listen on.
     port
         The ledger's port, and the next ones for the peers; any that are free if not given.
+    set
+        Another value for a key of the recipe, like algorithm.inner_steps=20 or algorithm={preset="demo"} for the whole
+        table; may be given several times.
     json
         Print events and summary as JSON lines, as is done anyway where the output is no terminal.
     """
@@ -54,7 +58,7 @@ def run(
     from distrai.runs.session import choose, run_session
     from distrai.runs.telling import summary_text
 
-    target = choose(recipe, out, peers, rounds)
+    target = choose(recipe, out, peers, rounds, set or ())
     display = display_for(Console(), sys.stdout, json_lines=json)
     outcome = run_session(target, device, display, Listening(listen, advertise, port))
     where = outcome.folder.path

@@ -14,7 +14,7 @@ from distrai.peer.circle import Circle
 from distrai.peer.directory import Directory
 from distrai.peer.engine import Engine
 from distrai.peer.events import Event, ListArrived
-from distrai.peer.newcomer import Newcomer, Tell, trainer_keys
+from distrai.peer.newcomer import Newcomer, Tell, signers, trainer_keys
 from distrai.peer.snapshots import ENDPOINTS_SHOWN_MAX
 from distrai.peer.store import PeerStore
 from distrai.protocol.body import Body
@@ -197,11 +197,12 @@ class Guest:
         standing = self.engine.standing
         assert standing is not None
         people = len(self.engine.roster) + len(standing.trainers)
-        keys = trainer_keys(standing.trainers)
+        after = {base.round: trainer_keys(base.trainers) for base in (*standing.bases, standing.base)}
         for body in bodies:
             if body.round not in self.lists:
+                keys = signers(body.round, self.engine.rules.run.staleness, after)
                 certified = await self.newcomer.list(body, people, keys)
                 if certified is None:
                     return
                 self.lists[body.round] = certified
-            keys = trainer_keys(self.lists[body.round].trainers)  # a roll call in between only drops some
+            after[body.round] = trainer_keys(self.lists[body.round].trainers)

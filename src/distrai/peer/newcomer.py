@@ -54,6 +54,23 @@ def trainer_keys(trainers: Iterable[Trainer]) -> dict[MemberId, Address]:
     return {trainer.member: trainer.key for trainer in trainers}
 
 
+def signers(
+    number: int, staleness: int, after: Mapping[int, Mapping[MemberId, Address] | None]
+) -> dict[int, Mapping[MemberId, Address]]:
+    """The keys that sign the updates which round ``number`` may list, by the updates' own round, as far as known.
+
+    ``after`` has those who train after each certified round, None for who is not known. A roll call in between only
+    takes some of them away.
+    """
+    found = {}
+    for following in range(number - staleness, number + 1):
+        newest = max((known for known in after if known < following), default=None)
+        keys = None if newest is None else after[newest]
+        if keys is not None:
+            found[following] = keys
+    return found
+
+
 @dataclass
 class Newcomer:
     """Finds a start for somebody who was not there."""
@@ -103,10 +120,13 @@ class Newcomer:
             return None
         certificates = history.certificates()
         lists: dict[int, CertifiedList] = {}
-        for number in rounds_needed(events):
-            before = max((known for known in certificates if known < number), default=0)
-            keys = trainer_keys(lists[before].trainers) if before in lists else None
-            if (found := await self.list(certificates[number], history.people(), keys)) is None:
+        for number in rounds_needed(events, self.rules.staleness):
+            after = {
+                known: trainer_keys(lists[known].trainers) if known in lists else None
+                for known in certificates
+            }
+            trainers = signers(number, self.rules.staleness, after)
+            if (found := await self.list(certificates[number], history.people(), trainers)) is None:
                 return None
             lists[number] = found
         standing, roster = reconstruct(self.rules, events, lists)
@@ -128,9 +148,9 @@ class Newcomer:
         return Start(Checkpoint(standing, roster, events[-1].at), snapshot.state.ref, lists)
 
     async def list(
-        self, body: Body, people: int, keys: Mapping[MemberId, Address] | None
+        self, body: Body, people: int, trainers: Mapping[int, Mapping[MemberId, Address]]
     ) -> CertifiedList | None:
-        """The list of a certificate, from whoever has it. ``keys``: those of its round's trainers, if known."""
+        """The list of a certificate, from whoever has it. ``trainers``: the keys that sign updates, as far as known."""
         for blob, holders in self.circle.lists(body.round):
             honest = [item for item in holders if item.member not in self.circle.liars][:HOLDERS_MAX]
             if not honest or blob.size > LIST_BYTES_PER_TRAINER * (2 * people + 1):
@@ -140,7 +160,12 @@ class Newcomer:
                 await self.circle.transport.fetch(blob, honest, LIST_S, "snapshots")
                 certified = decode_list(self.blobs.read(blob))
                 check_list(certified, body)
-                if keys is not None:
+                if all(update.round in trainers for update in certified.updates):
+                    keys = {
+                        one.member: key
+                        for one in certified.updates
+                        if (key := trainers[one.round].get(one.member))
+                    }
                     check_signatures(certified, keys, self.circle.domain, recover)
             except NetworkError:
                 continue

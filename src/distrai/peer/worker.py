@@ -168,12 +168,27 @@ class Worker:
                     "seats are not honest; stop here and open a new run from the last good state"
                 )
             self.state, counted = state, self.member in members
-        trained = self.store.trained_path(effect.before.head)
-        if trained.exists():
-            self.private = Trained.from_bytes(trained.read_bytes(), self.plan.layout).settle(counted)
+        trained = self._decided(effect)
+        if trained is not None:
+            self.private = trained.settle(counted)
         self._computed.clear()
         self.store.save_applied(effect, data, self.private.to_bytes())
         self.state_head = effect.standing.head
+
+    def _decided(self, effect: Apply) -> Trained | None:
+        """The own work that is decided now: its update was listed, or it has become too old to be listed.
+
+        A peer has one update under way at most. One that was listed before is settled already.
+        """
+        before, number = effect.before, effect.standing.round
+        listed = () if effect.certified is None else effect.certified.updates
+        own = {update.previous_head for update in listed if update.member == self.member}
+        for base in (*before.bases, before.base):
+            is_over = base.head in own or base.round < number - self.plan.spec.staleness
+            path = self.store.trained_path(base.head)
+            if is_over and (self.member, base.round) not in before.spent and path.exists():
+                return Trained.from_bytes(path.read_bytes(), self.plan.layout)
+        return None
 
     # Training
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,11 +47,16 @@ class Outcome:
     summary: Summary | None
 
 
-def choose(what: Path, out: Path | None, peers: int | None, rounds: int | None) -> Target:
-    """Where to run what: a recipe, or the folder of a run. Raises RecipeError, NoRun or CannotRunHere."""
+def choose(
+    what: Path, out: Path | None, peers: int | None, rounds: int | None, changes: Sequence[str] = ()
+) -> Target:
+    """Where to run what: a recipe, with ``changes`` (``key=value``), or the folder of a run.
+
+    Raises RecipeError, NoRun or CannotRunHere.
+    """
     if what.is_dir():
-        return _resumed(what, out, peers, rounds)
-    recipe = load_recipe(what, peers=peers, rounds=rounds)
+        return _resumed(what, out, peers, rounds, changes)
+    recipe = load_recipe(what, peers=peers, rounds=rounds, changes=changes)
     if out is None:
         return Target(_default_folder(recipe), recipe, what.parent)
     folder = RunFolder(out)
@@ -59,13 +64,15 @@ def choose(what: Path, out: Path | None, peers: int | None, rounds: int | None) 
     return Target(folder, recipe, what.parent)
 
 
-def _resumed(what: Path, out: Path | None, peers: int | None, rounds: int | None) -> Target:
+def _resumed(
+    what: Path, out: Path | None, peers: int | None, rounds: int | None, changes: Sequence[str]
+) -> Target:
     folder = RunFolder(what)
     folder.read()
-    if (out, peers, rounds) != (None, None, None):
+    if (out, peers, rounds) != (None, None, None) or changes:
         raise CannotRunHere(
-            f"{what} is a run that exists: its peers and rounds are fixed. Resume it without --out, --peers and "
-            "--rounds, or give a recipe"
+            f"{what} is a run that exists: its peers, rounds and settings are fixed. Resume it without --out, --peers, "
+            "--rounds and --set, or give a recipe"
         )
     _check_unfinished(folder)
     return Target(folder, None, what)

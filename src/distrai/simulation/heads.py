@@ -24,7 +24,7 @@ class HeadWatch:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.standings: dict[Hash, tuple[object, ...]] = {}
+        self.standings: dict[Hash, Standing] = {}
         self.trainers: dict[Hash, tuple[Trainer, ...]] = {}
         """Who trains from each head."""
         self.standings_at: dict[tuple[Hash, Position], Standing] = {}
@@ -59,11 +59,8 @@ class HeadWatch:
 
     def stands(self, peer: "SimulatedPeer", standing: Standing, at: Position) -> None:
         """The same head means the same for everybody; in the same block, also to the next certificate."""
-        fixed = (
-            *(standing.seats, standing.trainers, standing.cursor, standing.state_root, standing.recent),
-            *(standing.before, standing.bases, standing.spent),
-        )
-        if self.standings.setdefault(standing.head, fixed) != fixed:
+        first = self.standings.setdefault(standing.head, standing)
+        if _fixed(first) != _fixed(standing):
             self.broke(peer, f"round {standing.round}: the same head, another standing")
         known = self.standings_at.setdefault((standing.head, at), standing)
         if known is standing:
@@ -145,20 +142,28 @@ class HeadWatch:
     def _check_counted(self, peer: "SimulatedPeer", apply: Apply) -> None:
         """Each (member, base round) counts once in a chain, over all of it and not only over what standings carry."""
         assert apply.certified is not None and apply.body is not None
-        before = self.counted.get(self._newest_counted(apply.before.head), frozenset())
+        before = self.counted_until(apply.before.head)
         listed = {(update.member, update.base_round) for update in apply.certified.updates}
         if before & listed:
             self.broke(peer, f"round {apply.body.round} lists an update of a member and a base again")
         self.counted[apply.body.head] = before | listed
 
-    def _newest_counted(self, head: Hash) -> Hash:
-        """The newest head up to this one after a round that is not empty."""
+    def counted_until(self, head: Hash) -> frozenset[tuple[MemberId, int]]:
+        """Whose update of which base round counts in the chain up to this head: as of its newest certified list."""
         while head not in self.counted:
             event = self.world.ledger.heads.get(head)
             if not isinstance(event, Certified | RollCalled):
                 break
             head = event.body.previous_head if isinstance(event, Certified) else event.previous_head
-        return head
+        return self.counted.get(head, frozenset())
+
+
+def _fixed(standing: Standing) -> tuple[object, ...]:
+    """What a head fixes, whatever the roster was when the ledger took it."""
+    return (
+        *(standing.seats, standing.trainers, standing.cursor, standing.state_root, standing.recent),
+        *(standing.before, standing.bases, standing.spent),
+    )
 
 
 def _bound(update: Update) -> bytes:

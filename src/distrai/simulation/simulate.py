@@ -175,6 +175,8 @@ def _finish(world: World) -> None:
     report.round_s = [after - before for before, after in pairwise(started)]
     if report.roll_calls and not world.scenario.may_call_roll:
         report.broke("a roll call closed although nobody was lost")
+    if ledger.rounds and not report.captured:
+        world.watch.held.check(world.watch.heads.counted_until(ledger.rounds[-1].head))
     for peer in world.peers.values():
         if peer.is_honest and peer.life and not peer.is_gone:
             _check_peer(world, peer)

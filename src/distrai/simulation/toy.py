@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from distrai.peer.identity import Identity
-from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.bases import Base
+from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.body import Genesis
 from distrai.protocol.checks import WorkRules
 from distrai.protocol.cipher import binding, seal, sealed_size, unseal

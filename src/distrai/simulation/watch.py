@@ -12,6 +12,7 @@ from distrai.protocol.errors import ProtocolError
 from distrai.protocol.messages import BodySignature, Key, Proposal, Signed
 from distrai.protocol.primitives import Address, Hash, MemberId
 from distrai.simulation.heads import HeadWatch
+from distrai.simulation.held import HeldWatch
 from distrai.simulation.world import World
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Watch:
         self.bodies: dict[tuple[MemberId, Hash], set[Hash]] = {}
         self.revealed: set[tuple[Hash, bytes]] = set()
         self.heads = HeadWatch(world)
+        self.held = HeldWatch(world)
 
     def broke(self, peer: "SimulatedPeer", rule: str) -> None:
         """Report."""
@@ -71,6 +73,7 @@ class Watch:
         if isinstance(message, BodySignature):
             self._check_signature(peer, message, record)
             return
+        self.held.said(peer, message, signed.id)
         attempt = message.attempt if isinstance(message, Proposal) else 0
         place = (message.member, message.previous_head, message.kind, attempt)
         if place not in self.said:
@@ -117,7 +120,7 @@ class Watch:
             "lists": (len(engine.following.lists.entries), LISTS_KEPT),
             "rounds": (len(engine.following.rounds), KEPT_HEADS + 1),
             "records": (len(engine.records), RECORDED_HEADS_MAX),
-            "updates": (len(book.updates), 3 * trainers),
+            "updates": (len(book.updates), 3 * trainers * (1 + len(standing.bases))),
             "proposals": (len(book.proposals), 65 * seats),
             "bodies": (len(book.signatures), BODIES_PER_MEMBER * seats),
             "evaluating": (len(engine.round.agreement.evaluating), BODIES_PER_MEMBER * seats),

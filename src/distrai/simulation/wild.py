@@ -32,6 +32,8 @@ def wild(seed: int) -> Scenario:
         inline_blobs=random.random() < 0.5,
         faults_s=faults_s,
         may_call_roll=True,
+        staleness=random.choice((0, 0, 0, 1, 2, 4)),
+        quorum=random.choice((0, 1, 2, peers)),
     )
 
 

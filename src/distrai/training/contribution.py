@@ -97,8 +97,7 @@ class Contributor:
         """
         indices, onward = iter(samples), private.onward
         if onward is None or onward.round != round - 1:
-            begun = self._afresh(round, state, private)
-            tau = 0
+            begun, tau = self._afresh(round, state, private), 0
         else:
             if ahead is not None and _same(ahead.onward, onward):
                 read = self._tau * self.inner.step_samples
@@ -108,8 +107,8 @@ class Contributor:
             if ahead is None:
                 return None
             begun, tau = self._joined(ahead, state), self._tau
-        wanted = self.inner.inner_steps if steps is None else steps
         done = begun
+        wanted = self.inner.inner_steps if steps is None else steps
         if tau < wanted and not (tau and finish()):
             rest = self.loop.run(
                 begun.local,
@@ -124,9 +123,9 @@ class Contributor:
                 on_step=on_step,
             )
             done = rest.after(begun)
-        return (
-            None if should_stop() or not done.steps else self._contributed(round, state, private, done, tau)
-        )
+        if should_stop() or not done.steps:
+            return None
+        return self._contributed(round, state, private, done, tau)
 
     def _afresh(self, round: int, state: GlobalState, private: PrivateState) -> InnerResult:
         """A start from the certified state alone: nothing done yet."""

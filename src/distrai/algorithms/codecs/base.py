@@ -171,6 +171,24 @@ def to_uint8(data: bytes | memoryview, device: torch.device) -> Tensor:
     return torch.frombuffer(bytearray(data), dtype=torch.uint8).to(device)
 
 
+@dataclass(frozen=True)
+class LazyBytes:
+    """A payload that is read as a uint8 tensor is, slice by slice: only what is asked for is copied."""
+
+    data: bytes | memoryview
+    device: torch.device
+
+    def numel(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, cut: slice) -> Tensor:
+        return to_uint8(self.data[cut], self.device)
+
+
+Octets = Tensor | LazyBytes
+"""The bytes of a payload, as a uint8 tensor or not yet as one."""
+
+
 def as_bytes(x: Tensor) -> Tensor:
     """A tensor's bytes as uint8, on its device."""
     return x.contiguous().view(-1).view(torch.uint8)

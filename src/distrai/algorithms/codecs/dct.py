@@ -16,7 +16,16 @@ from torch import Tensor
 
 from distrai.algorithms import arithmetic, dct
 from distrai.algorithms.codecs.base import Codec, SpanValues
-from distrai.algorithms.codecs.sparse import CHUNK, ascending, largest, magnitude, parsed, sparse_size, written
+from distrai.algorithms.codecs.bits import pack12, packed12_size, unpack12
+from distrai.algorithms.codecs.sparse import (
+    CHUNK,
+    ascending,
+    largest,
+    magnitude,
+    parsed,
+    values_size,
+    written,
+)
 from distrai.algorithms.errors import IndexOutOfBounds
 from distrai.algorithms.layout import PIECE_NUMEL, Layout, Piece, TensorSpec
 
@@ -46,18 +55,20 @@ class Dct(Codec):
 
     def _span_size(self, piece: Piece) -> int:
         blocks, _, each = self._shape(piece)
-        return sparse_size(blocks * each, self.value_bits)
+        return packed12_size(blocks * each) + values_size(blocks * each, self.value_bits)
 
     def encode_span(self, piece: Piece, x: Tensor) -> Tensor:
         blocks, numel, each = self._shape(piece)
         coefficients = self.to_domain(piece, x)
         indices = largest(magnitude(coefficients).view(blocks, numel), (each,) * blocks)
         where = self._firsts(piece, x.device) + indices
-        return written(indices, coefficients[where], self.value_bits)
+        return written(pack12(indices), coefficients[where], self.value_bits)
 
     def decode_span(self, piece: Piece, data: Tensor) -> SpanValues:
         blocks, numel, each = self._shape(piece)
-        indices, values = parsed(data, blocks * each, self.value_bits)
+        count = blocks * each
+        packed, values = parsed(data, packed12_size(count), count, self.value_bits)
+        indices = unpack12(packed, count)
         if bool((indices >= numel).any().item()):
             raise IndexOutOfBounds("an index is outside its block")
         where = self._firsts(piece, data.device) + indices
@@ -68,7 +79,9 @@ class Dct(Codec):
         """The coefficients of a piece, block after block."""
         spec = self.layout.tensors[piece.tensor]
         high, wide = _sides(spec)
-        whole = x.view(-1, high, _width(spec) // wide, wide).transpose(1, 2).reshape(-1, high, wide).contiguous()
+        whole = (
+            x.view(-1, high, _width(spec) // wide, wide).transpose(1, 2).reshape(-1, high, wide).contiguous()
+        )
         found = torch.empty_like(whole)
         for part, out in zip(_batches(whole), _batches(found), strict=True):
             out.copy_(dct.forward(part))

@@ -32,7 +32,7 @@ class Mask(Codec):
     def __init__(self, layout: Layout, per_mille: int = 5) -> None:
         self.per_mille = per_mille
         self.round_number = 0
-        self._drawn: dict[tuple[Piece, torch.device], Tensor] = {}
+        self.drawn: dict[tuple[Piece, torch.device], Tensor] = {}
         super().__init__(layout)
 
     @property
@@ -43,8 +43,7 @@ class Mask(Codec):
         if round_number == self.round_number:
             return self
         bound = copy.copy(self)
-        bound.round_number = round_number
-        bound._drawn = {}
+        bound.round_number, bound.drawn = round_number, {}
         return bound
 
     def _pieces(self) -> tuple[Piece, ...]:
@@ -67,11 +66,11 @@ class Mask(Codec):
 
     def _where(self, piece: Piece, device: torch.device) -> Tensor:
         key = (piece, device)
-        if key not in self._drawn:
+        if key not in self.drawn:
             name = self.layout.tensors[piece.tensor].name
             seed = sha256(f"mask {self.round_number} {piece.start} {name}".encode()).digest()
-            self._drawn[key] = _smallest_keys(seed, piece.numel, self._count(piece)).to(device)
-        return self._drawn[key]
+            self.drawn[key] = _smallest_keys(seed, piece.numel, self._count(piece)).to(device)
+        return self.drawn[key]
 
 
 def _smallest_keys(seed: bytes, numel: int, count: int) -> Tensor:

@@ -1,6 +1,6 @@
 """What sparse codecs share: which elements of a chunk are the largest, and the bytes of indices and values.
 
-[table, if any] [indices, 12 bits, two in three bytes] [values]. With `value_bits` 32 there is no table, and
+[table, if any] [indices, usually of 12 bits] [values]. With `value_bits` 32 there is no table, and
 values are fp32. With 2 they are codes of a uniform quantiser of four bins over six sigma, four in a byte,
 and the table holds the mean of each bin (fp32). With 1 they are signs, eight in a byte (0: negative), and the
 table holds the means of the negative and of the other values.
@@ -22,9 +22,9 @@ CHUNK = 4096
 RANGE_SIGMAS = 6
 
 
-def sparse_size(count: int, value_bits: int) -> int:
-    """Bytes that hold `count` indices and values."""
-    return _table_size(value_bits) + bits.packed12_size(count) + _values_size(count, value_bits)
+def values_size(count: int, value_bits: int) -> int:
+    """Bytes that hold `count` values and their table."""
+    return _table_size(value_bits) + -(-count * value_bits // 8)
 
 
 def magnitude(x: Tensor) -> Tensor:
@@ -57,34 +57,28 @@ def ascending(keys: Tensor) -> None:
 
 
 def written(indices: Tensor, values: Tensor, value_bits: int) -> Tensor:
-    """The bytes (uint8) of indices and their values (fp32, no -0.0)."""
-    packed = bits.pack12(indices)
+    """The bytes (uint8) of indices, which are bytes already, and of their values (fp32, no -0.0)."""
     if value_bits == 32:
-        return torch.cat((packed, as_bytes(values)))
+        return torch.cat((indices, as_bytes(values)))
     if value_bits == 1:
         codes = (values >= 0).to(torch.uint8)
-        table, packed_values = arithmetic.bin_means(values, codes, 2), bits.pack1(codes)
+        table, packed = arithmetic.bin_means(values, codes, 2), bits.pack1(codes)
     else:
         codes = arithmetic.floored_codes(values, arithmetic.quantiser_scale(values, 4, RANGE_SIGMAS), 4)
-        table, packed_values = arithmetic.bin_means(values, codes, 4), bits.pack2(codes)
-    return torch.cat((as_bytes(table), packed, packed_values))
+        table, packed = arithmetic.bin_means(values, codes, 4), bits.pack2(codes)
+    return torch.cat((as_bytes(table), indices, packed))
 
 
-def parsed(data: Tensor, count: int, value_bits: int) -> tuple[Tensor, Tensor]:
-    """The inverse: indices (int64, not checked but for their padding) and values (fp32)."""
+def parsed(data: Tensor, index_size: int, count: int, value_bits: int) -> tuple[Tensor, Tensor]:
+    """The inverse: the bytes of the indices, and values (fp32)."""
     start = _table_size(value_bits)
-    cut = start + bits.packed12_size(count)
-    indices = bits.unpack12(data[start:cut], count)
+    cut = start + index_size
     if value_bits == 32:
-        return indices, read_fp32(data[cut:], "a value")
-    unpack = bits.unpack1 if value_bits == 1 else bits.unpack2
+        return data[:cut], read_fp32(data[cut:], "a value")
     table = read_fp32(data[:start], "a table entry")
-    return indices, arithmetic.looked_up(table, unpack(data[cut:], count))
+    unpack = bits.unpack1 if value_bits == 1 else bits.unpack2
+    return data[start:cut], arithmetic.looked_up(table, unpack(data[cut:], count))
 
 
 def _table_size(value_bits: int) -> int:
     return 0 if value_bits == 32 else 4 << value_bits
-
-
-def _values_size(count: int, value_bits: int) -> int:
-    return -(-count * value_bits // 8)

@@ -17,7 +17,16 @@ import torch
 from torch import Tensor
 
 from distrai.algorithms.codecs.base import Codec, SpanValues
-from distrai.algorithms.codecs.sparse import CHUNK, ascending, largest, magnitude, parsed, sparse_size, written
+from distrai.algorithms.codecs.bits import pack12, packed12_size, unpack12
+from distrai.algorithms.codecs.sparse import (
+    CHUNK,
+    ascending,
+    largest,
+    magnitude,
+    parsed,
+    values_size,
+    written,
+)
 from distrai.algorithms.errors import IndexOutOfBounds
 from distrai.algorithms.layout import PIECE_NUMEL, Layout, Piece, TensorSpec, pieces
 
@@ -28,7 +37,10 @@ class TopK(Codec):
     """Sends the `k` largest of each 4096, with values of 1, 2 or 32 bits."""
 
     sparse = True
-    options: ClassVar[dict[str, tuple[int, ...] | range]] = {"k": range(1, CHUNK + 1), "value_bits": (1, 2, 32)}
+    options: ClassVar[dict[str, tuple[int, ...] | range]] = {
+        "k": range(1, CHUNK + 1),
+        "value_bits": (1, 2, 32),
+    }
 
     def __init__(self, layout: Layout, k: int = 64, value_bits: int = 2) -> None:
         self.k = k
@@ -47,19 +59,31 @@ class TopK(Codec):
         )
 
     def _span_size(self, piece: Piece) -> int:
-        return sparse_size(sum(self._grid(piece).counts(self.k)), self.value_bits)
+        grid = self._grid(piece)
+        return self._index_size(grid) + values_size(sum(grid.counts(self.k)), self.value_bits)
 
     def encode_span(self, piece: Piece, x: Tensor) -> Tensor:
         grid = self._grid(piece)
         indices = largest(grid.chunked(magnitude(x), -1), grid.counts(self.k))
         where = grid.flat_index(grid.owners(self.k, x.device), indices)
-        return written(indices, x[where], self.value_bits)
+        return written(self._packed(grid, indices), x[where], self.value_bits)
 
     def decode_span(self, piece: Piece, data: Tensor) -> SpanValues:
         grid = self._grid(piece)
         owners = grid.owners(self.k, data.device)
-        indices, values = parsed(data, owners.numel(), self.value_bits)
-        return SpanValues(values, _checked(grid, owners, indices))
+        packed, values = parsed(data, self._index_size(grid), owners.numel(), self.value_bits)
+        return SpanValues(values, _checked(grid, owners, self._unpacked(grid, owners, packed)))
+
+    def _index_size(self, grid: "Grid") -> int:
+        return packed12_size(sum(grid.counts(self.k)))
+
+    def _packed(self, grid: "Grid", indices: Tensor) -> Tensor:
+        """The bytes (uint8) of indices within their chunks, which ascend in each."""
+        return pack12(indices)
+
+    def _unpacked(self, grid: "Grid", owners: Tensor, data: Tensor) -> Tensor:
+        """The inverse, for sent elements of these chunks."""
+        return unpack12(data, owners.numel())
 
     def _grid(self, piece: Piece) -> "Grid":
         spec = self.layout.tensors[piece.tensor]
