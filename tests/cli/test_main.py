@@ -17,7 +17,7 @@ from distrai.runs.children import ChildFailed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 HELP_SECONDS_MAX = 0.5
-VERBS = ("run", "init", "join", "invite", "rotate-key", "replay", "status", "generate", "export", "doctor")
+VERBS = ("run", "init", "join", "invite", "rotate-key", "replay", "status", "generate", "export", "compare", "doctor")
 HELP = (
     "import sys; from distrai.cli.main import main; code = main(['--help']);"
     "print(sorted({'torch', 'web3', 'transformers', 'aiohttp', 'eth'} & set(sys.modules)), code)"
@@ -72,6 +72,7 @@ def test_every_verb_has_json(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["generate", "/", "text"], "holds no run"),
         (["export", "/"], "holds no run"),
         (["doctor", "nowhere.toml"], "no such file"),
+        (["compare", "nowhere.toml"], "no such file"),
     ],
 )
 def test_mistakes_are_one_line_and_2(

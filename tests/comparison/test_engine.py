@@ -28,7 +28,11 @@ def train(plan):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains_and_counts_its_bytes(preset, train):
-    rounds = {} if PRESETS[preset].inner_steps == 1 else {"inner_steps": 2, "overlap": PRESETS[preset].overlap // 4}
+    rounds = (
+        {}
+        if PRESETS[preset].inner_steps == 1
+        else {"inner_steps": 2, "overlap": PRESETS[preset].overlap // 4}
+    )
     found = train(preset, rounds, steps=4)
     assert found["why"] == ""
     assert 0 < found["bits_per_byte"] < 8.6
@@ -57,7 +61,9 @@ def test_stale_updates_count_with_their_age(train, monkeypatch):
     ages, entry = [], topologies.Entry
     monkeypatch.setattr(topologies, "Entry", lambda *a, **k: ages.append(k["staleness"]) or entry(*a, **k))
     train("async-diloco", {"inner_steps": 2, "pace": "fixed"}, steps=5, speeds=[1.0, 1.0, 1.0, 2.5])
-    assert ages == [0] * 6 + [2] + [1] * 3, "the slow peer's first comes two heads late, and makes the next ones late"
+    assert ages == [0] * 6 + [2] + [1] * 3, (
+        "the slow peer's first comes two heads late, and makes the next ones late"
+    )
 
 
 def test_data_parallel_with_one_peer_is_plain_adamw_and_equals_one_long_round(plan):

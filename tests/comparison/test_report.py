@@ -79,7 +79,9 @@ def test_rates_are_chosen_on_the_tuning_split_before_anything_is_held_out(campai
     final = [name for name in lab.trained if name.startswith("held_out")]
     assert lab.trained == tuning + final
     assert all("_seed101" in name and "_steps4_" in name for name in tuning if "sparse" not in name)
-    assert len(final) == len(set(final)) == 3 * 2, "the held-out split is looked at once for each arm and seed"
+    assert len(final) == len(set(final)) == 3 * 2, (
+        "the held-out split is looked at once for each arm and seed"
+    )
     assert all("_lr0.006_" in name for name in final)
 
 
@@ -101,7 +103,9 @@ def test_cells_of_other_settings_are_refused(campaign):
     with pytest.raises(OtherSettings, match="other settings; give another --out, or remove that file"):
         campaign(training={"batch": 2, "lr": 6e-3, "precision": "fp32", "clip": 0.5})
     _, lab = campaign(links=[], seeds=[1, 3])
-    assert {name.rpartition("_")[2] for name in lab.trained} == {"seed3"}, "links and other seeds change no run"
+    assert {name.rpartition("_")[2] for name in lab.trained} == {"seed3"}, (
+        "links and other seeds change no run"
+    )
 
 
 def test_ratios_are_taken_within_each_seed(campaign):
@@ -128,11 +132,15 @@ def test_an_arm_that_diverged_is_said_so_and_has_no_mean(campaign, tmp_path):
     told = report(campaign()[0], PARAMS)
     sparse = next(arm for arm in told["arms"] if arm["name"] == "sparse")
     assert sparse["bits_per_byte"] == [2.3, None]
-    assert (sparse["loss_mean"], sparse["bits_per_byte_mean"], sparse["excess_over_ddp_percent"]) == (None,) * 3
+    assert (sparse["loss_mean"], sparse["bits_per_byte_mean"], sparse["excess_over_ddp_percent"]) == (
+        None,
+    ) * 3
     assert sparse["diverged"] == {"2": "the training loss became nan"}
     text = shown(tables(told))
     assert "sparse diverged with seed 2: the training loss became nan" in text
-    assert [line for line in text.splitlines() if line.strip().startswith("sparse ")][0].split()[4] == "diverged"
+    assert [line for line in text.splitlines() if line.strip().startswith("sparse ")][0].split()[
+        4
+    ] == "diverged"
 
 
 def test_the_table_fits_a_terminal_and_says_what_is_partial(campaign):
@@ -168,7 +176,12 @@ def test_only_some_arms_are_compared_with_what_is_known_of_data_parallel(campaig
 
 def test_rates_of_another_arm_are_taken_over(campaign, plan):
     arms = [
-        {"name": "diloco", "preset": "diloco", "algorithm": {"inner_steps": 4}, "sweep": {"inner": [6e-3, 1.2e-2]}},
+        {
+            "name": "diloco",
+            "preset": "diloco",
+            "algorithm": {"inner_steps": 4},
+            "sweep": {"inner": [6e-3, 1.2e-2]},
+        },
         {"name": "ddp", "preset": "fedavg", "algorithm": {"inner_steps": 4}, "rates_of": "diloco"},
     ]
     _, lab = campaign(arms=arms, only=["ddp"])
@@ -177,7 +190,12 @@ def test_rates_of_another_arm_are_taken_over(campaign, plan):
 
 
 def test_excess_is_paired():
-    assert paired_excess([1.1, 2.2, 3.0], [1.0, 2.0, 3.0]) == {"mean": 6.667, "min": 0.0, "max": 10.0, "pairs": 3}
+    assert paired_excess([1.1, 2.2, 3.0], [1.0, 2.0, 3.0]) == {
+        "mean": 6.667,
+        "min": 0.0,
+        "max": 10.0,
+        "pairs": 3,
+    }
 
 
 def shown(renderable):

@@ -56,9 +56,18 @@ def test_a_measured_pace_gives_each_as_much_as_the_fastest_leaves_time_for():
 
 
 def test_absent_peers_and_joiners():
-    away = [AbsenceSection(peer=1, every=2), AbsenceSection(peer=2, start=3), AbsenceSection(peer=3, every=2, start=2)]
+    away = [
+        AbsenceSection(peer=1, every=2),
+        AbsenceSection(peer=2, start=3),
+        AbsenceSection(peer=3, every=2, start=2),
+    ]
     rounds = timetable(arm(absent=away, preset="diloco"), 10, 100)
-    assert [[job.peer for job in round_.listed] for round_ in rounds] == [[0, 1], [0, 3], [0, 1, 2], [0, 2, 3]]
+    assert [[job.peer for job in round_.listed] for round_ in rounds] == [
+        [0, 1],
+        [0, 3],
+        [0, 1, 2],
+        [0, 2, 3],
+    ]
     assert rounds[2].listed[1].first_step == 10, "its second block of samples, though it is round 3"
 
 
@@ -80,5 +89,7 @@ def test_every_update_is_listed_in_time_or_dropped_and_each_peer_reads_every_sam
     assert all(job.base < number <= job.base + 1 + staleness for number, job in ended)
     for peer in range(len(speeds)):
         own = [job for job in begun if job.peer == peer]
-        assert [job.first_step for job in own] == [sum(job.steps for job in own[:at]) for at in range(len(own))]
+        assert [job.first_step for job in own] == [
+            sum(job.steps for job in own[:at]) for at in range(len(own))
+        ]
     assert sum(round_.steps for round_ in rounds[:-1]) < 400 <= sum(round_.steps for round_ in rounds)

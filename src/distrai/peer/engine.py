@@ -91,7 +91,7 @@ class Engine:
         self.reverting = False
         """The state is on its way back to that of before round 1: no training before it is there."""
         self.effects: list[Effect] = []
-        self.pace = Pace(rules.work.inner_steps_max, rules.measured_pace)
+        self.pace = Pace(rules.work.inner_steps_max, rules.measured_pace, rules.run.staleness == 0)
         self.following = Following(self, checkpoints, genesis)
         self.mailbox = Mailbox(self)
 
@@ -193,9 +193,9 @@ class Engine:
 
         ``others`` are rounds whose updates may still be listed in this one.
         """
-        self.pace.end_round(self.round)
         last, self.round = self.round, Round(self.identity, self.rules, standing, now)
         round_ = self.round
+        self.pace.begin_round(round_)
         round_.silent = standing.round < self.silent_through
         round_.book.held.update(self.held)
         for base in standing.bases:
@@ -263,7 +263,7 @@ class Engine:
             return
         self.training = standing.head if self.rules.run.staleness else None
         block = block_of(standing, self.rules.run, self.identity.member)
-        self.effects.append(Train(standing, block, self.pace.steps()))
+        self.effects.append(Train(standing, block, self.pace.steps(self.round)))
 
     def _trains(self, rounds: int, key: Address | None) -> bool:
         """Whether this member, whose updates are signed with ``key``, trains when so many rounds are over."""
@@ -289,15 +289,17 @@ class Engine:
         if self.training == head:
             self.training = None
         round_ = self.round
-        if round_ is None or round_.standing.base_of_head(head) is None:
+        base = None if round_ is None else round_.standing.base_of_head(head)
+        if round_ is None or base is None:
             return
-        if round_.standing.head == head:
-            self.pace.trained(round_, done.inner_steps, now)
+        self.pace.trained(self.identity.member, base.round + 1, done.inner_steps, now)
         round_.announce(done, now)
         if round_.own.update is not None:
             self._train_ahead(round_.standing)
         elif self.applied == round_.standing.head != head:
-            self.train(round_.standing)  # it came too late for every list: begin anew, from where the others are
+            self.train(
+                round_.standing
+            )  # it came too late for every list: begin anew, from where the others are
 
     # Messages
 

@@ -16,6 +16,8 @@ TOLERANCE = 1.25
 """Who needs at most so many times as long as most others takes all steps."""
 MARGIN = 0.9
 """Share of the others' time that a slower peer fills: it has to encode and to announce, too."""
+ROUNDS_REMEMBERED = 9
+"""Rounds of which it is known when they began: an update may come some rounds after its own."""
 
 
 def _half(round_: Round) -> int:
@@ -29,55 +31,54 @@ class Pace:
 
     steps_max: int
     measured: bool
-    own_s: float | None = None
-    """What all H steps take this peer, in seconds."""
-    others_s: float | None = None
-    """In how many seconds half of the trainers took theirs, in the last round in which it could be seen."""
-    announced_s: dict[MemberId, float] = field(default_factory=dict)
+    waited_for: bool = True
+    """Whether the others wait for this peer; not where updates may be older than their certificate."""
+    began: dict[int, float] = field(default_factory=dict)
+    """When the rounds that updates may come from began here, by number (local seconds)."""
+    full_s: dict[MemberId, float] = field(default_factory=dict)
+    """What all H steps take everybody, this peer too, by what was seen of each last, in seconds."""
+    noted: dict[MemberId, int] = field(default_factory=dict)
+    """The newest round of which an update of each was seen."""
+    announced: dict[MemberId, float] = field(default_factory=dict)
     """When the others' updates of this round came, in seconds since it began."""
     asked: bool = False
 
-    def steps(self) -> int:
+    def steps(self, round_: Round) -> int:
         """How many steps to take in the round that begins now."""
-        if not self.measured or self.own_s is None or self.others_s is None:
+        trainers = round_.standing.trainer_members
+        times = sorted(self.full_s[member] for member in trainers if member in self.full_s)
+        own = self.full_s.get(round_.member)
+        if not self.measured or own is None or len(times) < _half(round_):
             return self.steps_max
-        if self.own_s <= TOLERANCE * self.others_s:
+        others = times[_half(round_) - 1]
+        if own <= TOLERANCE * others:
             return self.steps_max
-        return max(1, min(self.steps_max, math.floor(self.steps_max * MARGIN * self.others_s / self.own_s)))
+        return max(1, min(self.steps_max, math.floor(self.steps_max * MARGIN * others / own)))
 
-    def trained(self, round_: Round, steps: int, now: float) -> None:
-        """The own steps of this round are done."""
-        self.own_s = max(1e-9, now - round_.began_at) * self.steps_max / steps
-
-    def end_round(self, round_: Round | None) -> None:
-        """Another round begins: learn from the one that is over (None: there was none)."""
-        if round_ is not None:
-            times = self._full_times(round_)
-            least = _half(round_)
-            if len(times) >= least:
-                self.others_s = times[least - 1]
-        self.announced_s.clear()
+    def begin_round(self, round_: Round) -> None:
+        """A round begins."""
+        self.began[round_.standing.round + 1] = round_.began_at
+        while len(self.began) > ROUNDS_REMEMBERED:
+            self.began.pop(next(iter(self.began)))
+        self.announced.clear()
         self.asked = False
 
-    def _full_times(self, round_: Round) -> list[float]:
-        """What all H steps take each whose update was seen, and this peer, ascending (seconds)."""
-        own = [] if self.own_s is None else [self.own_s]
-        updates = [signed.message for signed in round_.book.updates.values()]
-        return sorted(
-            own
-            + [
-                self.announced_s[update.member] * self.steps_max / update.inner_steps
-                for update in updates
-                if isinstance(update, Update) and update.member in self.announced_s
-            ]
-        )
+    def trained(self, member: MemberId, number: int, steps: int, now: float) -> None:
+        """The steps of ``member`` in a round, by number, are done."""
+        if number in self.began:
+            self.full_s[member] = max(1e-9, now - self.began[number]) * self.steps_max / steps
 
     def watch(self, round_: Round, now: float) -> bool:
         """Take note of whose updates are here; true once if this peer, still training, should come to an end."""
         for signed in round_.book.updates.values():
-            member = signed.message.member
-            if member != round_.member:
-                self.announced_s.setdefault(member, max(1e-9, now - round_.began_at))
+            update = signed.message
+            assert isinstance(update, Update)
+            if update.member == round_.member or update.round <= self.noted.get(update.member, 0):
+                continue
+            self.noted[update.member] = update.round
+            self.trained(update.member, update.round, update.inner_steps, now)
+            if update.round == round_.standing.round + 1:
+                self.announced[update.member] = now - round_.began_at
         if self.asked or now < self.due_at(round_):
             return False
         self.asked = True
@@ -85,8 +86,8 @@ class Pace:
 
     def due_at(self, round_: Round) -> float:
         """When this peer would be asked to come to an end (local seconds); infinity as long as too few are done."""
-        waiting = _half(round_)
-        times = sorted(self.announced_s.values())
-        if not self.measured or self.asked or round_.own.update is not None or len(times) < waiting:
+        times, waiting = sorted(self.announced.values()), _half(round_)
+        is_over = self.asked or round_.own.update is not None
+        if not (self.measured and self.waited_for) or is_over or len(times) < waiting:
             return math.inf
         return round_.began_at + TOLERANCE * times[waiting - 1]

@@ -91,8 +91,10 @@ class Worker:
         self.contributor = Contributor(self.algorithm, plan.inner, loop)
         self.order: DataOrder = plan.data_order(corpus.train.samples_total)
         self.state: GlobalState | None = None
-        self.state_head: Hash | None = None
-        """The head that the state follows; None before round 1."""
+        self._starts: dict[Hash | None, tuple[GlobalState, PrivateState]] = {}
+        """What training may start from, by the head it follows (None before round 1): the newest state, and where the
+        recipe allows older ones those of as many rounds before.
+        """
         self.private = PrivateState()
         self._computed: dict[tuple[Hash, Hash], tuple[GlobalState, bytes, Hash, frozenset[MemberId]]] = {}
         self._model_lock = threading.Lock()
@@ -112,13 +114,20 @@ class Worker:
                 "the state on disk is damaged: remove this peer's home, and it starts afresh"
             )
         self.state, self.private = self.algorithm.state_from_bytes(data), PrivateState()
-        self.state_head = None
-        if standing is None or standing.round == 0:
-            return
-        self.state_head = standing.head
-        if self.store.private_path(standing.head).exists():
-            private = self.store.private_path(standing.head).read_bytes()
-            self.private = PrivateState.from_bytes(private, self.plan.layout)
+        self._starts.clear()
+        head = None if standing is None or standing.round == 0 else standing.head
+        if head is not None and self.store.private_path(head).exists():
+            self.private = PrivateState.from_bytes(
+                self.store.private_path(head).read_bytes(), self.plan.layout
+            )
+        self._follow(head)
+
+    def _follow(self, head: Hash | None) -> None:
+        """The state and the private state now follow ``head``."""
+        assert self.state is not None
+        self._starts[head] = (self.state, self.private)
+        while len(self._starts) > self.plan.spec.staleness + 1:
+            self._starts.pop(next(iter(self._starts)))
 
     def revert(self, standing: Standing | None) -> None:
         """Go back to the state at an earlier head, as after a restart there."""
@@ -173,7 +182,7 @@ class Worker:
             self.private = trained.settle(counted)
         self._computed.clear()
         self.store.save_applied(effect, data, self.private.to_bytes())
-        self.state_head = effect.standing.head
+        self._follow(effect.standing.head)
 
     def _decided(self, effect: Apply) -> Trained | None:
         """The own work that is decided now: its update was listed, or it has become too old to be listed.
@@ -195,13 +204,13 @@ class Worker:
     def train(self, effect: Train, hooks: Hooks) -> tuple[TrainingDone, RoundReport] | None:
         """Run the inner steps of a round and seal what came out; None if it was stopped before the end.
 
-        None, too, if the state is that of another head by now: after a reorg StateApplied of the right one follows.
+        None, too, if the state of that head is not here any more: after a reorg StateApplied of the right one follows.
         """
-        start, private = self.state, self.private
-        assert start is not None
         standing, number = effect.standing, effect.standing.round + 1
-        if self.state_head != (standing.head if standing.round else None):
+        found = self._starts.get(standing.head if standing.round else None)
+        if found is None:
             return None
+        start, private = found
         with self._model_lock:
             trained = self.contributor.train(
                 number,
