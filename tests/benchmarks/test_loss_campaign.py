@@ -1,8 +1,8 @@
 import pytest
 
 import common
-from loss_against_payload import QUICK, RECIPE, with_references
 from distrai.runs.comparing import load_comparison
+from loss_against_payload import QUICK, RECIPE, with_references
 
 
 def test_the_benchmark_tunes_data_parallel_over_four_rates_and_has_the_arms_of_its_targets():

@@ -10,6 +10,7 @@ from distrai.algorithms.presets import PRESETS
 from distrai.comparison import topologies
 from distrai.comparison.cells import Cell, with_rates
 from distrai.comparison.laboratory import Laboratory
+from distrai.training.contribution import Trained
 
 SYNC = {"inner_steps": 4, "inner_state": "averaged"}
 
@@ -64,6 +65,18 @@ def test_stale_updates_count_with_their_age(train, monkeypatch):
     assert ages == [0] * 6 + [2] + [1] * 3, (
         "the slow peer's first comes two heads late, and makes the next ones late"
     )
+
+
+def test_an_update_that_came_too_late_is_not_settled_as_one_that_counted(train, monkeypatch):
+    told, settle = [], Trained.settle
+    monkeypatch.setattr(
+        Trained, "settle", lambda self, counted: told.append(counted) or settle(self, counted)
+    )
+    algorithm = {"inner_steps": 2, "quorum": 1, "pace": "fixed", "staleness": 1}
+    found = train("async-diloco", algorithm, steps=6, speeds=[1.0, 1.0, 1.0, 9.0])
+    assert told == [*[True] * 6, False] * 2, "two rounds of three, then the slow one is too old"
+    assert (found["steps"], found["steps_dropped"]) == (24, 4)
+    assert found["payload_up"] == 12 * found["round_bytes"][0]
 
 
 def test_data_parallel_with_one_peer_is_plain_adamw_and_equals_one_long_round(plan):

@@ -1,5 +1,6 @@
 """From runs to the table: which runs are missing, ratios within each seed, and what did not go well."""
 
+import copy
 import io
 import json
 import math
@@ -7,6 +8,7 @@ import math
 import pytest
 from rich.console import Console
 
+from comparison.conftest import FILE
 from distrai.comparison.campaign import Campaign, Trainer
 from distrai.comparison.cells import Figures, OtherSettings
 from distrai.comparison.pictures import draw, write_png
@@ -102,6 +104,10 @@ def test_cells_of_other_settings_are_refused(campaign):
     campaign()
     with pytest.raises(OtherSettings, match="other settings; give another --out, or remove that file"):
         campaign(training={"batch": 2, "lr": 6e-3, "precision": "fp32", "clip": 0.5})
+    arms = copy.deepcopy(FILE["arms"])
+    for change in ({"speeds": [1.0, 1.0, 1.0, 2.0]}, {"absent": [{"peer": 1, "every": 2}]}):
+        with pytest.raises(OtherSettings):
+            campaign(arms=[arms[0], arms[1] | change, arms[2]])
     _, lab = campaign(links=[], seeds=[1, 3])
     assert {name.rpartition("_")[2] for name in lab.trained} == {"seed3"}, (
         "links and other seeds change no run"
@@ -138,9 +144,8 @@ def test_an_arm_that_diverged_is_said_so_and_has_no_mean(campaign, tmp_path):
     assert sparse["diverged"] == {"2": "the training loss became nan"}
     text = shown(tables(told))
     assert "sparse diverged with seed 2: the training loss became nan" in text
-    assert [line for line in text.splitlines() if line.strip().startswith("sparse ")][0].split()[
-        4
-    ] == "diverged"
+    row = next(line for line in text.splitlines() if line.strip().startswith("sparse "))
+    assert row.split()[4] == "diverged"
 
 
 def test_the_table_fits_a_terminal_and_says_what_is_partial(campaign):

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distrai.algorithms.presets import resolve_preset
 from distrai.comparison.plan import Arm
 from distrai.comparison.sections import AbsenceSection
 from distrai.comparison.timetable import Job, job_steps, timetable
-from distrai.algorithms.presets import resolve_preset
 from distrai.protocol.recipe import TrainingSection
 
 
@@ -39,7 +39,7 @@ def test_with_a_quorum_of_one_nobody_waits_for_a_slow_peer():
 
 def test_an_update_that_is_too_old_is_dropped_and_its_peer_begins_again():
     rounds = timetable(arm((1.0, 1.0, 1.0, 9.0), pace="fixed", quorum=1, staleness=1), 10, 100)
-    assert [job for round_ in rounds for job in round_.dropped][0] == Job(3, 0, 10, 0)
+    assert next(job for round_ in rounds for job in round_.dropped) == Job(3, 0, 10, 0)
     assert rounds[1].dropped, "round 3 could not list what was made for round 1"
     assert rounds[2].begun[-1] == Job(3, 2, 10, 10), "it goes on with other samples"
 

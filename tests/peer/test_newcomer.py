@@ -13,7 +13,7 @@ from distrai.network.records import EndpointRecord, seal_record
 from distrai.network.store import BlobStore
 from distrai.peer.circle import Circle
 from distrai.peer.circle import History as Told
-from distrai.peer.newcomer import Newcomer, NoSnapshot
+from distrai.peer.newcomer import Newcomer, NoSnapshot, signers
 from distrai.peer.snapshots import Blob, Shown, Snapshot
 from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.ledger_events import Announced, Certified
@@ -293,3 +293,12 @@ async def test_addresses_are_believed_if_signed_by_the_members_key(world: World,
     await circle.ask(world.history.roster())
     assert circle.endpoints[one.member].urls == ("http://127.0.0.1:50",)
     assert two.member not in circle.endpoints
+
+
+def test_stale_updates_are_signed_by_who_trained_from_the_head_that_they_start_from() -> None:
+    first, second = {PEOPLE[0].member: PEOPLE[0].address}, {PEOPLE[1].member: PEOPLE[1].address}
+    after = {3: None, 4: first, 6: second}  # round 5 was a roll call
+    assert signers(7, 0, after) == {7: second}
+    assert signers(7, 2, after) == {5: first, 6: first, 7: second}
+    assert signers(7, 3, after) == {5: first, 6: first, 7: second}, "who trained in round 4 is not known"
+    assert signers(3, 1, after) == {}

@@ -129,6 +129,9 @@ def test_a_checkpoint_reads_back_whole() -> None:
         everybody.standing,
         seats=tuple(Seat(seat.member, seat.key, 3, 2) for seat in everybody.standing.seats),
         recent=(ListedRound(2, frozenset(everybody.standing.seat_members[:2])), ListedRound(5, frozenset())),
+        before=keccak(b"before"),
+        bases=(replace(everybody.standing.base, head=keccak(b"older")), everybody.standing.base),
+        spent=frozenset((member, 3) for member in everybody.standing.seat_members[1:]),
     )
     checkpoint = Checkpoint(standing, rotated, Position(7, 3, keccak(b"7")))
     found = decode_checkpoint(encode_checkpoint(checkpoint))

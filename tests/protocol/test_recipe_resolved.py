@@ -10,10 +10,11 @@ from distrai.protocol.canonical import canonical_json
 from distrai.protocol.errors import MalformedMessage, MessageTooLarge, NotCanonical
 from distrai.protocol.recipe import AlgorithmSection, RecipeError, ResolvedRecipe
 from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX
+from distrai.protocol.recipe.sections import ADDED_LATER
 from helpers.recipes import FULL_ALGORITHM, resolved_example
 
 ZERO = "0x" + "00" * 32
-HASH = "4ea97635d60fead8b3aac73b9c0e9c513b51952ae60880a521a154d3110caf65"
+HASH = "8fb20064d9a6007773819b0835048244abab5b7c0d234fed32b8db6810f16386"
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -54,10 +55,28 @@ def test_every_fact_changes_the_hash() -> None:
     assert len({variant.blob.hash for variant in variants}) == len(variants)
 
 
-@pytest.mark.parametrize("key", sorted(FULL_ALGORITHM))
+@pytest.mark.parametrize("key", sorted(set(FULL_ALGORITHM) - set(ADDED_LATER["algorithm"])))
 def test_nothing_is_left_to_the_preset(key: str) -> None:
     with pytest.raises(RecipeError, match=f"algorithm.{key}: missing in a resolved recipe"):
         ResolvedRecipe.from_bytes(edited(lambda table: table["algorithm"].pop(key)))
+
+
+def test_keys_that_came_later_are_written_only_where_they_say_something_new() -> None:
+    """So the hash of an old run stays what it is (see HASH), and its recipe can still be read."""
+    plain = resolved_example()
+    assert not set(json.loads(plain.to_bytes())["algorithm"]) & set(ADDED_LATER["algorithm"])
+    assert ResolvedRecipe.from_bytes(plain.to_bytes()) == plain
+    section = replace(plain.recipe.algorithm, overlap=3)
+    other = replace(plain, recipe=replace(plain.recipe, algorithm=section))
+    assert json.loads(other.to_bytes())["algorithm"]["overlap"] == 3
+    assert ResolvedRecipe.from_bytes(other.to_bytes()) == other
+
+
+@pytest.mark.parametrize("table", sorted(ADDED_LATER))
+def test_a_key_that_came_later_is_refused_where_it_says_nothing_new(table: str) -> None:
+    key, value = next(iter(ADDED_LATER[table].items()))
+    with pytest.raises(NotCanonical):
+        ResolvedRecipe.from_bytes(edited(lambda tables: tables[table].update({key: value})))
 
 
 def test_an_unresolved_recipe_is_refused() -> None:

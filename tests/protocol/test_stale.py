@@ -18,10 +18,12 @@ from distrai.protocol.errors import (
     WrongFragment,
     WrongRound,
 )
+from distrai.protocol.history import reconstruct, rounds_needed
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.messages import Have, Key
 from distrai.protocol.primitives import ZERO_HASH
 from distrai.protocol.standing import Standing, advance, block_ahead, block_of, call_roll, drops, promotions
+from helpers.histories import History
 from helpers.messages import Author, named
 from helpers.rounds import (
     RULES,
@@ -246,3 +248,26 @@ def test_an_empty_list_and_zero_updates_change_nothing() -> None:
     )
     after = advance(before, body, CertifiedList(0, before.next_trainers, ()), roster_of(FIVE), LATE.staleness)
     assert after.recent == before.recent and after.spent == before.spent
+
+
+def test_so_many_more_lists_are_kept_that_the_last_eight_have_those_before_them() -> None:
+    standing = lists(started(FOUR, [JOINER]), *([FOUR] * 12))
+    assert [listed.round for listed in standing.recent] == list(range(3, 13))
+
+
+# Joiners
+
+
+def test_a_joiner_needs_the_lists_of_so_many_rounds_more() -> None:
+    history = History(staleness=2)
+    for author in FOUR:
+        history.join(author)
+    history.start()
+    for number in range(1, 15):
+        history.certify([] if number == 13 else FOUR[: 1 + number % 4], promotions=(), drops=())
+    assert rounds_needed(history.events, 2) == (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14)
+    known = {number: history.lists[number] for number in rounds_needed(history.events, 2)}
+    assert reconstruct(history.rules, history.events, known)[0] == history.standing
+    history.call_roll([])
+    assert rounds_needed(history.events, 2) == (12, 13, 14), "who trained, and what was listed of it"
+    assert reconstruct(history.rules, history.events, known)[0] == history.standing

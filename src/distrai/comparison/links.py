@@ -60,7 +60,7 @@ def wall_of(
         for job in round_.begun:
             each = step * speeds[job.peer]
             last, at = done.get(job.peer, (-1, 0.0))
-            ahead = tau if last == job.base and job.base > 0 else 0
+            ahead = tau if last == job.base else 0
             start = max(at + ahead * each, certified[job.base]) if ahead else certified[job.base]
             done[job.peer] = (number, start + (job.steps - ahead) * each)
             computed[job.peer] += job.steps * each

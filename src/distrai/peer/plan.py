@@ -65,7 +65,7 @@ class Plan:
             self.inner.round_samples,
             members.max_seats,
             staleness=spec.staleness,
-            lag=int(spec.overlap > 0 or spec.staleness > 0),
+            lag=int(spec.overlap > 0),
         )
         timing = Timing(rounds.d0_s, rounds.cut_s, rounds.hard_s)
         return Rules(

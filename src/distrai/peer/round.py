@@ -285,7 +285,11 @@ class Round:
         return self.rules.quorum > 0 and len(self.book.first_held) >= max(1, enough)
 
     def cut_at(self) -> float:
-        """When to send the Have, as far as it is known now: at the latest ``hard_s`` after the head."""
+        """When to send the Have, as far as it is known now: at the latest ``hard_s`` after the head.
+
+        Where a quorum of updates is enough, a moment after that: else, of two that come at once, each would be named by
+        half of the seats, and neither be listed.
+        """
         timing = self.rules.timing
         times = [self.began_at + timing.hard_s]
         held = self.book.first_held
@@ -293,7 +297,7 @@ class Round:
             everybody = all(member in held for member in self.standing.trainer_members)
             times.append(self.all_seats_held_at + (0 if everybody else timing.all_seats_wait_s))
         if self.enough_held_at is not None:
-            times.append(self.enough_held_at)
+            times.append(self.enough_held_at + timing.join_cut_s)
         if len(held) >= self.standing.quorum:
             times.append(self.began_at + timing.cut_s)
         if self.quorum_at is not None:

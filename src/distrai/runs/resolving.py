@@ -31,6 +31,12 @@ def resolve(recipe: Recipe, base: Path, blobs: BlobStore) -> ResolvedRecipe:
             f'"{spec.preset}" is a baseline inside one process, not a way to train over a network',
             f"use {', '.join(name for name, each in PRESETS.items() if each.network)}",
         )
+    if 0 < spec.quorum < recipe.rounds.min_updates:
+        raise RecipeError(
+            "algorithm.quorum",
+            f"{spec.quorum} updates close a round, and rounds.min_updates = {recipe.rounds.min_updates} are needed",
+            "set quorum to at least min_updates, or else rounds end empty",
+        )
     tokenizer = load_tokenizer(recipe.data.tokenizer, base)
     model = build_model(recipe.model, recipe.seed)
     check_fits(model, tokenizer.vocabulary, recipe.data.context)

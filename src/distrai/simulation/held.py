@@ -38,6 +38,11 @@ class HeldWatch:
             last = update.round + world.scenario.staleness
             if update.base_round <= world.rounds_at_healing or last > len(rounds):
                 continue  # made while there were faults, or it may be listed yet
+            if world.scenario.min_updates > 1 and any(
+                landed.body is not None and landed.body.is_empty
+                for landed in rounds[update.base_round : last]
+            ):
+                continue  # a round with fewer than it needs lists none of them
             known = world.watch.heads.standings.get(head)
             if known is not None and 3 * len(seats) >= 2 * len(known.seats):
                 self._check_listed(update, counted)

@@ -8,7 +8,7 @@ state, layout.
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 from distrai.protocol.blobs import BlobRef, blob_ref
@@ -17,7 +17,14 @@ from distrai.protocol.errors import MessageTooLarge, NotCanonical
 from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe.reading import Length, RecipeError, read, read_dataclass
 from distrai.protocol.recipe.rules import check_rules
-from distrai.protocol.recipe.sections import Positive, Recipe, Text, to_mapping
+from distrai.protocol.recipe.sections import (
+    ADDED_LATER,
+    Positive,
+    Recipe,
+    Text,
+    canonical_mapping,
+    to_mapping,
+)
 
 RESOLVED_BYTES_MAX = 4 << 20
 """Longest resolved recipe that is read: room for tens of thousands of tensors."""
@@ -95,7 +102,7 @@ class ResolvedRecipe:
 
     def to_bytes(self) -> bytes:
         """The canonical JSON bytes."""
-        return canonical_json(to_mapping(self.recipe) | to_mapping(_facts(self)))
+        return canonical_json(canonical_mapping(self.recipe) | to_mapping(_facts(self)))
 
     @property
     def blob(self) -> BlobRef:
@@ -115,7 +122,7 @@ class ResolvedRecipe:
         table = decode_canonical_json(data)
         names = {item.name for item in fields(_Facts)}
         facts, recipe = _split(table, names)
-        resolved = _join(parse_recipe(recipe), read_dataclass(_Facts, facts, ""))
+        resolved = _join(_filled(parse_recipe(recipe)), read_dataclass(_Facts, facts, ""))
         if resolved.to_bytes() != data:
             raise NotCanonical("this resolved recipe leaves out defaults or spells numbers in another way")
         return resolved
@@ -133,7 +140,14 @@ def parse_recipe(mapping: object) -> Recipe:
 
 def recipe_bytes(recipe: Recipe) -> bytes:
     """The canonical JSON bytes of a recipe that is not resolved; ``parse_recipe`` reads them back."""
-    return canonical_json(to_mapping(recipe))
+    return canonical_json(canonical_mapping(recipe))
+
+
+def _filled(recipe: Recipe) -> Recipe:
+    """A recipe read from canonical bytes, with the keys of the algorithm that they leave out."""
+    later = ADDED_LATER["algorithm"]
+    missing: dict[str, Any] = {key: later[key] for key in later if getattr(recipe.algorithm, key) is None}
+    return replace(recipe, algorithm=replace(recipe.algorithm, **missing))
 
 
 def _split(table: object, names: set[str]) -> tuple[object, object]:

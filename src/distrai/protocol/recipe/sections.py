@@ -183,6 +183,36 @@ class Recipe:
     evaluation: EvaluationSection = EvaluationSection()
 
 
+ADDED_LATER: Mapping[str, Mapping[str, object]] = {
+    "algorithm": {
+        "topology": "all",
+        "outer_schedule": "constant",
+        "outer_weight_decay": 0.0,
+        "outer_delay": 1,
+        "inner_optimiser": "adamw",
+        "pace": "fixed",
+        "start": "global",
+        "fragments": 1,
+        "overlap": 0,
+        "merge_alpha": 0.0,
+        "staleness": 0,
+        "quorum": 0,
+    },
+    "training": {"decay": 0.2, "compile": False},
+}
+"""Keys that came after the first recipes were hashed, and what was always meant without them."""
+
+
+def canonical_mapping(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain data, without the keys that are newer than it needs: what is hashed."""
+    mapping = to_mapping(recipe)
+    for table, keys in ADDED_LATER.items():
+        for key, value in keys.items():
+            if mapping[table].get(key) == value:
+                del mapping[table][key]
+    return mapping
+
+
 def to_mapping(section: object) -> dict[str, Any]:
     """A recipe, or one table of it, as plain data: what ``parse_recipe`` reads. None is left out."""
     items = ((item.name, getattr(section, item.name)) for item in fields(section))  # type: ignore[arg-type]
