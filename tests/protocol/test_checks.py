@@ -65,6 +65,7 @@ def test_a_message_in_its_place() -> None:
 )
 def test_a_message_out_of_place(error: type[ProtocolError], changes: dict[str, Any]) -> None:
     for message in (update_of(SEATS[0], STANDING), have()):
+        check_place(message, STANDING)
         with pytest.raises(ProtocolError) as caught:
             check_place(msgspec.structs.replace(message, **changes), STANDING)
         assert type(caught.value) is error

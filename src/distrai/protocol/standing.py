@@ -131,9 +131,12 @@ class Standing:
         return next((base for base in (*self.bases, self.base) if base.head == head), None)
 
     def signing_keys(self, updates: Iterable[Update]) -> dict[MemberId, Address]:
-        """Who must have signed which of ``updates`` (one of each member): those whose base gives its author a key."""
-        found = ((update.member, self.base_at(update.round - 1)) for update in updates)
-        keys = ((member, None if base is None else base.trainer_key(member)) for member, base in found)
+        """Who must have signed which of ``updates`` (one of each member): those whose base gives its author a key.
+
+        One from no base that there is counts as one from here: ``check_update`` says what is wrong with it.
+        """
+        found = ((update.member, self.base_at(update.round - 1) or self.base) for update in updates)
+        keys = ((member, base.trainer_key(member)) for member, base in found)
         return {member: key for member, key in keys if key is not None}
 
     @cached_property
