@@ -10,7 +10,7 @@ from algorithms.oracle import LAYOUT, flat, moments
 from distrai.algorithms import Layout, Moments
 from distrai.algorithms.codecs.base import to_uint8
 from distrai.algorithms.errors import MomentsOutOfBounds, NonFinitePayload, PayloadError, WrongPayloadSize
-from distrai.algorithms.moments import M_MAX, V_MAX, MomentCodec, encode_v
+from distrai.algorithms.moments import M_MAX, M_OVER_ROOT_V_MAX, V_MAX, MomentCodec, encode_v
 
 CPU = torch.device("cpu")
 SMALL = Layout.from_pairs([("a", (300,))])
@@ -82,10 +82,68 @@ def test_zeros_stay_zero_and_too_large_ones_are_cut():
     assert out.v[0].unique().item() == V_MAX
 
 
+def honest(seed, scale=1.0):
+    """Moments that gradients of about this scale can have: m squared is at most v, which is much the same for all."""
+    found = moments(seed)
+    m = tuple(x * scale for x in found.m)
+    return Moments(
+        m, tuple((x * x + v) * 0.5 + x * x + 0.01 * scale**2 for x, v in zip(m, found.v, strict=True))
+    )
+
+
+@pytest.mark.parametrize("liar", range(4))
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda x: Moments(tuple(torch.full_like(m, M_MAX) for m in x.m), x.v),
+        lambda x: Moments(
+            tuple(torch.full_like(m, -M_MAX) for m in x.m), tuple(torch.full_like(v, V_MAX) for v in x.v)
+        ),
+        lambda x: Moments(x.m, tuple(torch.zeros_like(v) for v in x.v)),
+        lambda x: Moments(x.m, tuple(torch.full_like(v, V_MAX) for v in x.v)),
+    ],
+)
+def test_one_of_four_can_neither_make_the_others_leap_nor_freeze_them(liar, lie):
+    codec = MomentCodec(LAYOUT)
+    told = [honest(10 * each) for each in range(4)]
+    plain = codec.average([(1, to_uint8(codec.encode(each), CPU)) for each in told])
+    told[liar] = lie(told[liar])
+    out = codec.average([(1, to_uint8(codec.encode(each), CPU)) for each in told])
+    for m, v, usual in zip(out.m, out.v, plain.v, strict=True):
+        step = flat(m).__abs__() / np.sqrt(np.maximum(flat(v), 1e-12))
+        assert step.max() <= M_OVER_ROOT_V_MAX
+        assert flat(v).mean() <= 4 * flat(usual).mean()
+        assert flat(v).mean() >= 0.3 * flat(usual).mean()
+
+
+def test_honest_moments_are_averaged_as_they_are():
+    """Bit for bit: the limits are for what cannot be, though one may have twice the gradients of another."""
+    codec = MomentCodec(LAYOUT)
+    parts = [decoded(codec, codec.encode(honest(10 * i, 1 + i / 3))) for i in range(4)]
+    payloads = [codec.encode(honest(10 * i, 1 + i / 3)) for i in range(4)]
+    out = codec.average([(1, to_uint8(payload, CPU)) for payload in payloads])
+    for kind in "mv":
+        for at, got in enumerate(getattr(out, kind)):
+            each = [getattr(part, kind)[at] for part in parts]
+            assert torch.equal(got, (((each[0] + each[1]) + each[2]) + each[3]) / torch.tensor(4.0))
+
+
+def test_without_second_moments_a_first_one_is_cut_down_to_the_others():
+    """As Muon's are: v is 0."""
+    codec = MomentCodec(SMALL)
+    plain = moments(1, SMALL)
+    none = tuple(torch.zeros_like(v) for v in plain.v)
+    told = [Moments(plain.m, none)] * 3 + [Moments(tuple(torch.full_like(m, M_MAX) for m in plain.m), none)]
+    out = codec.average([(1, to_uint8(codec.encode(each), CPU)) for each in told])
+    for got, usual in zip(out.m, plain.m, strict=True):
+        assert np.linalg.norm(flat(got)) <= 2 * np.linalg.norm(flat(usual))
+        assert np.linalg.norm(flat(got)) > 0
+
+
 @pytest.mark.parametrize("count", [3, 5, 7])
 def test_the_average_is_the_weighted_mean_of_what_was_decoded(count):
     codec = MomentCodec(LAYOUT)
-    payloads = [codec.encode(moments(10 * i)) for i in range(count)]
+    payloads = [codec.encode(honest(10 * i)) for i in range(count)]
     weighted = [(i + 1, to_uint8(payload, CPU)) for i, payload in enumerate(payloads)]
     out = codec.average(weighted)
     parts = [decoded(codec, payload) for payload in payloads]

@@ -11,7 +11,7 @@ from distrai.algorithms import Layout, Moments
 from distrai.algorithms.codecs import TopK
 from distrai.algorithms.codecs.base import to_uint8
 from distrai.algorithms.errors import MomentsOutOfBounds, NonFinitePayload, PayloadError, WrongPayloadSize
-from distrai.algorithms.moments import M_MAX, V_MAX
+from distrai.algorithms.moments import M_MAX, M_OVER_ROOT_V_MAX, V_MAX
 from distrai.algorithms.public_moments import FLOOR, PublicMoments
 
 CPU = torch.device("cpu")
@@ -20,6 +20,12 @@ SMALL = Layout.from_pairs([("a", (300,)), ("b", (64, 70))])
 
 def payload(seed, layout=LAYOUT):
     return to_uint8(PublicMoments(layout).encode(moments(seed, layout)), CPU)
+
+
+def large_v(seed):
+    """With a v that every m is believable beside."""
+    found = moments(seed)
+    return to_uint8(PublicMoments(LAYOUT).encode(Moments(found.m, tuple(v + 1.0 for v in found.v))), CPU)
 
 
 def zeros(layout=LAYOUT):
@@ -34,7 +40,7 @@ def test_size_is_a_sixteenth_of_a_byte_per_parameter():
 
 def test_m_is_the_weighted_mean_over_those_who_sent_it():
     codec, sparse = PublicMoments(LAYOUT), TopK(LAYOUT, k=256)
-    common = codec.combine(zeros(), [(1, payload(0)), (3, payload(10))], tensors(5))
+    common = codec.combine(zeros(), [(1, large_v(0)), (3, large_v(10))], tensors(5))
     sent = [sparse.decode(to_uint8(sparse.encode(list(moments(seed).m)), CPU)) for seed in (0, 10)]
     for got, one, other in zip(common.m, *sent, strict=True):
         one, other = flat(one), flat(other)
@@ -132,3 +138,18 @@ def test_an_algorithm_with_a_public_start_steps_with_them():
     assert torch.equal(after.moments.m[0], algo.step(state, given_entries[::-1]).state.moments.m[0])
     assert algo.state_from_bytes(algo.state_bytes(after)).moments.v[1].equal(after.moments.v[1])
     assert all(bool((v > 0).all()) for v in after.moments.v)
+
+
+def test_one_of_four_can_neither_make_the_others_leap_nor_freeze_them():
+    codec, update = PublicMoments(LAYOUT), tensors(5)
+    plain = codec.combine(zeros(), [(1, payload(10 * each)) for each in range(4)], update)
+    wild = Moments(
+        *(tuple(torch.full(spec.shape, most) for spec in LAYOUT.tensors) for most in (M_MAX, V_MAX))
+    )
+    told = [payload(10 * each) for each in range(3)]
+    for v in (wild.v, tuple(torch.zeros_like(v) for v in wild.v)):
+        lie = to_uint8(codec.encode(Moments(wild.m, v)), CPU)
+        out = codec.combine(zeros(), [(1, data) for data in (*told, lie)], update)
+        for m, found, usual in zip(out.m, out.v, plain.v, strict=True):
+            assert bool((m * m <= M_OVER_ROOT_V_MAX**2 * found).all())
+            assert 0.3 * flat(usual).mean() <= flat(found).mean() <= 4 * flat(usual).mean()

@@ -34,15 +34,8 @@ from distrai.protocol.merkle import state_root
 from distrai.protocol.messages import UPDATE_VERSION, Update
 from distrai.protocol.primitives import ZERO_HASH, Hash, SignatureBytes
 from distrai.protocol.recipe import ResolvedRecipe, parse_recipe
-from distrai.protocol.standing import (
-    Standing,
-    advance,
-    call_roll,
-    drops,
-    following_cursor,
-    promotions,
-    start,
-)
+from distrai.protocol.seating import drops, promotions
+from distrai.protocol.standing import Standing, advance, call_roll, following_cursor, start
 from distrai.runs.replay import Anchor, Replay, Replayed, ReplayFailed
 from distrai.runs.resolving import resolve
 from helpers.messages import DOMAIN, Author

@@ -43,7 +43,8 @@ from distrai.protocol.messages import (
     open_envelope,
 )
 from distrai.protocol.primitives import ZERO_HASH, Address, Hash, MemberId
-from distrai.protocol.standing import RunRules, Standing, drops, following_cursor, promotions, start
+from distrai.protocol.seating import drops, promotions
+from distrai.protocol.standing import RunRules, Standing, following_cursor, start
 from distrai.simulation.toy import (
     BLOCK_SAMPLES,
     DOMAIN,

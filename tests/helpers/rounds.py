@@ -13,15 +13,8 @@ from distrai.protocol.cipher import binding, key_hash
 from distrai.protocol.lists import CertifiedList, Entry, Trainer, root_of_trainers
 from distrai.protocol.messages import UPDATE_VERSION, Envelope, Update
 from distrai.protocol.primitives import SIGNATURE_SIZE, ZERO_HASH, Address, MemberId
-from distrai.protocol.standing import (
-    RunRules,
-    Standing,
-    advance,
-    drops,
-    following_cursor,
-    promotions,
-    start,
-)
+from distrai.protocol.seating import drops, promotions
+from distrai.protocol.standing import RunRules, Standing, advance, following_cursor, start
 from helpers.messages import Author, named
 
 RUN = 7

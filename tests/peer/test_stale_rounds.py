@@ -109,11 +109,23 @@ def test_what_comes_too_late_for_this_list_is_announced_for_the_next() -> None:
 def test_what_was_held_and_not_listed_is_named_in_the_next_round() -> None:
     table = Table(staleness=1, quorum=1)
     peer = Driven(table)
-    late, other = table.update(2), table.update(1)
-    peer.get(late, other)
+    late, later, other = table.update(2), table.update(3), table.update(1)
+    peer.get(late, later, other)
     landed(peer, [other])
     peer.tick(TIMING.join_cut_s)
-    assert peer.said("have")[-1].message.updates == (late.id,)
+    assert peer.said("have")[-1].message.updates == tuple(sorted((late.id, later.id)))
+
+
+def test_updates_of_a_third_of_the_seats_close_no_round_whatever_the_quorum() -> None:
+    """Who is fast alone could close one round after the other, and the rest would lose their seats."""
+    table = Table(staleness=4, quorum=1, guests=2)
+    peer = Driven(table)
+    peer.get(table.update(1), table.update(4), table.update(5))
+    peer.tick(TIMING.join_cut_s)
+    assert not peer.said("have")
+    peer.get(table.update(2))
+    peer.tick(2 * TIMING.join_cut_s)
+    assert peer.said("have")
 
 
 def test_the_list_of_a_later_round_takes_it_with_a_key_that_was_told_before() -> None:

@@ -28,8 +28,8 @@ from distrai.protocol.messages import (
     open_envelope,
 )
 from distrai.protocol.primitives import Hash
+from distrai.protocol.seating import check_succession
 from distrai.protocol.signatures import recover
-from distrai.protocol.standing import check_succession
 from helpers.messages import DOMAIN, MESSAGES, Author, bodies, messages
 from helpers.rounds import RULES, authors, list_of, next_body, started
 

@@ -10,7 +10,7 @@ from distrai.protocol.history import enrol, reconstruct, rounds_needed
 from distrai.protocol.ledger_events import Certified, RollCalled, Started
 from distrai.protocol.lists import CertifiedList, check_list
 from distrai.protocol.primitives import Address, MemberId
-from distrai.protocol.standing import drops, promotions
+from distrai.protocol.seating import drops, promotions
 from helpers.histories import History, histories, key_of
 from helpers.messages import named
 from helpers.rounds import RULES, authors

@@ -12,16 +12,8 @@ from distrai.protocol.body import CHANGES_MAX, Promotion, quorum
 from distrai.protocol.errors import WrongMembershipChange
 from distrai.protocol.lists import Trainer
 from distrai.protocol.primitives import ZERO_HASH, Address, MemberId
-from distrai.protocol.standing import (
-    ListedRound,
-    RunRules,
-    Seat,
-    Standing,
-    advance,
-    check_succession,
-    drops,
-    promotions,
-)
+from distrai.protocol.seating import check_succession, drops, promotions
+from distrai.protocol.standing import ListedRound, RunRules, Seat, Standing, advance
 from helpers.messages import Author
 from helpers.rounds import RULES, after_round, authors, listing, next_body, roster_of, started
 

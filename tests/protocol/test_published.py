@@ -11,7 +11,8 @@ from distrai.protocol.errors import ProtocolError, WrongMembershipChange, WrongR
 from distrai.protocol.ledger_events import Certified, RollCalled, Started
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import Address
-from distrai.protocol.standing import Standing, advance, call_roll, check_published, promotions, start
+from distrai.protocol.seating import check_published, promotions
+from distrai.protocol.standing import Standing, advance, call_roll, start
 from helpers.histories import GENESIS, History, histories
 from helpers.rounds import RULES, RUN, authors, listing, next_body
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from distrai.protocol.standing import Seat, call_roll, check_succession, drops, following_cursor, promotions
+from distrai.protocol.seating import check_succession, drops, promotions
+from distrai.protocol.standing import Seat, call_roll, following_cursor
 from helpers.make_heads import from_json
 from helpers.rounds import RULES, after_round, authors, next_body, roster_of, started
 

@@ -22,7 +22,8 @@ from distrai.protocol.history import reconstruct, rounds_needed
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.messages import Have, Key
 from distrai.protocol.primitives import ZERO_HASH
-from distrai.protocol.standing import Standing, advance, block_ahead, block_of, call_roll, drops, promotions
+from distrai.protocol.seating import drops, promotions
+from distrai.protocol.standing import Standing, advance, block_ahead, block_of, call_roll
 from helpers.histories import History
 from helpers.messages import Author, named
 from helpers.rounds import (

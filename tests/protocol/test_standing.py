@@ -19,18 +19,8 @@ from distrai.protocol.errors import (
 )
 from distrai.protocol.lists import Trainer, root_of_trainers
 from distrai.protocol.primitives import ZERO_HASH, Address
-from distrai.protocol.standing import (
-    MISSED_LISTS_MAX,
-    RECENT_LISTS,
-    RunRules,
-    Seat,
-    Standing,
-    advance,
-    check_succession,
-    drops,
-    following_cursor,
-    start,
-)
+from distrai.protocol.seating import MISSED_LISTS_MAX, check_succession, drops
+from distrai.protocol.standing import RECENT_LISTS, RunRules, Seat, Standing, advance, following_cursor, start
 from helpers.messages import Author, named
 from helpers.rounds import RULES, RUN, after_round, authors, listing, next_body, roster_of, started
 

@@ -8,7 +8,7 @@ import pytest
 
 from distrai.peer.records import RollCallRecord
 from distrai.protocol.canonical import encode_canonical
-from distrai.protocol.standing import PRESENT_LISTS_MIN
+from distrai.protocol.seating import PRESENT_LISTS_MIN
 from distrai.runs.replay import Anchor, Replay, Replayed, ReplayFailed
 from helpers.archives import SEATS, ArchiveMaker, FakeArchive
 

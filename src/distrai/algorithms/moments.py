@@ -23,6 +23,12 @@ M_MAX = 2.0**20
 """Bound of |m|. Gradients are clipped to a norm of about 1, so honest moments are far below."""
 V_MAX = 2.0**40
 """Bound of v, the square of M_MAX."""
+M_OVER_ROOT_V_MAX = 16.0
+"""Largest |m| / sqrt(v) that is believed."""
+V_EXCESS_MAX = 8.0
+"""A member's v may be so many times what at least half of the members have, in the mean of a piece."""
+M_EXCESS_MAX = 4.0
+"""Where there is no v (Muon has none): the same for the norm of its m."""
 M_CODES = 127
 V_ROOTS = 255
 
@@ -106,6 +112,21 @@ def _spread(per_block: Tensor, numel: int) -> Tensor:
     return per_block.view(-1, 1).expand(-1, BLOCK).reshape(-1)[:numel]
 
 
+def believable(m: Tensor, v: Tensor) -> Tensor:
+    """m, but 0 where it is too large for v: no gradients lead there, and Adam would leap.
+
+    An average of gradients squared is at most (1 - b1)^2 / ((1 - b2) (1 - b1^2 / b2)) times the average of their
+    squares (Cauchy and Schwarz): 1.4 for betas of .9 and .95, 53 for .9 and .999, rounding at most fourfold.
+    """
+    return torch.where(m * m > v * arithmetic.scalar(M_OVER_ROOT_V_MAX**2, v), arithmetic.scalar(0.0, m), m)
+
+
+def v_factors(means: Sequence[float]) -> list[float]:
+    """By what each member's v is multiplied, so that its mean is at most `V_EXCESS_MAX` times the lower median."""
+    limit = V_EXCESS_MAX * sorted(means)[(len(means) - 1) // 2]
+    return [1.0 if mean <= limit else limit / mean for mean in means]
+
+
 class MomentCodec:
     """m8v8 bound to one layout; `payload_size` is exact."""
 
@@ -155,7 +176,13 @@ class MomentCodec:
 
     def decode(self, data: Octets) -> Moments:
         """The moments in a payload (uint8), on its device."""
-        return self.average([(1, data)])
+        parts = [[torch.zeros(spec.numel, device=data.device) for spec in self.layout.tensors] for _ in "mv"]
+        for span in self.spans:
+            for flats, values in zip(parts, self.decode_span(span, data), strict=True):
+                flats[span.piece.tensor][span.piece.start : span.piece.stop] = values
+        shapes = [spec.shape for spec in self.layout.tensors]
+        m, v = (tuple(x.view(shape) for x, shape in zip(flats, shapes, strict=True)) for flats in parts)
+        return Moments(m, v)
 
     def combine(
         self, previous: Moments, weighted: Sequence[tuple[int, Octets]], update: Sequence[Tensor]
@@ -164,7 +191,11 @@ class MomentCodec:
         return self.average(weighted)
 
     def average(self, weighted: Sequence[tuple[int, Octets]]) -> Moments:
-        """The weighted mean of payloads (weight > 0, uint8), piece by piece, in the order given."""
+        """The weighted mean of payloads (weight > 0, uint8), piece by piece, in the order given.
+
+        What is far above the others', or cannot be at all, is cut down first: everybody's next round starts from
+        this. Honest moments are left as they are.
+        """
         shapes = [spec.shape for spec in self.layout.tensors]
         device = weighted[0][1].device
         m = [torch.zeros(shape, dtype=torch.float32, device=device) for shape in shapes]
@@ -182,8 +213,20 @@ class MomentCodec:
     ) -> tuple[Tensor, Tensor]:
         m_sum = torch.zeros(span.piece.numel, dtype=torch.float32, device=device)
         v_sum = torch.zeros_like(m_sum)
-        for weight, data in weighted:
+        norms, means = [], []
+        for _, data in weighted:
             m, v = self.decode_span(span, data)
+            norms.append(arithmetic.squared_norm(m))
+            means.append(arithmetic.mean(v))
+        largest = int(M_EXCESS_MAX**2) * arithmetic.lower_median(norms)
+        has_v = sorted(means)[(len(means) - 1) // 2] > 0
+        for (weight, data), norm, v_factor in zip(weighted, norms, v_factors(means), strict=True):
+            m, v = self.decode_span(span, data)
+            v = v if v_factor == 1.0 else v * arithmetic.scalar(v_factor, v)
+            if has_v:
+                m = believable(m, v)
+            elif norm > largest:
+                m = m * arithmetic.scalar(arithmetic.clip_factor(norm, largest), m)
             factor = arithmetic.scalar(float(weight), m)
             m_sum = m_sum + m * factor
             v_sum = v_sum + v * factor

@@ -24,7 +24,15 @@ from distrai.algorithms.codecs.base import Octets, Span, as_bytes, as_fp32, flat
 from distrai.algorithms.codecs.gaps import GapTopK
 from distrai.algorithms.errors import MomentsOutOfBounds, NonFinitePayload, WrongPayloadSize
 from distrai.algorithms.layout import Layout
-from distrai.algorithms.moments import M_MAX, V_MAX, InnerStateCodec, MomentCodec, Moments
+from distrai.algorithms.moments import (
+    M_MAX,
+    V_MAX,
+    InnerStateCodec,
+    MomentCodec,
+    Moments,
+    believable,
+    v_factors,
+)
 
 K = 256
 DECAY = 0.9
@@ -72,15 +80,21 @@ class PublicMoments:
         self, previous: Moments, weighted: Sequence[tuple[int, Octets]], update: Sequence[Tensor]
     ) -> Moments:
         """The moments in common after a round, see above. `update` is the round's mean decoded update."""
-        total = arithmetic.scalar(float(sum(weight for weight, _ in weighted)), previous.m[0])
-        shared = torch.zeros(len(self.layout.tensors), device=previous.m[0].device)
-        for weight, data in weighted:
-            shared += self._shared(data) * arithmetic.scalar(float(weight), shared)
-        shared = shared / total
-        v = tuple(
-            _followed(*each) for each in zip(previous.v, update, shared.view(-1, 1).unbind(0), strict=True)
-        )
-        return Moments(self._mean_m(weighted), v)
+        shared = self._mean_shared(weighted)
+        numbers = shared.view(-1, 1).unbind(0)
+        v = tuple(_followed(*each) for each in zip(previous.v, update, numbers, strict=True))
+        m = zip(self._mean_m(weighted), v, strict=True)
+        return Moments(tuple(believable(*each) for each in m), v)
+
+    def _mean_shared(self, weighted: Sequence[tuple[int, Octets]]) -> Tensor:
+        """The mean of the members' numbers, for every tensor; what is far above the others' is cut down first."""
+        told = [self._shared(data).tolist() for _, data in weighted]
+        factors = zip(*(v_factors(numbers) for numbers in zip(*told, strict=True)), strict=True)
+        total = torch.zeros(len(self.layout.tensors), device=weighted[0][1].device)
+        for (weight, data), own in zip(weighted, factors, strict=True):
+            scale = torch.tensor(own, dtype=torch.float32, device=total.device)
+            total += self._shared(data) * scale * arithmetic.scalar(float(weight), total)
+        return total / arithmetic.scalar(float(sum(weight for weight, _ in weighted)), total)
 
     def _shared(self, data: Octets) -> Tensor:
         """The number of every tensor (fp32)."""

@@ -14,7 +14,7 @@ from distrai.protocol.errors import ProtocolError, WrongStateRoot, WrongUpdatesR
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.messages import BodySignature, Proposal, Signed
 from distrai.protocol.primitives import Hash
-from distrai.protocol.standing import check_succession, drops, promotions
+from distrai.protocol.seating import check_succession, drops, promotions
 
 if TYPE_CHECKING:
     from distrai.peer.round import Round

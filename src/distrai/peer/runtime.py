@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event as ThreadEvent
 from typing import Any, TypeVar
 
@@ -65,6 +66,7 @@ from distrai.protocol.messages import (
     SALT_SIZE,
 )
 from distrai.protocol.primitives import ZERO_HASH, Address, Hash
+from distrai.training.errors import Diverged
 
 T = TypeVar("T")
 GOSSIP_PERIOD_S = 1.5
@@ -73,6 +75,8 @@ BUSY_POLL_S = 0.1
 SEND_DEADLINE_S = 10.0
 FETCH_DEADLINE_S = 600.0
 EVENTS_MAX = 10_000
+DIVERGED_ROUNDS_MAX = 2
+"""Rounds in succession without an own update, since training diverged, after which this peer ends and says why."""
 STEP_REPORT_S = 1.0
 """Least time between two reports of inner steps."""
 
@@ -125,6 +129,8 @@ class Runtime:
         self.finish_training = ThreadEvent()
         self.stop_ahead = ThreadEvent()
         self.ahead: TrainAhead | None = None
+        self.diverged = 0
+        """Rounds in succession in which the own training diverged."""
         self.model_cpu_s = 0.0
         self.tasks: set[asyncio.Task[None]] = set()
         self.timer: asyncio.TimerHandle | None = None
@@ -330,9 +336,14 @@ class Runtime:
         number = effect.standing.round + 1
         steps = StepReports(self.telemetry, number)
         hooks = Hooks(stop.is_set, finish.is_set, steps.done)
-        outcome = await self._with_model(lambda: self.worker.train(effect, hooks))
+        try:
+            outcome = await self._with_model(lambda: self.worker.train(effect, hooks))
+        except Diverged as error:
+            self._diverged(number, error)
+            return
         if outcome is None:
             return
+        self.diverged = 0
         done, report = outcome
         await self.events.put(done)
         ended = steps.ended
@@ -343,10 +354,18 @@ class Runtime:
         self.telemetry.emit("trained", round=number, **msgspec.structs.asdict(trained))
         await self._look_at_model(effect)
 
+    def _diverged(self, number: int, error: Diverged) -> None:
+        """A round without an own update: what it started from may be somebody's doing. Raises if it repeats."""
+        self.diverged += 1
+        if self.diverged >= DIVERGED_ROUNDS_MAX:
+            raise error
+        self.telemetry.emit("diverged", round=number, why=str(error))
+
     async def _train_ahead(self, effect: TrainAhead, stop: ThreadEvent) -> None:
         steps = StepReports(self.telemetry, effect.standing.round + 2)
         hooks = Hooks(stop.is_set, lambda: False, steps.done)
-        await self._with_model(lambda: self.worker.train_ahead(effect, hooks))
+        with suppress(Diverged):  # then the round itself says so, when it is on
+            await self._with_model(lambda: self.worker.train_ahead(effect, hooks))
 
     async def _with_model(self, work: Callable[[], T]) -> T:
         """Do something in the thread that trains, and count its CPU seconds apart from what rounds cost."""

@@ -191,13 +191,22 @@ class Worker:
         """
         before, number = effect.before, effect.standing.round
         listed = () if effect.certified is None else effect.certified.updates
-        own = {update.previous_head for update in listed if update.member == self.member}
-        for base in (*before.bases, before.base):
-            is_over = base.head in own or base.round < number - self.plan.spec.staleness
-            path = self.store.trained_path(base.head)
-            if is_over and (self.member, base.round) not in before.spent and path.exists():
-                return Trained.from_bytes(path.read_bytes(), self.plan.layout)
-        return None
+        own = [update.previous_head for update in listed if update.member == self.member]
+        too_old = [
+            base.head
+            for base in (*before.bases, before.base)
+            if base.round < number - self.plan.spec.staleness
+            and (self.member, base.round) not in before.spent
+        ]
+        paths = (self.store.trained_path(head) for head in own or too_old)
+        path = next((path for path in paths if path.exists()), None)
+        return None if path is None else Trained.from_bytes(path.read_bytes(), self.plan.layout)
+
+    def _forget_what_was_not_said(self, standing: Standing) -> None:
+        """Training anew means that nothing is under way: what was trained before and not listed never will be."""
+        for base in standing.bases:
+            if (self.member, base.round) not in standing.spent:
+                self.store.trained_path(base.head).unlink(missing_ok=True)
 
     # Training
 
@@ -211,6 +220,7 @@ class Worker:
         if found is None:
             return None
         start, private = found
+        self._forget_what_was_not_said(standing)
         with self._model_lock:
             trained = self.contributor.train(
                 number,

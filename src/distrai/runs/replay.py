@@ -33,8 +33,9 @@ from distrai.protocol.lists import CertifiedList, check_list, check_signatures
 from distrai.protocol.merkle import state_root
 from distrai.protocol.messages import Update
 from distrai.protocol.primitives import Hash
+from distrai.protocol.seating import check_published
 from distrai.protocol.signatures import recover
-from distrai.protocol.standing import Standing, advance, call_roll, check_published
+from distrai.protocol.standing import Standing, advance, call_roll
 from distrai.protocol.typed_data import Domain
 from distrai.runs.published import Anchor, Published, ReplayFailed, blaming, first_standing
 

@@ -10,7 +10,8 @@ from distrai.protocol.ledger_events import Certified, LedgerEvent, Position, Rol
 from distrai.protocol.lists import Trainer, check_list
 from distrai.protocol.messages import Update
 from distrai.protocol.primitives import Hash, MemberId
-from distrai.protocol.standing import Standing, drops, promotions
+from distrai.protocol.seating import drops, promotions
+from distrai.protocol.standing import Standing
 from distrai.simulation.contract import Contract
 from distrai.simulation.toy import NOT_FINITE, open_payload
 from distrai.simulation.world import World
