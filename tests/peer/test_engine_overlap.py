@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import pytest
+
 from distrai.peer.events import FinishTraining, StateApplied, StopTraining, Train, TrainAhead, TrainingDone
 from distrai.peer.pace import TOLERANCE
 from distrai.peer.round import Rules
-from distrai.simulation.toy import INNER_STEPS
+from distrai.simulation.toy import INNER_STEPS, WORK
 from helpers.engine import BEGAN, Driven, Table
 
 TAU = 2
@@ -96,10 +98,42 @@ def test_what_was_trained_too_late_is_not_built_upon() -> None:
 def test_the_update_says_how_many_steps_were_taken_ahead() -> None:
     table = Overlapping()
     peer = Driven(table)
+    peer.land([peer.train()])
     made = table.update(0)
     peer.tell(TrainingDone(table.standing.head, made.sealed.blob, made.sealed.key, INNER_STEPS, 32, TAU))
-    (update,) = peer.said("update")
-    assert update.message.tau == TAU  # type: ignore[attr-defined]
+    first, second = peer.said("update")
+    assert (first.message.tau, second.message.tau) == (0, TAU)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("steps", "refused"), [(TAU - 1, ["WrongFragment"]), (TAU, [])])
+def test_who_took_steps_ahead_took_at_least_as_many(steps: int, refused: list[str]) -> None:
+    table = Overlapping()
+    peer = Driven(table)
+    peer.land([peer.train()])
+    tokens = steps * WORK.tokens_per_step
+    peer.get(table.update(1, tau=TAU, inner_steps=steps, tokens=tokens))
+    assert peer.refused == refused
+
+
+def test_no_step_is_taken_ahead_of_the_first_round() -> None:
+    table = Overlapping()
+    peer = Driven(table)
+    peer.get(table.update(1, tau=TAU))
+    assert peer.refused == ["WrongFragment"]
+
+
+def test_nobody_is_asked_to_finish_what_was_not_begun() -> None:
+    table = Measured()
+    peer = Driven(table)
+    peer.now = BEGAN + 4.0
+    peer.get(*(table.update(who) for who in (1, 2)))
+    peer.tick(4.0 * TOLERANCE)
+    assert not peer.of(FinishTraining)
+    peer.tell(StateApplied(table.standing.head))
+    assert [type(effect) for effect in peer.all if isinstance(effect, Train | FinishTraining)] == [
+        Train,
+        FinishTraining,
+    ]
 
 
 def test_a_peer_that_keeps_the_others_waiting_is_asked_to_finish() -> None:

@@ -8,10 +8,10 @@ import pytest
 from distrai.protocol.blobs import blob_ref
 from distrai.protocol.canonical import canonical_json
 from distrai.protocol.errors import MalformedMessage, MessageTooLarge, NotCanonical
-from distrai.protocol.recipe import AlgorithmSection, RecipeError, ResolvedRecipe
-from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX
+from distrai.protocol.recipe import AlgorithmSection, RecipeError, ResolvedRecipe, parse_recipe
+from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX, recipe_bytes
 from distrai.protocol.recipe.sections import ADDED_LATER
-from helpers.recipes import FULL_ALGORITHM, resolved_example
+from helpers.recipes import FULL_ALGORITHM, changed, resolved_example
 
 ZERO = "0x" + "00" * 32
 HASH = "8fb20064d9a6007773819b0835048244abab5b7c0d234fed32b8db6810f16386"
@@ -70,6 +70,13 @@ def test_keys_that_came_later_are_written_only_where_they_say_something_new() ->
     other = replace(plain, recipe=replace(plain.recipe, algorithm=section))
     assert json.loads(other.to_bytes())["algorithm"]["overlap"] == 3
     assert ResolvedRecipe.from_bytes(other.to_bytes()) == other
+
+
+def test_a_recipe_that_is_not_resolved_keeps_what_it_says_against_its_preset() -> None:
+    mapping = changed("algorithm", {"preset": "streaming-diloco", "overlap": 0, "fragments": 1})
+    recipe = parse_recipe(mapping)
+    assert parse_recipe(json.loads(recipe_bytes(recipe))) == recipe
+    assert recipe_bytes(recipe) != recipe_bytes(parse_recipe(changed("algorithm.preset", "streaming-diloco")))
 
 
 @pytest.mark.parametrize("table", sorted(ADDED_LATER))

@@ -101,6 +101,7 @@ class Trainer:
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
+        torch.set_num_threads(1)  # as in the other processes: with more, gradients have other bits
         if self.jobs > 1:
             arguments = (*self.lab.comparison.source, self.lab.device.type)
             self._pool = ProcessPoolExecutor(

@@ -238,6 +238,9 @@ def _check_rates_of(arms: Sequence[Arm]) -> None:
         if by_name[arm.rates_of].rates_of:
             hint = f'name the arm that is swept, "{by_name[arm.rates_of].rates_of}"'
             raise RecipeError(f"arms[{at}].rates_of", f'"{arm.rates_of}" has no rates of its own', hint)
+        if by_name[arm.rates_of].spec.outer != arm.spec.outer:
+            problem = f'"{arm.rates_of}" has outer "{by_name[arm.rates_of].spec.outer}", this arm "{arm.spec.outer}"'
+            raise RecipeError(f"arms[{at}].rates_of", problem, "give the arm a sweep of its own")
 
 
 def _check_length(path: str, arm: Arm, comparison: Comparison) -> None:
@@ -251,6 +254,9 @@ def _check_length(path: str, arm: Arm, comparison: Comparison) -> None:
         )
         raise RecipeError("tokens", problem, f"use {near}")
     length = min(arm.spec.inner_steps, steps)
+    if arm.spec.overlap >= length:
+        problem = f"overlap {arm.spec.overlap} is not below the {length} steps of its only round"
+        raise RecipeError(f"{path}.algorithm.overlap", problem, "give more tokens, or shorter rounds")
     if arm.is_plain and not arm.averages_gradients and steps % length:
         problem = f"{length} does not divide the {steps} steps of each peer, and tokens are to be equal"
         near = max(1, round(steps / length)) * length * unit

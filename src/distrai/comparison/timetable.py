@@ -49,7 +49,8 @@ def job_steps(arm: Arm, inner_steps: int) -> tuple[int, ...]:
     if arm.spec.pace == "fixed":
         return (inner_steps,) * len(arm.speeds)
     fastest = min(arm.speeds)
-    return tuple(max(1, math.floor(inner_steps * fastest / own)) for own in arm.speeds)
+    least = max(1, arm.spec.overlap)
+    return tuple(max(least, math.floor(inner_steps * fastest / own)) for own in arm.speeds)
 
 
 def timetable(arm: Arm, inner_steps: int, total_steps: int) -> list[Round]:

@@ -24,7 +24,7 @@ from distrai.training.inner import InnerLoop
 from distrai.training.model import read_trainable, trainable_layout
 from distrai.training.objective import objective_named
 from distrai.training.private import PrivateState
-from distrai.training.spec import InnerSpec
+from distrai.training.spec import InnerSpec, schedule_of
 
 if TYPE_CHECKING:
     from distrai.comparison.laboratory import Laboratory
@@ -45,11 +45,12 @@ def by_certificates(
 ) -> Outcome:
     """Every certificate lists updates of anybody, and leads to one state for all."""
     inner = InnerSpec.from_recipe(cell.recipe(lab.comparison, len(rounds)))
+    schedule = schedule_of(cell.arm.training)
     algorithm = Algorithm(
         cell.arm.spec,
         trainable_layout(model),
         consensus_device(lab.device),
-        rate=lambda number: inner.factor(number / len(rounds)),
+        rate=lambda number: schedule.factor(number / len(rounds)),
     )
     peers = _Peers(lab, cell, algorithm, inner, model)
     state = algorithm.initial_state(read_trainable(model))

@@ -91,6 +91,8 @@ class Engine:
         self.reverting = False
         """The state is on its way back to that of before round 1: no training before it is there."""
         self.effects: list[Effect] = []
+        self.trained_from: Hash | None = None
+        """The head from which training was asked for last."""
         self.pace = Pace(rules.work.inner_steps_max, rules.measured_pace, rules.run.staleness == 0)
         self.following = Following(self, checkpoints, genesis)
         self.mailbox = Mailbox(self)
@@ -164,7 +166,8 @@ class Engine:
         self.following.go_on(now)
         if self.round is not None:
             self.effects += self.round.progress(now)
-            if self.pace.watch(self.round, now):
+            training = self.trained_from == self.round.standing.head
+            if self.pace.watch(self.round, now, training=training):
                 self.effects.append(FinishTraining())
             self.effects.append(WakeAt(min(self.round.wake_at(now), self.pace.due_at(self.round))))
         effects, self.effects = self.effects, []
@@ -262,6 +265,7 @@ class Engine:
         if self.trains_on(standing):
             return
         self.training = standing.head if self.rules.run.staleness else None
+        self.trained_from = standing.head
         block = block_of(standing, self.rules.run, self.identity.member)
         self.effects.append(Train(standing, block, self.pace.steps(self.round)))
 

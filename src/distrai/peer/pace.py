@@ -68,8 +68,8 @@ class Pace:
         if number in self.began:
             self.full_s[member] = max(1e-9, now - self.began[number]) * self.steps_max / steps
 
-    def watch(self, round_: Round, now: float) -> bool:
-        """Take note of whose updates are here; true once if this peer, still training, should come to an end."""
+    def watch(self, round_: Round, now: float, *, training: bool = True) -> bool:
+        """Take note of whose updates are here; true once if this peer, still ``training``, should come to an end."""
         for signed in round_.book.updates.values():
             update = signed.message
             assert isinstance(update, Update)
@@ -79,7 +79,7 @@ class Pace:
             self.trained(update.member, update.round, update.inner_steps, now)
             if update.round == round_.standing.round + 1:
                 self.announced[update.member] = now - round_.began_at
-        if self.asked or now < self.due_at(round_):
+        if self.asked or not training or now < self.due_at(round_):
             return False
         self.asked = True
         return True

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from distrai.algorithms.algorithm import Algorithm
 from distrai.algorithms.layout import Layout
 from distrai.algorithms.presets import AlgorithmSpec, resolve_preset
-from distrai.algorithms.schedule import Schedule
 from distrai.peer.identity import Timing
 from distrai.peer.round import Rules
 from distrai.protocol.assignment import DataOrder
@@ -14,7 +13,7 @@ from distrai.protocol.cipher import sealed_size
 from distrai.protocol.keccak import tagged_hash
 from distrai.protocol.recipe import ResolvedRecipe
 from distrai.protocol.standing import RunRules
-from distrai.training.spec import InnerSpec
+from distrai.training.spec import InnerSpec, schedule_of
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,7 @@ class Plan:
 
     def rate(self, round_number: int) -> float:
         """The share of its highest value that a learning rate has in a round; the outer one if it follows that."""
-        training = self.resolved.recipe.training
-        schedule = Schedule(training.schedule, training.warmup, training.decay, training.final_fraction)
-        return schedule.factor(round_number / self.inner.rounds)
+        return schedule_of(self.resolved.recipe.training).factor(round_number / self.inner.rounds)
 
     @property
     def rules(self) -> Rules:

@@ -7,6 +7,7 @@ trainer may go on with the one it started from.
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -27,6 +28,7 @@ from distrai.protocol.standing import Standing
 from distrai.training.contribution import Ahead, Contributor, Trained
 from distrai.training.data.dataset import Dataset
 from distrai.training.device import training_device
+from distrai.training.errors import BadInnerState, BadPrivateState
 from distrai.training.evaluate import Evaluation, evaluate
 from distrai.training.inner import InnerLoop
 from distrai.training.model import build_model, load_trainable
@@ -116,11 +118,19 @@ class Worker:
         self.state, self.private = self.algorithm.state_from_bytes(data), PrivateState()
         self._starts.clear()
         head = None if standing is None or standing.round == 0 else standing.head
-        if head is not None and self.store.private_path(head).exists():
-            self.private = PrivateState.from_bytes(
-                self.store.private_path(head).read_bytes(), self.plan.layout
-            )
+        if head is not None:
+            self.private = self._private_at(self.store.private_path(head))
         self._follow(head)
+
+    def _private_at(self, path: Path) -> PrivateState:
+        """The private state in a file; a fresh one if there is none, or none that can be read, which is put aside."""
+        if not path.exists():
+            return PrivateState()
+        try:
+            return PrivateState.from_bytes(path.read_bytes(), self.plan.layout)
+        except (BadPrivateState, BadInnerState):
+            path.replace(path.with_suffix(".damaged"))
+            return PrivateState()
 
     def _follow(self, head: Hash | None) -> None:
         """The state and the private state now follow ``head``."""

@@ -118,7 +118,8 @@ def check_update(update: Update, standing: Standing, rules: WorkRules) -> None:
     if update.codec != rules.codec:
         raise WrongCodec(f"codec {update.codec!r}; the recipe says {rules.codec!r}")
     fragment = rules.fragment_of(update.round)
-    if update.fragment != fragment or update.tau not in {0, rules.overlap} or update.trace_root != ZERO_HASH:
+    ahead = {0, rules.overlap} if update.round > 1 and update.inner_steps >= rules.overlap else {0}
+    if update.fragment != fragment or update.tau not in ahead or update.trace_root != ZERO_HASH:
         raise WrongFragment(
             f"fragment {update.fragment}, overlap {update.tau}: round {update.round} is of fragment {fragment}, the "
             f"recipe's overlap is {rules.overlap}, and there is no trace"

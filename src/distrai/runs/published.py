@@ -189,7 +189,9 @@ def first_standing(record: GenesisRecord) -> Standing:
     genesis = record.genesis
     seats = tuple(Seat(seat.member, seat.key, 0) for seat in record.seats)
     head = start_head(genesis.head, [(seat.member, seat.key) for seat in record.seats])
-    return Standing(genesis.run, 0, head, genesis.state_root, seats, record.seats, 0, record.seats, genesis.head)
+    return Standing(
+        genesis.run, 0, head, genesis.state_root, seats, record.seats, 0, record.seats, genesis.head
+    )
 
 
 def head_of(link: Link) -> Hash:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from distrai.algorithms.schedule import Schedule
-from distrai.protocol.recipe import Recipe
+from distrai.protocol.recipe import Recipe, TrainingSection
 
 InnerStateKind = Literal["kept", "reset", "averaged", "public"]
 OptimiserKind = Literal["adamw", "muon", "sgd"]
@@ -52,6 +52,11 @@ class InnerSpec:
         state = _INNER_STATES.get(algorithm.inner_state or "")
         optimiser = _OPTIMISERS.get(algorithm.inner_optimiser or "")
         assert state is not None and optimiser is not None, "resolve the preset first"
+        follows = algorithm.outer_schedule == "training" and optimiser == "sgd"
+        if (
+            follows
+        ):  # the outer rate alone says how far a gradient goes, and gradients of all times weigh alike
+            training = replace(training, lr=1.0, warmup=0.0, schedule="constant")
         return cls(
             rounds=recipe.rounds.count,
             inner_steps=algorithm.inner_steps,
@@ -103,3 +108,8 @@ class InnerSpec:
     def learning_rate(self, position: float) -> float:
         """The rate at a position: linear warm-up, then what ``schedule`` says."""
         return self.lr * self.factor(position)
+
+
+def schedule_of(training: TrainingSection) -> Schedule:
+    """How a recipe's learning rate goes over the run; outer rates may follow it."""
+    return Schedule(training.schedule, training.warmup, training.decay, training.final_fraction)

@@ -140,7 +140,7 @@ def parse_recipe(mapping: object) -> Recipe:
 
 def recipe_bytes(recipe: Recipe) -> bytes:
     """The canonical JSON bytes of a recipe that is not resolved; ``parse_recipe`` reads them back."""
-    return canonical_json(canonical_mapping(recipe))
+    return canonical_json(to_mapping(recipe))
 
 
 def _filled(recipe: Recipe) -> Recipe:
