@@ -214,7 +214,8 @@ def test_the_average_of_moments_is_part_of_the_state_and_zero_at_the_start():
     start = algo.initial_state(tensors(9, SMALL))
     assert start.moments is not None
     assert not any(bool(t.any()) for t in (*start.moments.m, *start.moments.v))
-    given_moments = moments(3, SMALL)
+    found = moments(3, SMALL)
+    given_moments = Moments(found.m, tuple(m * m + v for m, v in zip(found.m, found.v, strict=True)))
     listed = [
         Entry(bytes([i]) * 32, 5, algo.encode(tensors(i, SMALL), given_moments).payload) for i in range(3)
     ]

@@ -116,16 +116,27 @@ def test_one_of_four_can_neither_make_the_others_leap_nor_freeze_them(liar, lie)
         assert flat(v).mean() >= 0.3 * flat(usual).mean()
 
 
-def test_honest_moments_are_averaged_as_they_are():
-    """Bit for bit: the limits are for what cannot be, though one may have twice the gradients of another."""
-    codec = MomentCodec(LAYOUT)
-    parts = [decoded(codec, codec.encode(honest(10 * i, 1 + i / 3))) for i in range(4)]
-    payloads = [codec.encode(honest(10 * i, 1 + i / 3)) for i in range(4)]
+def test_the_first_version_of_the_checks_cuts_nothing():
+    """So runs of before have the same states: their recipes say checks = 1."""
+    codec = MomentCodec(LAYOUT, checks=1)
+    payloads = [codec.encode(moments(10 * i)) for i in range(4)]
+    parts = [decoded(codec, payload) for payload in payloads]
     out = codec.average([(1, to_uint8(payload, CPU)) for payload in payloads])
     for kind in "mv":
         for at, got in enumerate(getattr(out, kind)):
             each = [getattr(part, kind)[at] for part in parts]
             assert torch.equal(got, (((each[0] + each[1]) + each[2]) + each[3]) / torch.tensor(4.0))
+
+
+def test_a_liar_that_keeps_sending_a_huge_v_does_not_let_it_grow():
+    """Everybody's next v begins with the average: a little too much each round would freeze training for good."""
+    codec, told = MomentCodec(SMALL), [moments(10 * each, SMALL) for each in range(3)]
+    wild = Moments(told[0].m, tuple(torch.full_like(v, V_MAX) for v in told[0].v))
+    for _ in range(20):
+        out = codec.average([(1, to_uint8(codec.encode(each), CPU)) for each in (*told, wild)])
+        told = [Moments(out.m, out.v)] * 3
+    most = max(flat(moments(10 * each, SMALL).v[0]).mean() for each in range(3))
+    assert flat(out.v[0]).mean() <= 1.5 * most  # rounding up adds a little
 
 
 def test_without_second_moments_a_first_one_is_cut_down_to_the_others():
@@ -142,7 +153,7 @@ def test_without_second_moments_a_first_one_is_cut_down_to_the_others():
 
 @pytest.mark.parametrize("count", [3, 5, 7])
 def test_the_average_is_the_weighted_mean_of_what_was_decoded(count):
-    codec = MomentCodec(LAYOUT)
+    codec = MomentCodec(LAYOUT, checks=1)
     payloads = [codec.encode(honest(10 * i)) for i in range(count)]
     weighted = [(i + 1, to_uint8(payload, CPU)) for i, payload in enumerate(payloads)]
     out = codec.average(weighted)

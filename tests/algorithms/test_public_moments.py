@@ -11,8 +11,8 @@ from distrai.algorithms import Layout, Moments
 from distrai.algorithms.codecs import TopK
 from distrai.algorithms.codecs.base import to_uint8
 from distrai.algorithms.errors import MomentsOutOfBounds, NonFinitePayload, PayloadError, WrongPayloadSize
-from distrai.algorithms.moments import M_MAX, M_OVER_ROOT_V_MAX, V_MAX
-from distrai.algorithms.public_moments import FLOOR, PublicMoments
+from distrai.algorithms.moments import M_MAX, V_MAX
+from distrai.algorithms.public_moments import FLOOR, M_OVER_ROOT_V_MAX, PublicMoments
 
 CPU = torch.device("cpu")
 SMALL = Layout.from_pairs([("a", (300,)), ("b", (64, 70))])
@@ -56,7 +56,7 @@ def test_v_follows_the_squares_of_updates_and_has_the_shared_mean():
     after_one = codec.combine(zeros(), given_payloads, first)
     after_two = codec.combine(after_one, given_payloads, second)
     for at in range(len(LAYOUT.tensors)):
-        shared = (2 * flat(moments(0).v[at]).mean() + flat(moments(10).v[at]).mean()) / 3
+        shared = min(flat(moments(seed).v[at]).mean() for seed in (0, 10))  # the lower median of two
         one = flat(first[at]) ** 2
         expected = np.maximum(one / one.mean(), FLOOR) * shared
         np.testing.assert_allclose(flat(after_one.v[at]), expected, rtol=1e-4)

@@ -17,7 +17,19 @@ from distrai.runs.children import ChildFailed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 HELP_SECONDS_MAX = 0.5
-VERBS = ("run", "init", "join", "invite", "rotate-key", "replay", "status", "generate", "export", "compare", "doctor")
+VERBS = (
+    "run",
+    "init",
+    "join",
+    "invite",
+    "rotate-key",
+    "replay",
+    "status",
+    "generate",
+    "export",
+    "compare",
+    "doctor",
+)
 HELP = (
     "import sys; from distrai.cli.main import main; code = main(['--help']);"
     "print(sorted({'torch', 'web3', 'transformers', 'aiohttp', 'eth'} & set(sys.modules)), code)"

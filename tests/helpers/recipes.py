@@ -64,7 +64,7 @@ FULL_ALGORITHM: dict[str, Any] = {
 
 def resolved_example() -> ResolvedRecipe:
     """A resolved recipe of two tensors."""
-    recipe = parse_recipe(minimal_mapping())
+    recipe = parse_recipe(minimal_mapping() | {"checks": 1})  # as the first runs had
     return ResolvedRecipe(
         recipe=replace(recipe, algorithm=replace(recipe.algorithm, **FULL_ALGORITHM)),
         corpus=BlobRef(Hash(b"\1" * 32), 1000),

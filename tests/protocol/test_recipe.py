@@ -33,7 +33,7 @@ def refused(mapping: object) -> RecipeError:
 
 def test_defaults() -> None:
     recipe = parse_recipe(minimal_mapping())
-    assert recipe.checks == 1
+    assert recipe.checks == 2
     assert recipe.model.trainable == ("*",)
     assert recipe.training.betas == (0.9, 0.95)
     assert recipe.rounds.d0_s == 3.0
@@ -120,9 +120,9 @@ IMPOSSIBLE_VALUES: list[Refusal] = [
     ("seed", 1 << 53, "seed", "too large", "up to 9007199254740991"),
     ("name", "", "name", "has 0 characters", "1 to 64 characters"),
     ("model.trainable", [], "model.trainable", "has 0 items", "1 to 1024 items"),
-    ("checks", 2, "checks", "a whole number (2) is not one of the choices", "use 1"),
-    ("checks", True, "checks", "not one of the choices", "use 1"),
-    ("checks", 1.0, "checks", "not one of the choices", "use 1"),
+    ("checks", 3, "checks", "a whole number (3) is not one of the choices", "use 1 or 2"),
+    ("checks", True, "checks", "not one of the choices", "use 1 or 2"),
+    ("checks", 1.0, "checks", "not one of the choices", "use 1 or 2"),
     ("training.schedule", "cosin", "training.schedule", "not one of", 'did you mean "cosine"?'),
     ("training.schedule", "zzz", "training.schedule", "not one of", 'use "cosine" or "constant"'),
     (

@@ -57,7 +57,7 @@ class Algorithm:
         )
         self._bound = lru_cache(maxsize=4)(lambda at: bound_to(self.fragments[(at - 1) % spec.fragments], at))
         self.codec = self.fragments[0].codec
-        self.moment_codec = build_inner_state_codec(spec.inner_state, layout)
+        self.moment_codec = build_inner_state_codec(spec.inner_state, layout, spec.checks)
         self.rule = aggregate.RULES[spec.aggregate]
         self.outer = Outer(
             spec.outer, spec.outer_lr, spec.outer_momentum, spec.outer_weight_decay, spec.outer_delay

@@ -6,8 +6,9 @@ root times the block's largest v, rounded up: a v that is too small makes a step
 large only makes it shorter. A piece is [m units, fp32] [largest v, fp32] [m codes, int8] [v codes, uint8].
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol
 
 import torch
@@ -17,18 +18,15 @@ from distrai.algorithms import arithmetic
 from distrai.algorithms.codecs.base import Octets, Span, as_bytes, as_fp32, flat_tensors, to_bytes
 from distrai.algorithms.errors import MomentsOutOfBounds, NonFinitePayload, WrongPayloadSize
 from distrai.algorithms.layout import Layout, Piece, pieces
+from distrai.algorithms.spec import CHECKS
 
 BLOCK = 256
 M_MAX = 2.0**20
 """Bound of |m|. Gradients are clipped to a norm of about 1, so honest moments are far below."""
 V_MAX = 2.0**40
 """Bound of v, the square of M_MAX."""
-M_OVER_ROOT_V_MAX = 16.0
+M_OVER_ROOT_V_MAX = 3.0
 """Largest |m| / sqrt(v) that is believed."""
-V_EXCESS_MAX = 8.0
-"""A member's v may be so many times what at least half of the members have, in the mean of a piece."""
-M_EXCESS_MAX = 4.0
-"""Where there is no v (Muon has none): the same for the norm of its m."""
 M_CODES = 127
 V_ROOTS = 255
 
@@ -43,13 +41,17 @@ class Moments:
     v: tuple[Tensor, ...]
 
 
+Cut = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""What is done to a member's m and v."""
+
+
 class InnerStateCodec(Protocol):
     """How members share the state of their inner optimisers, bound to one layout."""
 
     id: ClassVar[str]
     payload_size: int
 
-    def __init__(self, layout: Layout) -> None: ...
+    def __init__(self, layout: Layout, checks: int = CHECKS) -> None: ...
 
     def encode(self, moments: Moments) -> bytes:
         """A member's bytes, always of the same size."""
@@ -112,18 +114,21 @@ def _spread(per_block: Tensor, numel: int) -> Tensor:
     return per_block.view(-1, 1).expand(-1, BLOCK).reshape(-1)[:numel]
 
 
-def believable(m: Tensor, v: Tensor) -> Tensor:
-    """m, but 0 where it is too large for v: no gradients lead there, and Adam would leap.
+def believable(m: Tensor, v: Tensor, most: float = M_OVER_ROOT_V_MAX) -> Tensor:
+    """m, but 0 where |m| is above `most` sqrt(v): gradients hardly lead there, and Adam would leap.
 
-    An average of gradients squared is at most (1 - b1)^2 / ((1 - b2) (1 - b1^2 / b2)) times the average of their
-    squares (Cauchy and Schwarz): 1.4 for betas of .9 and .95, 53 for .9 and .999, rounding at most fourfold.
+    An average of gradients is at most (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)) times the root of the average of their
+    squares (Cauchy and Schwarz): 1.2 for betas of .9 and .95, and 7 for .9 and .999, though seldom above 2.
     """
-    return torch.where(m * m > v * arithmetic.scalar(M_OVER_ROOT_V_MAX**2, v), arithmetic.scalar(0.0, m), m)
+    return torch.where(m * m > v * arithmetic.scalar(most * most, v), arithmetic.scalar(0.0, m), m)
 
 
 def v_factors(means: Sequence[float]) -> list[float]:
-    """By what each member's v is multiplied, so that its mean is at most `V_EXCESS_MAX` times the lower median."""
-    limit = V_EXCESS_MAX * sorted(means)[(len(means) - 1) // 2]
+    """By what each member's v is multiplied, so that its mean is at most the (lower) median of the members'.
+
+    Not a little more: everybody's next v begins with what comes out, and would grow from round to round.
+    """
+    limit = sorted(means)[(len(means) - 1) // 2]
     return [1.0 if mean <= limit else limit / mean for mean in means]
 
 
@@ -132,8 +137,9 @@ class MomentCodec:
 
     id: ClassVar[str] = "m8v8"
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, checks: int = CHECKS) -> None:
         self.layout = layout
+        self.cuts = checks >= 2
         self.spans = tuple(_placed(pieces(layout)))
         self.payload_size = self.spans[-1].stop
 
@@ -193,8 +199,8 @@ class MomentCodec:
     def average(self, weighted: Sequence[tuple[int, Octets]]) -> Moments:
         """The weighted mean of payloads (weight > 0, uint8), piece by piece, in the order given.
 
-        What is far above the others', or cannot be at all, is cut down first: everybody's next round starts from
-        this. Honest moments are left as they are.
+        From version 2 of the checks on, what is above the others' or cannot be is cut down first: everybody's next
+        round starts from this.
         """
         shapes = [spec.shape for spec in self.layout.tensors]
         device = weighted[0][1].device
@@ -213,24 +219,39 @@ class MomentCodec:
     ) -> tuple[Tensor, Tensor]:
         m_sum = torch.zeros(span.piece.numel, dtype=torch.float32, device=device)
         v_sum = torch.zeros_like(m_sum)
+        for (weight, data), cut in zip(weighted, self._cuts(span, weighted), strict=True):
+            m, v = cut(*self.decode_span(span, data))
+            factor = arithmetic.scalar(float(weight), m)
+            m_sum = m_sum + m * factor
+            v_sum = v_sum + v * factor
+        return m_sum, v_sum
+
+    def _cuts(self, span: Span, weighted: Sequence[tuple[int, Octets]]) -> list[Cut]:
+        """What is done to each member's m and v of a span before they are added up."""
+        if not self.cuts:
+            return [_as_it_is] * len(weighted)
         norms, means = [], []
         for _, data in weighted:
             m, v = self.decode_span(span, data)
             norms.append(arithmetic.squared_norm(m))
             means.append(arithmetic.mean(v))
-        largest = int(M_EXCESS_MAX**2) * arithmetic.lower_median(norms)
-        has_v = sorted(means)[(len(means) - 1) // 2] > 0
-        for (weight, data), norm, v_factor in zip(weighted, norms, v_factors(means), strict=True):
-            m, v = self.decode_span(span, data)
-            v = v if v_factor == 1.0 else v * arithmetic.scalar(v_factor, v)
-            if has_v:
-                m = believable(m, v)
-            elif norm > largest:
-                m = m * arithmetic.scalar(arithmetic.clip_factor(norm, largest), m)
-            factor = arithmetic.scalar(float(weight), m)
-            m_sum = m_sum + m * factor
-            v_sum = v_sum + v * factor
-        return m_sum, v_sum
+        if sorted(means)[(len(means) - 1) // 2] > 0:
+            return [partial(_cut_to, factor) for factor in v_factors(means)]
+        largest = arithmetic.lower_median(norms)  # no v: m is a momentum of Muon's
+        return [partial(_clipped, arithmetic.clip_factor(norm, largest)) for norm in norms]
+
+
+def _as_it_is(m: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    return m, v
+
+
+def _cut_to(factor: float, m: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    v = v if factor == 1.0 else v * arithmetic.scalar(factor, v)
+    return believable(m, v), v
+
+
+def _clipped(factor: float, m: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    return (m if factor == 1.0 else m * arithmetic.scalar(factor, m)), v
 
 
 def _block_count(piece: Piece) -> int:

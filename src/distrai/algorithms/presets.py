@@ -9,6 +9,7 @@ from distrai.algorithms.advice import warnings
 from distrai.algorithms.codecs import CODECS, default_options
 from distrai.algorithms.combinations import check_combination, check_values, choices
 from distrai.algorithms.spec import (
+    CHECKS,
     INNER_STATES,
     INNER_STEPS_MAX,
     KEYS,
@@ -94,12 +95,12 @@ which is to be about twice AdamW's. `lo-fi` synchronises as often as there are r
 """
 
 
-def resolve_preset(name: str, overrides: Mapping[str, Any]) -> AlgorithmSpec:
+def resolve_preset(name: str, overrides: Mapping[str, Any], checks: int = CHECKS) -> AlgorithmSpec:
     """The preset with changes. Raises ValueError, naming the key, for what is unknown or does not fit
     together.
 
     `codec_options` are merged into the preset's unless `codec` is changed too; then they start from that
-    codec's defaults.
+    codec's defaults. `checks` is the version that the recipe names.
     """
     if name not in PRESETS:
         raise ValueError(f"preset: no {name!r}; {choices(name, PRESETS)}")
@@ -113,7 +114,7 @@ def resolve_preset(name: str, overrides: Mapping[str, Any]) -> AlgorithmSpec:
     # Every option is written out, so that a default may change later without changing an old run.
     defaults = default_options(codec) if codec in CODECS else {}
     changes["codec_options"] = MappingProxyType(defaults | kept | dict(changes.get("codec_options", {})))
-    spec = replace(preset, **changes)
+    spec = replace(preset, checks=checks, **changes)
     check_values(spec)
     check_combination(spec)
     return spec

@@ -33,8 +33,11 @@ from distrai.algorithms.moments import (
     believable,
     v_factors,
 )
+from distrai.algorithms.spec import CHECKS
 
 K = 256
+M_OVER_ROOT_V_MAX = 16.0
+"""Of m the places are known and of v only the shape of updates: more than between m and v of one member."""
 DECAY = 0.9
 FLOOR = 2.0**-4
 """Of the shared number: v's square root is at least a quarter of it. Not tuned."""
@@ -45,7 +48,8 @@ class PublicMoments:
 
     id: ClassVar[str] = "public-gaps-256-2bit"
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, checks: int = CHECKS) -> None:
+        """All versions of the checks are the same to it."""
         self.layout = layout
         self.codec = GapTopK(layout, k=K, value_bits=2)
         self._numbers = 4 * len(layout.tensors)
@@ -84,7 +88,7 @@ class PublicMoments:
         numbers = shared.view(-1, 1).unbind(0)
         v = tuple(_followed(*each) for each in zip(previous.v, update, numbers, strict=True))
         m = zip(self._mean_m(weighted), v, strict=True)
-        return Moments(tuple(believable(*each) for each in m), v)
+        return Moments(tuple(believable(*each, M_OVER_ROOT_V_MAX) for each in m), v)
 
     def _mean_shared(self, weighted: Sequence[tuple[int, Octets]]) -> Tensor:
         """The mean of the members' numbers, for every tensor; what is far above the others' is cut down first."""
@@ -164,7 +168,7 @@ INNER_STATE_CODECS: Mapping[str, type[InnerStateCodec]] = {"averaged": MomentCod
 """What the payloads and the state of a recipe with this `inner_state` hold besides updates."""
 
 
-def build_inner_state_codec(inner_state: str, layout: Layout) -> InnerStateCodec | None:
+def build_inner_state_codec(inner_state: str, layout: Layout, checks: int) -> InnerStateCodec | None:
     """The codec of a recipe's `inner_state` for one layout; None where nothing is shared."""
     build = INNER_STATE_CODECS.get(inner_state)
-    return build(layout) if build else None
+    return build(layout, checks) if build else None

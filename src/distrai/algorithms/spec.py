@@ -16,6 +16,8 @@ STALENESS_MAX = 7
 QUORUM_MAX = 64
 FRAGMENTS_MAX = 1024
 OUTER_DELAY_MAX = 64
+CHECKS = 2
+"""The newest version of the checks: 2 cuts moments down to the others' before they are averaged, 1 did not."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class AlgorithmSpec:
     """Rounds by which the state that an update started from may be older than its certificate's."""
     quorum: int = 0
     """Updates that are enough to close a round before its deadline; 0: everybody's."""
+    checks: int = CHECKS
+    """Version of the rules by which what members send is cut down or refused."""
     network: bool = True
     """False for baselines that exist only inside one process."""
 
@@ -78,7 +82,7 @@ class AlgorithmSpec:
         return self.inner_state != "kept" and self.start == "global" and self.global_state
 
 
-_OWN = frozenset({"preset", "network"})
+_OWN = frozenset({"preset", "network", "checks"})
 KEYS = tuple(f.name for f in fields(AlgorithmSpec) if f.name not in _OWN)
 """What a recipe may change."""
 _PLAIN: Mapping[Any, type] = {str: str, int: int, float: float}

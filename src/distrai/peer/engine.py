@@ -5,6 +5,7 @@ It follows the ledger from head to head (``following.py``), keeps the messages o
 ``simulation/``.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from distrai.peer.checkpoint import Checkpoint
@@ -169,7 +170,8 @@ class Engine:
             training = self.trained_from == self.round.standing.head
             if self.pace.watch(self.round, now, training=training):
                 self.effects.append(FinishTraining())
-            self.effects.append(WakeAt(min(self.round.wake_at(now), self.pace.due_at(self.round))))
+            due_at = self.pace.due_at(self.round) if training else math.inf
+            self.effects.append(WakeAt(min(self.round.wake_at(now), due_at)))
         effects, self.effects = self.effects, []
         for effect in effects:
             if isinstance(effect, Persist):

@@ -32,7 +32,8 @@ class Plan:
     @classmethod
     def of(cls, resolved: ResolvedRecipe) -> "Plan":
         """Raises ValueError if the recipe's algorithm does not exist here."""
-        spec = resolve_preset(resolved.recipe.algorithm.preset, resolved.algorithm)
+        recipe = resolved.recipe
+        spec = resolve_preset(recipe.algorithm.preset, resolved.algorithm, recipe.checks)
         layout = Layout.from_pairs(resolved.layout)
         algorithm = Algorithm(spec, layout)
         inner = InnerSpec.from_recipe(resolved.recipe)

@@ -30,7 +30,6 @@ from distrai.peer.records import (
     encode_checkpoint,
     encode_own,
 )
-from distrai.protocol.bases import Base
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.errors import ReorgTooDeep
 from distrai.protocol.lists import CertifiedList
@@ -109,14 +108,9 @@ class PeerStore:
     def own_records(self) -> list[Persist]:
         """The own messages since the oldest kept head: one may be on disk before the checkpoint it follows."""
         oldest = self._kept[0].standing
-        after = 0 if oldest is None else min([oldest.round, *(base.round for base in self._newest_bases())])
+        after = 0 if oldest is None else min([oldest.round, *(base.round for base in oldest.bases)])
         entries = self.log.entries(OWN)
         return [decode_own(item.data, Hash(item.head), item.round) for item in entries if item.round > after]
-
-    def _newest_bases(self) -> tuple[Base, ...]:
-        """The heads from which an update may still be listed: what was made from them is needed until then."""
-        newest = self._kept[-1].standing
-        return () if newest is None else newest.bases
 
     def checkpoints(self) -> list[Checkpoint]:
         """Where an engine can go on from, oldest first: the kept applied heads, and the start if it is near."""
@@ -259,11 +253,8 @@ class PeerStore:
         base = [path for path in states if int(path.stem) <= oldest]  # the newest is what ``oldest`` follows
         for path in base[:-1]:
             path.unlink()
-        heads = [
-            previous,
-            *(standing.head for standing in kept),
-            *(base.head for base in self._newest_bases()),
-        ]
+        bases = {base.head for standing in kept for base in standing.bases}
+        heads = [previous, *(standing.head for standing in kept), *bases]
         keep = {*map(self.private_path, heads), *map(self.trained_path, heads)}
         for path in (self.home / "private").iterdir():
             if path not in keep and path.suffix == ".bin":  # not what is being written just now

@@ -6,7 +6,7 @@ trainer may go on with the one it started from.
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -190,6 +190,8 @@ class Worker:
         trained = self._decided(effect)
         if trained is not None:
             self.private = trained.settle(counted)
+        elif effect.own:  # what was sent is not known any more: better to send less than to send it twice
+            self.private = replace(self.private, feedback=None, onward=None)
         self._computed.clear()
         self.store.save_applied(effect, data, self.private.to_bytes())
         self._follow(effect.standing.head)
@@ -208,9 +210,15 @@ class Worker:
             if base.round < number - self.plan.spec.staleness
             and (self.member, base.round) not in before.spent
         ]
-        paths = (self.store.trained_path(head) for head in own or too_old)
-        path = next((path for path in paths if path.exists()), None)
-        return None if path is None else Trained.from_bytes(path.read_bytes(), self.plan.layout)
+        found = (self._trained_from(head) for head in own or too_old)
+        return next((trained for trained in found if trained is not None), None)
+
+    def _trained_from(self, head: Hash) -> Trained | None:
+        """What was trained from a head, if it is kept and can be read; another thread may forget it at any time."""
+        try:
+            return Trained.from_bytes(self.store.trained_path(head).read_bytes(), self.plan.layout)
+        except (FileNotFoundError, BadPrivateState, BadInnerState):
+            return None
 
     def _forget_what_was_not_said(self, standing: Standing) -> None:
         """Training anew means that nothing is under way: what was trained before and not listed never will be."""
@@ -256,12 +264,10 @@ class Worker:
     def train_ahead(self, effect: TrainAhead, hooks: Hooks) -> None:
         """Take the inner steps of the round after the next head that need not wait for that head."""
         head = effect.standing.head
-        path = self.store.trained_path(head)
-        if not path.exists():
+        trained = self._trained_from(head)
+        if trained is None or trained.onward is None:
             return
-        onward = Trained.from_bytes(path.read_bytes(), self.plan.layout).onward
-        if onward is None:
-            return
+        onward = trained.onward
         with self._model_lock:
             ahead = self.contributor.ahead(
                 onward,

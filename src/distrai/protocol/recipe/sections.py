@@ -170,8 +170,8 @@ class Recipe:
 
     name: Annotated[str, Length(1, 64)]
     theme: OptionalText = ""
-    checks: Literal[1] = 1
-    """Version of the absolute and relative checks on updates."""
+    checks: Literal[1, 2] = 2
+    """Version of the absolute and relative checks on updates; 2 also cuts shared moments down to the others'."""
     seed: Annotated[int, Range(0, INTEGER_MAX)]
     model: ModelSection
     data: DataSection
