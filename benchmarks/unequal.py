@@ -1,9 +1,9 @@
 """What a peer costs and gives that is eight times slower: ``python benchmarks/unequal.py [--rounds N] [--keep]``.
 
-Two peers train on a core each; in three of the four arms a third one takes part that gets an eighth of the time (its
+Two peers train on a core each; in two of the three arms a third one takes part that gets an eighth of the time (its
 process is stopped and continued many times a second, so that everything it does is slow, not only its training). With
-``pace = "fixed"`` everybody takes all steps of a round; with "measured" the slow one takes as many as it has time for;
-asynchronously nobody waits for it. Tokens are those of updates that were certified, over a steady stretch of rounds.
+``pace = "fixed"`` everybody takes all steps of a round; with "measured" the slow one takes as many as it has time for.
+Tokens are those of updates that were certified, over a steady stretch of rounds.
 """
 
 import argparse
@@ -34,10 +34,6 @@ ARMS: dict[str, tuple[int, list[str]]] = {
     "two alike": (2, []),
     "and a slow one, fixed pace": (3, []),
     "and a slow one, measured pace": (3, ["algorithm.pace=measured"]),
-    "and a slow one, asynchronous": (
-        3,
-        ["algorithm.staleness=7", "algorithm.quorum=2", "algorithm.inner_state=kept"],
-    ),
 }
 """By name: how many peers, and what is set in the recipe. The last of three is the slow one."""
 
@@ -92,7 +88,11 @@ def told(logs: list[PeerLog], rounds: int) -> dict[str, Any]:
     counted = [number for number in landed if number > LEFT_OUT]
     seconds = landed[max(counted)] - landed[LEFT_OUT]
     tokens = [
-        sum(each.tokens for number, each in log.trained.items() if is_listed(logs, log, number, counted))
+        sum(
+            log.trained[number].tokens
+            for number in counted
+            if log.member in logs[0].applied[number].members and number in log.trained
+        )
         for log in logs
     ]
     return {
@@ -103,13 +103,6 @@ def told(logs: list[PeerLog], rounds: int) -> dict[str, Any]:
         "tokens_per_s_of_all": round(sum(tokens) / seconds),
         "slow_steps": [each.steps for each in logs[2].trained.values()] if len(logs) > 2 else [],
     }
-
-
-def is_listed(logs: list[PeerLog], log: PeerLog, number: int, counted: list[int]) -> bool:
-    """Whether what was trained for a round is in its certificate, or in a later one before more was trained."""
-    later = min((each for each in log.trained if each > number), default=max(counted) + 1)
-    rounds = [each for each in counted if number <= each < max(later, number + 1)]
-    return any(log.member in logs[0].applied[each].members for each in rounds if each in logs[0].applied)
 
 
 def main() -> None:
