@@ -170,20 +170,25 @@ def test_what_was_listed_is_remembered_while_it_could_be_listed_again() -> None:
 
 
 def test_each_round_has_its_fragment_and_its_size() -> None:
-    work = replace(WORK, sealed_bytes=(100, 200, 300), overlap=4)
+    work = replace(WORK, sealed_bytes=(100, 200, 300), overlap=3)
     standings = chain(4)
     for standing, fragment in zip(standings, [0, 1, 2, 0, 1], strict=True):
         changes = {"fragment": fragment, "blob_size": 100 * (fragment + 1)}
-        for tau in (0, 4):
+        for tau in (0, 3) if standing.round else (0,):
             check_update(update_of(FOUR[0], standing, tau=tau, **changes), standing, work)
         with pytest.raises(WrongFragment):
             check_update(
                 update_of(FOUR[0], standing, **{**changes, "fragment": (fragment + 1) % 3}), standing, work
             )
         with pytest.raises(WrongFragment):
-            check_update(update_of(FOUR[0], standing, tau=3, **changes), standing, work)
+            check_update(update_of(FOUR[0], standing, tau=2, **changes), standing, work)
         with pytest.raises(WrongBlobSize):
             check_update(update_of(FOUR[0], standing, **{**changes, "blob_size": 99}), standing, work)
+        fewer = {"inner_steps": 2, "tokens": 2 * work.tokens_per_step, **changes}
+        with pytest.raises(WrongFragment):
+            check_update(update_of(FOUR[0], standing, tau=3, **fewer), standing, work)
+    with pytest.raises(WrongFragment):  # nothing is ahead of the first round
+        check_update(update_of(FOUR[0], standings[0], tau=3, fragment=0, blob_size=100), standings[0], work)
 
 
 # Data
