@@ -66,8 +66,8 @@ def commitment(update: Update, key: bytes) -> bytes:
 
 def other_update(peer: SimulatedPeer, update: Update, payload: bytes) -> tuple[Signed, Sealed]:
     """Another update from the same base, with this payload; its ciphertext is stored."""
-    base = standing_of(peer).base_at(update.round - 1)
-    assert base is not None
+    standing = standing_of(peer)
+    base = standing.base_at(update.round - 1) or standing.base  # after a reorg it may be gone
     sealed = seal_payload(payload, peer.random.randbytes(32), base, peer.member)
     peer.disk.blobs[sealed.blob.hash] = sealed.data
     hashes = {"blob_hash": sealed.blob.hash, "key_hash": commitment(update, sealed.key)}
