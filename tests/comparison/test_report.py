@@ -187,7 +187,7 @@ def test_rates_of_another_arm_are_taken_over(campaign, plan):
             "algorithm": {"inner_steps": 4},
             "sweep": {"inner": [6e-3, 1.2e-2]},
         },
-        {"name": "ddp", "preset": "fedavg", "algorithm": {"inner_steps": 4}, "rates_of": "diloco"},
+        {"name": "ddp", "preset": "prime", "algorithm": {"inner_steps": 4}, "rates_of": "diloco"},
     ]
     _, lab = campaign(arms=arms, only=["ddp"])
     assert [name for name in lab.trained if "tuning_ddp" in name] == []

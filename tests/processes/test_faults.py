@@ -110,8 +110,8 @@ async def faults(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
             await drive.until(
                 lambda: all(drive.has_applied(name, last) for name in PEERS), "the last round for all"
             )
-            state, history = await ledger_history(folder)
             assert not await drive.stop()
+            state, history = await ledger_history(folder)  # a round may land until then
     return Record(
         folder, drive.observer, deaths, users, before, back, away_s, round_bound_s(recipe), history, state
     )

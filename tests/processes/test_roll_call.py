@@ -78,8 +78,8 @@ async def mass_loss(nursery: Nursery, new_folder: Callable[[str], Path]) -> Reco
                 lambda: all(drive.is_certified(name, last) for name in LEFT + LOST), "a certificate with all"
             )
             await join_dying(drive)
-            state, history = await ledger_history(folder)
             assert not await drive.stop()
+            state, history = await ledger_history(folder)  # a round may land until then
     return Record(folder, drive, lost_after, history, state)
 
 

@@ -7,7 +7,7 @@ from distrai.peer.following import Following
 from distrai.peer.identity import Timing
 from distrai.peer.roll_call import RollCall
 from distrai.peer.round import Round
-from distrai.protocol import standing
+from distrai.protocol import seating, standing
 from distrai.protocol.errors import WrongKey
 from distrai.protocol.keccak import keccak
 from distrai.simulation import SCENARIOS, compute, effects, membership, simulate, toy
@@ -133,8 +133,8 @@ def test_seats_for_whoever_joins_are_noticed(monkeypatch) -> None:
     def everybody(now: standing.Standing, rules: standing.RunRules) -> list:
         return [trainer for trainer in now.roster if trainer.member not in now.seat_members]
 
-    monkeypatch.setattr(standing, "_candidates", everybody)
-    monkeypatch.setattr(standing, "_room", lambda *_: 5)
+    monkeypatch.setattr(seating, "_candidates", everybody)
+    monkeypatch.setattr(seating, "_room", lambda *_: 5)
     assert "did not close within" in broken("guests", 0)
 
 
