@@ -79,7 +79,7 @@ async def drive_it(nursery: Nursery, new_folder: Callable[[str], Path]) -> Recor
     recipe = tiny_recipe(
         texts,
         algorithm={"preset": "prime", "inner_steps": 60},
-        rounds={"count": 1000, "d0_s": 0.6, "cut_s": 60.0, "hard_s": 120.0, "stall_seconds": 400},
+        rounds={"count": 1000, "d0_s": 1.5, "cut_s": 60.0, "hard_s": 120.0, "stall_seconds": 400},
         membership={"peers": 4, "min_seats": 4},
     )
     folder = RunFolder(path)
