@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from contracts.support.evm import Contract, Evm
+from contracts.support.money import Contracts, Economy, deploy_all
 from contracts.support.players import World
 from distrai.ledger.abi import load_artifact
 
@@ -21,4 +22,19 @@ def world(deployed: tuple[Evm, Contract]) -> Iterator[World]:
     evm, registry = deployed
     point = evm.snapshot()
     yield World(evm, registry)
+    evm.revert(point)
+
+
+@pytest.fixture(scope="session")
+def deployed_all(deployed: tuple[Evm, Contract]) -> Contracts:
+    evm, _ = deployed
+    registry = load_artifact("RunRegistry")
+    return deploy_all(evm, Contract(evm, registry.abi, registry.bytecode, b"\xdd" * 20))
+
+
+@pytest.fixture
+def economy(deployed_all: Contracts) -> Iterator[Economy]:
+    evm = deployed_all.evm
+    point = evm.snapshot()
+    yield Economy(deployed_all, World(evm, deployed_all.registry))
     evm.revert(point)
