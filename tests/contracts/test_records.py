@@ -1,9 +1,8 @@
 """Training records: what was asked for, how far it came, and what is bound to the ledger."""
 
 import pytest
-from eth_abi.abi import encode
 
-from contracts.support.evm import CHAIN_ID
+from contracts.support.evm import CHAIN_ID, Reverted
 from contracts.support.money import Economy
 from contracts.support.players import NOBODY, Key, Running, refused
 from distrai.protocol.body import quorum
@@ -162,8 +161,13 @@ def test_a_job_has_no_seats(economy: Economy):
         economy.records.send(NOBODY, "closeBySeats", record, RESULT, b"")
 
 
-def test_records_that_the_node_cannot_store_are_refused():
-    """Code cannot begin with 0xEF nor be longer than 24 kB; claims begin with STOP and have 1.4 kB at most."""
-    most = 48 + sum(limit + 2 for limit in LIMITS)
-    assert most < 24_576
-    assert len(encode(["bytes32"], [ZERO_HASH])) == 32
+def test_a_request_is_kept_in_full_or_not_at_all(economy: Economy):
+    """With too little gas the inner creation fails, and the rest of the transaction has enough left to go on."""
+    longest = request(texts=tuple("x" * limit for limit in LIMITS))
+    data = economy.records.abi.call_data("open", [longest])
+    with refused("NotStored"):
+        try:
+            economy.evm.send(SENDER, economy.records.address, data, gas=300_000)
+        except Reverted as reverted:
+            raise economy.records.abi.refusal(reverted.data) from None
+    assert economy.records.read("recordCount") == 0

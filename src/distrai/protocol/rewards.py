@@ -164,9 +164,9 @@ def settle(
 ) -> Earnings:
     """The earnings after an epoch, from those before it.
 
-    ``rounds`` are the epoch's non-empty rounds in order, of which the first ``paid`` count (``paid_rounds``). ``escrow``
-    is all that came into the pot less what went back, as of the epoch's last head: a round whose whole rate is not there
-    earns nothing. ``forfeited`` are (round, member) that verdicts leave unpaid. Raises UnsortedList.
+    ``rounds`` are the epoch's non-empty rounds in order, of which the first ``paid`` count (``paid_rounds``).
+    ``escrow`` is all that came into the pot less what went back, as of the epoch's last head: a round whose whole rate
+    is not there earns nothing. ``forfeited`` are (round, member) that verdicts leave unpaid. Raises UnsortedList.
     """
     if any(first.round >= second.round for first, second in pairwise(rounds)):
         raise UnsortedList("the rounds of an epoch are in order, each once")
