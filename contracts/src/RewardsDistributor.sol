@@ -6,7 +6,6 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {Leaves} from "./libraries/Leaves.sol";
-import {IMembers} from "./interfaces/IMembers.sol";
 import {IRewardsDistributor} from "./interfaces/IRewardsDistributor.sol";
 import {Pots} from "./Pots.sol";
 
@@ -75,7 +74,7 @@ contract RewardsDistributor is Pots, EIP712 {
         if (paid > settled.total) revert AboveTotal(paid, settled.total);
         account.claimed = amount;
         pot.paid = uint128(paid);
-        address to = _payout(member);
+        address to = registry.payoutOf(member);
         emit RewardClaimed(run, member, epoch, to, due, amount);
         token.safeTransfer(to, due);
     }
@@ -120,10 +119,5 @@ contract RewardsDistributor is Pots, EIP712 {
         if (worked <= from.worked || time <= from.time) return 0;
         uint256 inTime = (time - from.time) / minimum;
         return worked - from.worked < inTime ? worked - from.worked : inTime;
-    }
-
-    function _payout(bytes32 member) private view returns (address) {
-        IMembers.Member memory found = registry.getMember(member);
-        return found.payout == address(0) ? found.controller : found.payout;
     }
 }

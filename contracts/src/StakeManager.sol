@@ -4,10 +4,10 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Guarded} from "./Guarded.sol";
 import {Intake} from "./libraries/Intake.sol";
 import {Updates} from "./libraries/Updates.sol";
-import {IMembers} from "./interfaces/IMembers.sol";
 import {IRewardsDistributor} from "./interfaces/IRewardsDistributor.sol";
 import {IRunRegistry} from "./interfaces/IRunRegistry.sol";
 import {IRuns} from "./interfaces/IRuns.sol";
@@ -95,8 +95,7 @@ contract StakeManager is IStakeManager, Guarded {
         if (amount == 0) revert NothingUnbonding(run, member);
         if (block.timestamp < held.releaseAt) revert NotReleased(held.releaseAt);
         (held.unbonding, held.releaseAt) = (0, 0);
-        IMembers.Member memory found = registry.getMember(member);
-        address to = found.payout == address(0) ? found.controller : found.payout;
+        address to = registry.payoutOf(member);
         emit Withdrawn(run, member, to, amount);
         token.safeTransfer(to, amount);
     }
@@ -200,14 +199,15 @@ contract StakeManager is IStakeManager, Guarded {
         bytes32 firstHash = Updates.hash(place, first);
         bytes32 secondHash = Updates.hash(place, second);
         if (firstHash == secondHash) revert SameUpdate(firstHash);
-        address key = _signer(firstHash, firstSignature);
+        bytes32 separator = Updates.separator(address(registry));
+        address key = _signer(separator, firstHash, firstSignature);
         _checkKey(place.member, key, oldestBlock);
-        address otherKey = _signer(secondHash, secondSignature);
+        address otherKey = _signer(separator, secondHash, secondSignature);
         if (otherKey != key) _checkKey(place.member, otherKey, oldestBlock);
     }
 
-    function _signer(bytes32 structHash, bytes calldata signature) private view returns (address) {
-        return ECDSA.recoverCalldata(Updates.digest(address(registry), structHash), signature);
+    function _signer(bytes32 separator, bytes32 structHash, bytes calldata signature) private pure returns (address) {
+        return ECDSA.recoverCalldata(MessageHashUtils.toTypedDataHash(separator, structHash), signature);
     }
 
     /// @dev Any key that is the member's will do, or was until less than a window ago: which one it had to sign with in a

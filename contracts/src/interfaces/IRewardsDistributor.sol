@@ -39,25 +39,25 @@ interface IRewardsDistributor is IGuarded {
 
     /// @param owner who opened it, and gets back what nobody earned
     /// @param openedAt when
-    /// @param live epochs that are pending or active; the last of them counts
     /// @param funded all that ever came in
     /// @param refunded what the owner got back
     /// @param paid what members claimed
-    /// @param closedAt when the owner closed it; zero before
+    /// @param live epochs that are pending or active; the last of them counts
     /// @param kills how often the guardian killed an epoch; a signature over an epoch counts before the next kill only
-    /// @param killedAt when it last did
+    /// @param closedAt when the owner closed it; zero before
+    /// @param killedAt when the guardian last killed an epoch
     /// @param workedMax non-empty rounds that may be paid once it is closed
     /// @param members that may earn now
     struct Pot {
         address owner;
         uint64 openedAt;
-        uint32 live;
         uint128 funded;
         uint128 refunded;
         uint128 paid;
+        uint32 live;
+        uint32 kills;
         uint64 closedAt;
         uint64 killedAt;
-        uint32 kills;
         uint32 workedMax;
         uint32 members;
         Terms terms;

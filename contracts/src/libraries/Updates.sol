@@ -23,17 +23,33 @@ library Updates {
     {
         return keccak256(
             bytes.concat(
-                abi.encode(_UPDATE, work.version, place.run, place.round, place.previousHead, place.member),
-                abi.encode(place.baseRound, work.baseStateRoot, place.fragment, work.tau, work.innerSteps),
-                abi.encode(work.tokens, keccak256(bytes(work.codec)), work.blobHash, work.blobSize),
-                abi.encode(work.keyHash, work.traceRoot)
+                abi.encode(
+                    _UPDATE,
+                    work.version,
+                    place.run,
+                    place.round,
+                    place.previousHead,
+                    place.member,
+                    place.baseRound,
+                    work.baseStateRoot
+                ),
+                abi.encode(
+                    place.fragment,
+                    work.tau,
+                    work.innerSteps,
+                    work.tokens,
+                    keccak256(bytes(work.codec)),
+                    work.blobHash,
+                    work.blobSize,
+                    work.keyHash,
+                    work.traceRoot
+                )
             )
         );
     }
 
-    /// @notice What is signed for the struct with this hash, in the registry's domain on this chain.
-    function digest(address registry, bytes32 structHash) internal view returns (bytes32) {
-        bytes32 separator = keccak256(abi.encode(_DOMAIN, _NAME, _VERSION, block.chainid, registry));
-        return keccak256(abi.encodePacked(hex"1901", separator, structHash));
+    /// @notice The registry's EIP-712 domain on this chain.
+    function separator(address registry) internal view returns (bytes32) {
+        return keccak256(abi.encode(_DOMAIN, _NAME, _VERSION, block.chainid, registry));
     }
 }

@@ -168,8 +168,8 @@ class Paying:
 
     @property
     def pot(self) -> dict[str, Any]:
-        names = ("owner", "opened_at", "live", "funded", "refunded", "paid", "closed_at", "killed_at")
-        names += ("kills", "worked_max", "members", "terms")
+        names = ("owner", "opened_at", "funded", "refunded", "paid", "live", "kills", "closed_at")
+        names += ("killed_at", "worked_max", "members", "terms")
         return dict(zip(names, self.read("potOf"), strict=True))
 
     def send(self, function: str, *arguments: object, sender: bytes | None = None) -> Outcome:
