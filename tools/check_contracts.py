@@ -31,12 +31,17 @@ def _program(name: str, environment: dict[str, str]) -> str:
     return path
 
 
+def install(environment: dict[str, str]) -> None:
+    """Install the packages of the lock file, if there are none yet."""
+    if not (CONTRACTS / "node_modules").exists():
+        command = [_program("npm", environment), "ci", "--no-audit", "--no-fund"]
+        subprocess.run(command, cwd=CONTRACTS, env=environment, check=True)
+
+
 def main(arguments: list[str]) -> int:
     """Returns the exit status of the first script that fails."""
     environment = node_environment()
-    if not (CONTRACTS / "node_modules").exists():
-        install = [_program("npm", environment), "ci", "--no-audit", "--no-fund"]
-        subprocess.run(install, cwd=CONTRACTS, env=environment, check=True)
+    install(environment)
     mode = [] if "--write" in arguments else ["--check"]
     node = _program("node", environment)
     for script in ("build.mjs", "vectors.mjs"):

@@ -59,21 +59,8 @@ contract RewardsDistributor is Pots, EIP712 {
 
     /// @inheritdoc IRewardsDistributor
     function claim(uint64 run, uint32 epoch, bytes32 member, uint128 amount, bytes32[] calldata proof) external {
-        Pot storage pot = _pots[run];
-        if (epoch == 0 || epoch > pot.live) revert NotLive(run, epoch);
-        Settled memory settled = _epochs[run][epoch];
-        if (block.timestamp < settled.activeFrom) revert NotActive(settled.activeFrom);
-        bool isIn = MerkleProof.verifyCalldata(proof, settled.root, Leaves.hash(run, member, amount));
-        if (!isIn) revert NotInRoot(settled.root);
-        Account storage account = _accounts[run][member];
-        if (account.standing == Standing.Never) revert NotAllowed(run, member);
-        uint128 claimed = account.claimed;
-        if (amount <= claimed) revert NothingToClaim(claimed);
-        uint128 due = amount - claimed;
-        uint256 paid = uint256(pot.paid) + due;
-        if (paid > settled.total) revert AboveTotal(paid, settled.total);
-        account.claimed = amount;
-        pot.paid = uint128(paid);
+        _checkLeaf(run, epoch, member, amount, proof);
+        uint128 due = _book(run, member, amount, _epochs[run][epoch].total);
         address to = registry.payoutOf(member);
         emit RewardClaimed(run, member, epoch, to, due, amount);
         token.safeTransfer(to, due);
@@ -87,6 +74,28 @@ contract RewardsDistributor is Pots, EIP712 {
     /// @inheritdoc IRewardsDistributor
     function epochDigest(Epoch calldata epoch) public view returns (bytes32) {
         return _hashTypedDataV4(Leaves.epochHash(epoch));
+    }
+
+    function _checkLeaf(uint64 run, uint32 epoch, bytes32 member, uint128 amount, bytes32[] calldata proof) private view {
+        if (epoch == 0 || epoch > _pots[run].live) revert NotLive(run, epoch);
+        Settled storage settled = _epochs[run][epoch];
+        if (block.timestamp < settled.activeFrom) revert NotActive(settled.activeFrom);
+        bytes32 root = settled.root;
+        if (!MerkleProof.verifyCalldata(proof, root, Leaves.hash(run, member, amount))) revert NotInRoot(root);
+    }
+
+    /// @dev Writes down what a member is paid. All claims together stay below the epoch's total, whatever its leaves add up
+    /// to: captured seats could sign any.
+    function _book(uint64 run, bytes32 member, uint128 amount, uint128 total) private returns (uint128 due) {
+        Account storage account = _accounts[run][member];
+        if (account.standing == Standing.Never) revert NotAllowed(run, member);
+        uint128 claimed = account.claimed;
+        if (amount <= claimed) revert NothingToClaim(claimed);
+        due = amount - claimed;
+        Pot storage pot = _pots[run];
+        uint256 paid = uint256(pot.paid) + due;
+        if (paid > total) revert AboveTotal(paid, total);
+        (account.claimed, pot.paid) = (amount, uint128(paid));
     }
 
     function _checkRounds(Epoch calldata epoch, Settled memory previous) private view {
