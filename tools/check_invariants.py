@@ -33,9 +33,9 @@ def run_forge(root: Path, contract: str, runs: int | None) -> subprocess.Complet
     environment = node_environment()
     if runs is not None:
         environment |= {"FOUNDRY_INVARIANT_RUNS": str(runs)}
-    command = [str(forge()), "test", "--root", str(root), "--match-contract", f"^{contract}Invariants$"]
+    command = [str(forge()), "test", "--match-contract", f"^{contract}Invariants$"]
     return subprocess.run(
-        command, env=environment, check=False, capture_output=True, text=True, timeout=TIMEOUT_S
+        command, cwd=root, env=environment, check=False, capture_output=True, text=True, timeout=TIMEOUT_S
     )
 
 

@@ -46,14 +46,17 @@ contract Captured is Scene {
         for (uint256 i = 0; i < 5; ++i) _certify(false, new bytes32[](0), SEATS);
     }
 
-    function settle(uint128 first, uint128 second, bool isHonest, bool isLying) external {
+    function settle(uint128 first, uint128 second, uint8 work, bool isHonest, bool isLying) external {
+        for (uint256 i = 0; i < work % 4; ++i) {
+            _pass(MIN_ROUND_SECONDS);
+            _certify(false, new bytes32[](0), SEATS);
+        }
         IRewardsDistributor.Pot memory open = rewards.potOf(run);
         IRewardsDistributor.Epoch memory epoch = _next(open);
         Root memory made = _roots[open.live];
-        (first, second) = (first % uint128(3 * RATE), second % uint128(3 * RATE));
         made = isHonest
             ? Root(made.first + first % CAP, made.second + second % CAP)
-            : Root(made.first / 2 + first, made.second / 2 + second);
+            : Root(made.first / 2 + first % uint128(3 * RATE), made.second + second % uint128(RATE));
         _roots[epoch.epoch] = made;
         epoch.root = _rootOf(made);
         epoch.total = isLying ? made.first : made.first + made.second;
@@ -65,7 +68,8 @@ contract Captured is Scene {
         if (epoch.total < before || epoch.total - before > rounds * RATE) isWrong = true;
     }
 
-    function kill(uint32 epoch) external {
+    function kill(uint32 epoch, uint8 seldom) external {
+        if (seldom > 40) return;
         uint32 live = rewards.potOf(run).live;
         epoch = live == 0 ? 0 : 1 + epoch % live;
         uint64 activeFrom = rewards.epochOf(run, epoch).activeFrom;
@@ -74,14 +78,16 @@ contract Captured is Scene {
         if (clock >= activeFrom) isWrong = true;
     }
 
-    function claim(uint32 epoch, bool isSecond) external {
-        epoch = epoch % (rewards.potOf(run).live + 2);
+    function claim(uint32 epoch, bool isSecond, bool isPatient, bool isAny) external {
+        if (isPatient) _pass(ACTIVATION);
+        uint32 live = rewards.potOf(run).live;
+        epoch = isAny ? epoch % (live + 2) : live;
         bytes32 member = members[isSecond ? 1 : 0];
         uint128 amount = isSecond ? _roots[epoch].second : _roots[epoch].first;
         bytes32[] memory proof = new bytes32[](1);
         proof[0] = _leaf(members[isSecond ? 0 : 1], isSecond ? _roots[epoch].first : _roots[epoch].second);
         uint256 held = token.balanceOf(address(this));
-        bool isDue = epoch != 0 && epoch <= rewards.potOf(run).live && rewards.epochOf(run, epoch).activeFrom <= clock;
+        bool isDue = epoch != 0 && epoch <= live && rewards.epochOf(run, epoch).activeFrom <= clock;
         rewards.claim(run, epoch, member, amount, proof);
         uint256 got = token.balanceOf(address(this)) - held;
         if (!isDue || got == 0 || _claimed[member] + got != amount) isWrong = true;
@@ -93,7 +99,7 @@ contract Captured is Scene {
     }
 
     function close(uint8 seldom) external {
-        if (seldom > 20) return;
+        if (seldom > 8) return;
         rewards.close(run);
         closedAt = clock;
     }
