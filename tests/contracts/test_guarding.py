@@ -80,6 +80,26 @@ def test_windows_follow_from_one_another(economy):
     refused_at_birth(economy, "StakeManager", money.STAKES_TYPES, [setup], "BadTreasury", NOBODY)
 
 
+def test_what_arrives_is_what_was_sent(economy):
+    """A contract that answers 1 to everything is a token that takes all as its fee."""
+    answers_one = bytes.fromhex("600160005260206000f3")
+    creation = b"\x69" + answers_one + bytes.fromhex("600052600a6016f3")
+    token = economy.evm.send(BANK, b"", creation).contract
+    registry, owner, run = economy.world.registry.address, economy.world.owner.address, economy.world.open()
+    rewards = deploy(
+        economy.evm, "RewardsDistributor", money.POTS_TYPES, [money.pots_setup(registry, token)]
+    )
+    rewards.send(owner, "openPot", run, (1, 1, 1, 1))
+    with refused("WrongAmountArrived", 5, 0):
+        rewards.send(owner, "fund", run, 5)
+    setup = money.stakes_setup(registry, token, rewards.address)
+    stakes = deploy(economy.evm, "StakeManager", money.STAKES_TYPES, [setup])
+    stakes.send(owner, "setTerms", run, (5, 5))
+    member = economy.world.member()
+    with refused("WrongAmountArrived", 5, 0):
+        stakes.send(member.controller, "stake", run, member.id, 5)
+
+
 @BOTH
 def test_the_guardian_hands_over_in_two_steps(economy, name):
     contract, heir = getattr(economy, name), Key("heir").address
@@ -140,7 +160,7 @@ def test_a_pause_stops_nothing_that_goes_out(economy):
     assert economy.balance(TREASURY) == money.FAULT - money.FAULT // 10
     staked.drop(member)
     staked.unbond(member)
-    staked.wait(UNBOND)
+    staked.wait(money.UNBOND)
     staked.withdraw(member)
     assert economy.balance(member.controller) == MINIMUM
     (worker,) = paying.running.seats
@@ -153,5 +173,3 @@ def test_a_pause_stops_nothing_that_goes_out(economy):
     paying.send("refund")
     assert economy.balance(worker.controller) == 7
 
-
-UNBOND = money.UNBOND
