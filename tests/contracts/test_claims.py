@@ -42,7 +42,9 @@ def test_nothing_is_claimed_twice(paying: Paying, economy: Economy):
     with refused("NothingToClaim", CAP):
         paying.claim(member)
     economy.world.rotate(member, Key("rotated"))
-    economy.world.send(member.controller, "setAttributes", member.id, Key("heir").address, Key("vault").address)
+    economy.world.send(
+        member.controller, "setAttributes", member.id, Key("heir").address, Key("vault").address
+    )
     with refused("NothingToClaim", CAP):
         paying.claim(member)
 

@@ -28,7 +28,9 @@ def test_two_thirds_of_the_seats_settle(paying: Paying, economy: Economy):
     state = paying.running.state
     assert said == {"run": paying.run, "round": 2, "head": state.head, "worked": 2, "time": economy.evm.now}
     epoch = paying.epoch()
-    assert economy.rewards.read("epochDigest", msgspec.structs.astuple(epoch)) == economy.domain.digest(epoch.id)
+    assert economy.rewards.read("epochDigest", msgspec.structs.astuple(epoch)) == economy.domain.digest(
+        epoch.id
+    )
     with refused("NotEnoughSignatures", 1, 3):
         paying.submit(epoch, paying.signatures(epoch, paying.running.seats[:1]))
     outcome = paying.submit(epoch, paying.signatures(epoch))

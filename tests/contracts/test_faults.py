@@ -118,7 +118,9 @@ def test_a_signature_has_one_form(staked: Staked):
     liar = staked.running.seats[0]
     first, second = staked.update(liar), staked.update(liar, tokens=1)
     good = staked.sign(second, liar.key)
-    s = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 - int.from_bytes(good[32:64], "big")
+    s = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 - int.from_bytes(
+        good[32:64], "big"
+    )
     twin = good[:32] + s.to_bytes(32, "big") + bytes([55 - good[64]])
     with refused("ECDSAInvalidSignatureS"):
         staked.submit(first, second, staked.sign(first, liar.key), twin)

@@ -90,8 +90,8 @@ MONEY_MAX = {
     "claim, again": 72_000,
     "open a record": 176_000,
 }
-"""What the design allows (ledger.md), but for claims: 5 k more each, for the sum of all claims that captured seats cannot
-push above an epoch's total. ``stake`` is what a stake may cost beside ``register``."""
+"""What the design allows (ledger.md), but for claims: 5 k more each, for the sum of all claims, which captured seats
+cannot push above an epoch's total. ``stake`` is what a stake may cost beside ``register``."""
 LEAVES = 1_000
 
 

@@ -44,11 +44,9 @@ def test_a_permit_approves(economy):
 
 def test_pots_and_stakes_need_contracts_behind_them(economy):
     registry, token = economy.world.registry.address, economy.token.address
-    for at in ({"registry": STRANGER}, {"token": STRANGER}):
-        setup = money.pots_setup(registry, token) if not at else money.pots_setup(**{"registry": registry, "token": token} | at)
-        refused_at_birth(
-            economy, "RewardsDistributor", money.POTS_TYPES, [setup], "NoContract", STRANGER
-        )
+    for wrong in ({"registry": STRANGER}, {"token": STRANGER}):
+        setup = money.pots_setup(**{"registry": registry, "token": token} | wrong)
+        refused_at_birth(economy, "RewardsDistributor", money.POTS_TYPES, [setup], "NoContract", STRANGER)
     good = {"registry": registry, "token": token, "rewards": economy.rewards.address}
     for name in good:
         setup = money.stakes_setup(**good | {name: STRANGER})
@@ -63,7 +61,12 @@ def test_windows_follow_from_one_another(economy):
     refused_at_birth(
         economy, "RewardsDistributor", money.POTS_TYPES, [setup], "ActivationTooShort", least, least
     )
-    deploy(economy.evm, "RewardsDistributor", money.POTS_TYPES, [money.pots_setup(registry, token, activation=least + 1)])
+    deploy(
+        economy.evm,
+        "RewardsDistributor",
+        money.POTS_TYPES,
+        [money.pots_setup(registry, token, activation=least + 1)],
+    )
     for window in ("settle", "dead"):
         setup = money.pots_setup(registry, token, **{window: 0})
         refused_at_birth(economy, "RewardsDistributor", money.POTS_TYPES, [setup], "EmptyWindow")
@@ -86,9 +89,7 @@ def test_what_arrives_is_what_was_sent(economy):
     creation = b"\x69" + answers_one + bytes.fromhex("600052600a6016f3")
     token = economy.evm.send(BANK, b"", creation).contract
     registry, owner, run = economy.world.registry.address, economy.world.owner.address, economy.world.open()
-    rewards = deploy(
-        economy.evm, "RewardsDistributor", money.POTS_TYPES, [money.pots_setup(registry, token)]
-    )
+    rewards = deploy(economy.evm, "RewardsDistributor", money.POTS_TYPES, [money.pots_setup(registry, token)])
     rewards.send(owner, "openPot", run, (1, 1, 1, 1))
     with refused("WrongAmountArrived", 5, 0):
         rewards.send(owner, "fund", run, 5)
@@ -172,4 +173,3 @@ def test_a_pause_stops_nothing_that_goes_out(economy):
     paying.wait(money.ACTIVATION + money.SETTLE)
     paying.send("refund")
     assert economy.balance(worker.controller) == 7
-

@@ -12,7 +12,14 @@ from distrai.protocol.typed_data import Domain, struct_hash, type_hash
 
 SENDER, STRANGER = Key("sender").address, Key("stranger").address
 REQUESTED, STARTED, TRAINED, SAVED, PUBLISHED, CLOSED = range(1, 7)
-TEXTS = ("8 x NVIDIA H100 80GB", "a friend's garage ü", "distrai/teacher-1b", "code", '{"lr":0.0004,"width":2048}')
+TEXTS = (
+    "8 x NVIDIA H100 80GB",
+    "a friend's garage ü",
+    "distrai/teacher-1b",
+    "code",
+    '{"lr":0.0004,"width":2048}',
+)
+RECIPE = keccak(b"recipe")
 LIMITS = (64, 64, 96, 64, 1024)
 RESULT = (keccak(b"manifest"), keccak(b"table"), 3_600, 28_800, 8)
 CLOSING = type_hash(
@@ -21,7 +28,7 @@ CLOSING = type_hash(
 )
 
 
-def request(run=0, texts=TEXTS, source=keccak(b"recipe")):
+def request(run=0, texts=TEXTS, source=RECIPE):
     return (run, source, 2_490_000, 1_300_000_000, *texts)
 
 
@@ -125,7 +132,9 @@ def closing(economy: Economy, record: int, running: Running, domain: Domain | No
     types = ["uint256", "uint64", "uint64", *["bytes32"] * 3, "uint64", "uint64", "uint32"]
     values = [record, running.run, running.state.round, running.state.state_root, *RESULT]
     digest = domain.digest(struct_hash(CLOSING, types, values))
-    keys = sorted((seat.key for seat in running.seats[: quorum(len(running.seats))]), key=lambda key: key.address)
+    keys = sorted(
+        (seat.key for seat in running.seats[: quorum(len(running.seats))]), key=lambda key: key.address
+    )
     return b"".join(key.sign(digest) for key in keys)
 
 

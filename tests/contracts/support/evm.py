@@ -79,9 +79,7 @@ class Evm:
         """Go back, as a reorg does: states are never overwritten."""
         self._root, self.number, self.now = point.root, point.number, point.now
 
-    def _run(
-        self, sender: bytes, to: bytes, data: bytes, gas: int = GAS_LIMIT
-    ) -> tuple[Any, int, Any]:
+    def _run(self, sender: bytes, to: bytes, data: bytes, gas: int = GAS_LIMIT) -> tuple[Any, int, Any]:
         header = CancunBlockHeader(
             0, self.number, GAS_LIMIT, timestamp=self.now, state_root=self._root, base_fee_per_gas=0
         )

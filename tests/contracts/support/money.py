@@ -75,9 +75,7 @@ class Contracts:
 
 def deploy_all(evm: Evm, registry: Contract) -> Contracts:
     """Everything around a registry."""
-    token = deploy(
-        evm, "Token", ["string", "string", "address", "uint256"], ["Play", "PLAY", BANK, SUPPLY]
-    )
+    token = deploy(evm, "Token", ["string", "string", "address", "uint256"], ["Play", "PLAY", BANK, SUPPLY])
     setup = pots_setup(registry.address, token.address)
     rewards = deploy(evm, "RewardsDistributor", POTS_TYPES, [setup])
     setup = stakes_setup(registry.address, token.address, rewards.address)
@@ -326,9 +324,7 @@ class Staked:
         signatures = [self.sign(update, key) for update, key in zip((first, second), keys, strict=True)]
         return self.submit(first, second, *signatures, by=by)
 
-    def submit(
-        self, first: Update, second: Update, one: bytes, other: bytes, by: bytes = NOBODY
-    ) -> Outcome:
+    def submit(self, first: Update, second: Update, one: bytes, other: bytes, by: bytes = NOBODY) -> Outcome:
         """Report two Updates, for the place of the first."""
         sender = CHALLENGER if by == NOBODY else by
         return self.send(sender, "slash", place_of(first), work_of(first), work_of(second), one, other)
