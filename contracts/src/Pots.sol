@@ -69,7 +69,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
         ++pot.members;
         account.standing = Standing.Allowed;
         // A round later than `disallow` ends: who takes another's place never earns in the same round.
-        emit MemberAllowed(run, member, registry.course(run).round + 2);
+        emit MemberAllowed(run, member, _roundNow(registry.course(run)) + 1);
     }
 
     /// @inheritdoc IRewardsDistributor
@@ -79,7 +79,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
         if (account.standing != Standing.Allowed) revert NotAllowed(run, member);
         --pot.members;
         account.standing = Standing.Disallowed;
-        emit MemberDisallowed(run, member, registry.course(run).round + 1);
+        emit MemberDisallowed(run, member, _roundNow(registry.course(run)));
     }
 
     /// @inheritdoc IRewardsDistributor
@@ -96,9 +96,10 @@ abstract contract Pots is IRewardsDistributor, Guarded {
         Pot storage pot = _openPot(run);
         IRuns.Course memory course = registry.course(run);
         if (msg.sender != pot.owner) _checkDead(course);
+        uint64 last = _roundNow(course);
         // The round that is going on is paid as well: its work is done or under way.
-        (pot.closedAt, pot.workedMax) = (uint64(block.timestamp), course.worked + 1);
-        emit PotClosed(run, course.round + 1, pot.workedMax);
+        (pot.closedAt, pot.workedMax) = (uint64(block.timestamp), course.worked + (last == 0 ? 0 : 1));
+        emit PotClosed(run, last, pot.workedMax);
     }
 
     /// @inheritdoc IRewardsDistributor
@@ -177,6 +178,11 @@ abstract contract Pots is IRewardsDistributor, Guarded {
         pot = _pots[run];
         if (pot.owner == address(0)) revert NoPot(run);
         if (msg.sender != pot.owner) revert NotPotOwner(run, msg.sender);
+    }
+
+    /// @dev The round that is going on; zero before the start, when none is.
+    function _roundNow(IRuns.Course memory course) private pure returns (uint64) {
+        return course.state == IRuns.RunState.Started ? course.round + 1 : 0;
     }
 
     function _checkDead(IRuns.Course memory course) private view {

@@ -113,6 +113,15 @@ def test_the_owner_says_who_earns(economy: Economy):
     assert paying.allow(member).log.arguments == {**said, "firstRound": 3}
 
 
+def test_before_the_start_no_round_is_going_on(economy: Economy):
+    """Who is allowed then earns from the first round on."""
+    paying, member = Paying(economy, Running(economy.world, economy.world.open(), [])), economy.world.member()
+    paying.open()
+    assert paying.allow(member).log.arguments["firstRound"] == 1
+    assert paying.send("disallow", member.id).log.arguments["lastRound"] == 0
+    assert paying.send("close").log.arguments == {"run": paying.run, "lastRound": 0, "workedMax": 0}
+
+
 def test_no_more_members_than_the_rate_covers(economy: Economy):
     paying = bare(economy)
     paying.open(members=2)
