@@ -22,8 +22,8 @@ NAME ?=
 # What needs the least comes first; the exchange needs root, for its network namespaces.
 BENCHMARKS := codec_throughput quickstart round_overhead join loss_against_payload exchange utilisation
 
-.PHONY: help setup run test test-core coverage lint format typecheck imports contracts licences wheel check \
-	bench bench-check nightly clean
+.PHONY: help setup run test test-core coverage lint format typecheck imports contracts invariants anvil licences \
+	wheel check bench bench-check nightly clean
 
 help: ## What there is to type
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,13 @@ imports: $(STAMP) ## Lower layers never import higher ones
 
 contracts: $(STAMP) ## The contracts compile to exactly the committed artifacts
 	@$(BIN)/python tools/check_contracts.py
+
+invariants: $(STAMP) ## Fuzz the contracts with forge, and find a seeded bug in each
+	@$(BIN)/python tools/check_invariants.py
+
+anvil: $(STAMP) ## The tests of the contracts on anvil, a second chain
+	@$(BIN)/python tools/check_contracts.py --install
+	@DISTRAI_CHAIN=anvil $(PYTEST) tests/contracts $(ARGS)
 
 licences: $(STAMP) ## What we ship may be shipped
 	@$(BIN)/python tools/check_licences.py

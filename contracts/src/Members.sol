@@ -64,6 +64,13 @@ abstract contract Members is IMembers, EIP712 {
     }
 
     /// @inheritdoc IMembers
+    function payoutOf(bytes32 member) external view returns (address to) {
+        Member storage found = _members[member];
+        to = found.payout;
+        if (to == address(0)) to = found.controller;
+    }
+
+    /// @inheritdoc IMembers
     function memberId(address creator, uint256 nonce) public view returns (bytes32) {
         return keccak256(abi.encode(address(this), creator, nonce));
     }

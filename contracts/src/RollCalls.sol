@@ -17,7 +17,7 @@ abstract contract RollCalls is IRollCalls, Runs {
     function checkIn(uint64 run) external {
         bytes32 member = _seatOfKey[run][msg.sender];
         if (member == 0) revert NotASeatSender(run, msg.sender);
-        Run storage found = _runs[run];
+        StoredRun storage found = _runs[run];
         if (found.progress.state != RunState.Started) revert RunNotStarted(run);
         RollCall memory call = _openCall(found, _rollCalls[run]);
         Membership storage entry = _memberships[run][member];
@@ -30,8 +30,8 @@ abstract contract RollCalls is IRollCalls, Runs {
 
     /// @inheritdoc IRollCalls
     function closeRollCall(uint64 run, bytes32[] calldata drops) external {
-        Run storage found = _runs[run];
-        Progress memory progress = found.progress;
+        StoredRun storage found = _runs[run];
+        Course memory progress = found.progress;
         RollCall memory call = _rollCalls[run];
         _checkClosable(run, found, progress, call);
         if (drops.length != progress.seats - call.checkedIn) {
@@ -53,13 +53,13 @@ abstract contract RollCalls is IRollCalls, Runs {
 
     /// @inheritdoc IRollCalls
     function rollCall(uint64 run) external view returns (RollCall memory call, uint256 needed, uint64 closableAt) {
-        Run storage found = _existingRun(run);
+        StoredRun storage found = _existingRun(run);
         call = _rollCalls[run];
         return (call, _needed(found, found.progress), _closableAt(found, call));
     }
 
     /// @dev The call to check in to: the one whose window is open, or a new one.
-    function _openCall(Run storage run, RollCall memory call) private view returns (RollCall memory) {
+    function _openCall(StoredRun storage run, RollCall memory call) private view returns (RollCall memory) {
         uint64 round = run.progress.round + 1;
         uint8 failures = 0;
         if (call.round == round) {
@@ -76,7 +76,7 @@ abstract contract RollCalls is IRollCalls, Runs {
         return RollCall(call.call + 1, round, uint64(closesAt), failures, 0);
     }
 
-    function _checkClosable(uint64 id, Run storage run, Progress memory progress, RollCall memory call) private view {
+    function _checkClosable(uint64 id, StoredRun storage run, Course memory progress, RollCall memory call) private view {
         if (call.call == 0 || call.round != progress.round + 1) revert NoRollCall(id);
         uint64 closableAt = _closableAt(run, call);
         if (block.timestamp < closableAt) revert NotClosable(closableAt);
@@ -84,14 +84,14 @@ abstract contract RollCalls is IRollCalls, Runs {
         if (call.checkedIn < needed) revert TooFewCheckedIn(call.checkedIn, needed);
     }
 
-    function _closableAt(Run storage run, RollCall memory call) private view returns (uint64) {
+    function _closableAt(StoredRun storage run, RollCall memory call) private view returns (uint64) {
         uint256 grace = (run.limits.stallSeconds + _GRACE_DIVISOR - 1) / _GRACE_DIVISOR;
         return uint64(call.closesAt + grace);
     }
 
     /// @dev A share of the larger of the seats at the epoch's start and the seats now, rounded up: roll call after roll
     /// call cannot whittle the seats down to captured ones.
-    function _needed(Run storage run, Progress memory progress) private view returns (uint256) {
+    function _needed(StoredRun storage run, Course memory progress) private view returns (uint256) {
         uint256 seats = progress.epochSeats > progress.seats ? progress.epochSeats : progress.seats;
         uint256 denominator = run.limits.rollCallDenominator;
         return (seats * run.limits.rollCallNumerator + denominator - 1) / denominator;

@@ -13,8 +13,8 @@ abstract contract Rounds is IRounds, Runs, Members {
 
     /// @inheritdoc IRounds
     function certify(Body calldata body, bytes calldata signatures) external {
-        Run storage run = _runs[body.run];
-        Progress memory progress = run.progress;
+        StoredRun storage run = _runs[body.run];
+        Course memory progress = run.progress;
         _checkSuccession(run, progress, body);
         bytes32 digest = _hashTypedDataV4(Heads.bodyHash(body));
         Quorum.check(_seatOfKey[body.run], progress.seats, digest, signatures);
@@ -23,6 +23,7 @@ abstract contract Rounds is IRounds, Runs, Members {
         }
         if (body.updatesRoot != 0) {
             run.stateRoot = body.stateRoot;
+            ++progress.worked;
             _countEpoch(run.limits, progress);
         }
         bytes32 head = Heads.certificate(body);
@@ -30,7 +31,14 @@ abstract contract Rounds is IRounds, Runs, Members {
         _emitCertified(body, head);
     }
 
-    function _checkSuccession(Run storage run, Progress memory progress, Body calldata body) private view {
+    /// @inheritdoc IRounds
+    function checkQuorum(uint64 run, bytes32 digest, bytes calldata signatures) external view {
+        Course memory progress = _runs[run].progress;
+        if (progress.state != RunState.Started) revert RunNotStarted(run);
+        Quorum.check(_seatOfKey[run], progress.seats, digest, signatures);
+    }
+
+    function _checkSuccession(StoredRun storage run, Course memory progress, Body calldata body) private view {
         if (progress.state != RunState.Started) revert RunNotStarted(body.run);
         if (body.round != progress.round + 1) revert WrongRound(body.round, progress.round + 1);
         if (body.previousHead != run.head) revert WrongPreviousHead(body.previousHead, run.head);
@@ -79,7 +87,7 @@ abstract contract Rounds is IRounds, Runs, Members {
     }
 
     /// @dev Empty rounds do not count: otherwise epochs would pass, and the seats be whittled down, by roll calls alone.
-    function _countEpoch(Limits storage limits, Progress memory progress) private view {
+    function _countEpoch(Limits storage limits, Course memory progress) private view {
         if (--progress.epochRoundsLeft != 0) return;
         progress.epochRoundsLeft = limits.epochRounds;
         progress.epochSeats = progress.seats;

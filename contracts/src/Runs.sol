@@ -11,13 +11,51 @@ abstract contract Runs is IRuns {
     /// @inheritdoc IRuns
     uint64 public runCount;
 
-    mapping(uint64 run => Run) internal _runs;
+    /// @dev `Run` as it is stored.
+    struct StoredRun {
+        bytes32 head;
+        bytes32 stateRoot;
+        bytes32 beacon;
+        Course progress;
+        Limits limits;
+        address owner;
+        bytes32 recipeHash;
+        Parent parent;
+    }
+
+    mapping(uint64 run => StoredRun) internal _runs;
     mapping(uint64 run => mapping(bytes32 member => Membership)) internal _memberships;
     mapping(uint64 run => mapping(address key => bytes32 member)) internal _seatOfKey;
 
     /// @inheritdoc IRuns
     function getRun(uint64 run) external view returns (Run memory) {
-        return _existingRun(run);
+        StoredRun storage found = _existingRun(run);
+        return Run(
+            found.head,
+            found.stateRoot,
+            found.beacon,
+            _told(found.progress),
+            found.limits,
+            found.owner,
+            found.recipeHash,
+            found.parent
+        );
+    }
+
+    /// @inheritdoc IRuns
+    function course(uint64 run) external view returns (Course memory) {
+        return _runs[run].progress;
+    }
+
+    /// @inheritdoc IRuns
+    function headOf(uint64 run) external view returns (bytes32 head, bytes32 stateRoot) {
+        StoredRun storage found = _runs[run];
+        return (found.head, found.stateRoot);
+    }
+
+    /// @inheritdoc IRuns
+    function ownerOf(uint64 run) external view returns (address owner) {
+        return _runs[run].owner;
     }
 
     /// @inheritdoc IRuns
@@ -30,19 +68,23 @@ abstract contract Runs is IRuns {
         return _seatOfKey[run][key];
     }
 
-    function _existingRun(uint64 id) internal view returns (Run storage run) {
+    function _existingRun(uint64 id) internal view returns (StoredRun storage run) {
         run = _runs[id];
         if (run.progress.state == RunState.None) revert UnknownRun(id);
     }
 
+    function _told(Course memory kept) private pure returns (Progress memory) {
+        return Progress(kept.round, kept.headAt, kept.seats, kept.epochSeats, kept.epochRoundsLeft, kept.state);
+    }
+
     /// @dev The one way to a new head: a round later, now.
-    function _advance(Run storage run, Progress memory progress, bytes32 head) internal {
+    function _advance(StoredRun storage run, Course memory progress, bytes32 head) internal {
         ++progress.round;
         _setHead(run, progress, head);
     }
 
     /// @dev Writes everything that comes with a head, but the state root.
-    function _setHead(Run storage run, Progress memory progress, bytes32 head) internal {
+    function _setHead(StoredRun storage run, Course memory progress, bytes32 head) internal {
         progress.headAt = uint64(block.timestamp);
         run.progress = progress;
         run.head = head;

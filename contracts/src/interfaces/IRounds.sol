@@ -36,4 +36,8 @@ interface IRounds is IRuns {
     /// is never asked whether a member is still in, or a key still current.
     /// @param signatures of at least two thirds of the seats over the EIP-712 digest of `body`, sorted by signer
     function certify(Body calldata body, bytes calldata signatures) external;
+
+    /// @notice Reverts unless at least two thirds of the run's seats of now signed `digest`, sorted by signer: for
+    /// contracts that act on the seats' word. They compute the digest themselves, in an EIP-712 domain of their own.
+    function checkQuorum(uint64 run, bytes32 digest, bytes calldata signatures) external view;
 }

@@ -79,6 +79,18 @@ interface IRuns {
         RunState state;
     }
 
+    /// @notice Where a run stands, for contracts that pay or punish by it, in one slot: `Progress` and a count.
+    /// @param worked non-empty rounds that are over
+    struct Course {
+        uint64 round;
+        uint64 headAt;
+        uint16 seats;
+        uint16 epochSeats;
+        uint32 epochRoundsLeft;
+        RunState state;
+        uint32 worked;
+    }
+
     /// @param head the genesis head while open, then the newest head
     /// @param beacon drawn with the head; zero while open
     struct Run {
@@ -142,6 +154,15 @@ interface IRuns {
 
     /// @notice A run. Raises UnknownRun.
     function getRun(uint64 run) external view returns (Run memory);
+
+    /// @notice Where a run stands; all zero if there is none.
+    function course(uint64 run) external view returns (Course memory);
+
+    /// @notice The newest head of a run, and the state it leads to; zero if there is no run.
+    function headOf(uint64 run) external view returns (bytes32 head, bytes32 stateRoot);
+
+    /// @notice Who opened a run; zero if nobody did.
+    function ownerOf(uint64 run) external view returns (address owner);
 
     /// @notice A member's part in a run.
     function membership(uint64 run, bytes32 member) external view returns (Membership memory);

@@ -50,9 +50,9 @@ class Evm:
         """The hash of a block: made up, so that tests know it beforehand."""
         return number.to_bytes(32, "big")
 
-    def send(self, sender: bytes, to: bytes, data: bytes) -> Mined:
+    def send(self, sender: bytes, to: bytes, data: bytes, gas: int = GAS_LIMIT) -> Mined:
         """Mine a transaction. Raises Reverted; the block is mined then too."""
-        computation, gas, state = self._run(sender, to, data)
+        computation, used, state = self._run(sender, to, data, gas)
         state.persist()
         self._root = state.state_root
         self.number += 1
@@ -62,7 +62,7 @@ class Evm:
             (tuple(topic.to_bytes(32, "big") for topic in topics), bytes(data))
             for _, topics, data in computation.get_log_entries()
         )
-        return Mined(gas, computation.output, logs, computation.msg.storage_address)
+        return Mined(used, computation.output, logs, computation.msg.storage_address)
 
     def call(self, to: bytes, data: bytes) -> bytes:
         """Try a call in the block to come; nothing remains of it."""
@@ -79,14 +79,14 @@ class Evm:
         """Go back, as a reorg does: states are never overwritten."""
         self._root, self.number, self.now = point.root, point.number, point.now
 
-    def _run(self, sender: bytes, to: bytes, data: bytes) -> tuple[Any, int, Any]:
+    def _run(self, sender: bytes, to: bytes, data: bytes, gas: int = GAS_LIMIT) -> tuple[Any, int, Any]:
         header = CancunBlockHeader(
             0, self.number, GAS_LIMIT, timestamp=self.now, state_root=self._root, base_fee_per_gas=0
         )
         previous = [self.block_hash(self.number - back) for back in range(1, min(self.number, 256) + 1)]
         state = CancunVM.build_state(self._database, header, self._context, previous)
         unsigned = CancunVM.create_unsigned_transaction(
-            nonce=state.get_nonce(sender), gas_price=0, gas=GAS_LIMIT, to=to, value=0, data=data
+            nonce=state.get_nonce(sender), gas_price=0, gas=gas, to=to, value=0, data=data
         )
         transaction = SpoofTransaction(unsigned, from_=sender)
         computation = state.apply_transaction(transaction)

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+import {Leaves} from "./libraries/Leaves.sol";
+import {IRewardsDistributor} from "./interfaces/IRewardsDistributor.sol";
+import {Pots} from "./Pots.sol";
+
+/// @title Epochs and claims.
+/// @notice Immutable. The guardian can kill an epoch before anybody was paid by it; nobody can move a pot but by an epoch
+/// of the seats, or back to who filled it.
+contract RewardsDistributor is Pots, EIP712 {
+    using SafeERC20 for IERC20;
+
+    constructor(Setup memory setup) Pots(setup) EIP712("DisTrAI", "1") {}
+
+    /// @inheritdoc IRewardsDistributor
+    function settle(Epoch calldata epoch, bytes calldata signatures) external {
+        Pot storage pot = _pots[epoch.run];
+        if (pot.owner == address(0)) revert NoPot(epoch.run);
+        uint32 live = pot.live;
+        Settled memory previous = _epochs[epoch.run][live];
+        if (epoch.epoch != live + 1) revert WrongEpoch(epoch.epoch, live + 1);
+        if (epoch.kills != pot.kills) revert WrongKills(epoch.kills, pot.kills);
+        if (epoch.previousRoot != previous.root) revert WrongPreviousRoot(epoch.previousRoot, previous.root);
+        if (epoch.root == 0) revert MissingRoot();
+        _checkRounds(epoch, previous);
+        _checkTotal(pot, epoch, previous);
+        registry.checkQuorum(epoch.run, epochDigest(epoch), signatures);
+        uint64 activeFrom = uint64(block.timestamp) + activationSeconds;
+        pot.live = epoch.epoch;
+        _epochs[epoch.run][epoch.epoch] = Settled(epoch.root, epoch.total, activeFrom, epoch.lastRound);
+        emit EpochSettled(
+            epoch.run,
+            epoch.epoch,
+            epoch.root,
+            epoch.total,
+            epoch.lastRound,
+            epoch.head,
+            epoch.dataHash,
+            activeFrom
+        );
+    }
+
+    /// @inheritdoc IRewardsDistributor
+    function kill(uint64 run, uint32 epoch) external onlyGuardian {
+        Pot storage pot = _pots[run];
+        if (epoch == 0 || epoch > pot.live) revert NotLive(run, epoch);
+        uint64 activeFrom = _epochs[run][epoch].activeFrom;
+        if (block.timestamp >= activeFrom) revert AlreadyActive(activeFrom);
+        pot.live = epoch - 1;
+        ++pot.kills;
+        pot.killedAt = uint64(block.timestamp);
+        emit EpochKilled(run, epoch, epoch - 1, pot.kills);
+    }
+
+    /// @inheritdoc IRewardsDistributor
+    function claim(uint64 run, uint32 epoch, bytes32 member, uint128 amount, bytes32[] calldata proof) external {
+        _checkLeaf(run, epoch, member, amount, proof);
+        uint128 due = _book(run, member, amount, _epochs[run][epoch].total);
+        address to = registry.payoutOf(member);
+        emit RewardClaimed(run, member, epoch, to, due, amount);
+        token.safeTransfer(to, due);
+    }
+
+    /// @inheritdoc IRewardsDistributor
+    function epochOf(uint64 run, uint32 epoch) external view returns (Settled memory) {
+        return _epochs[run][epoch];
+    }
+
+    /// @inheritdoc IRewardsDistributor
+    function epochDigest(Epoch calldata epoch) public view returns (bytes32) {
+        return _hashTypedDataV4(Leaves.epochHash(epoch));
+    }
+
+    function _checkLeaf(uint64 run, uint32 epoch, bytes32 member, uint128 amount, bytes32[] calldata proof) private view {
+        if (epoch == 0 || epoch > _pots[run].live) revert NotLive(run, epoch);
+        Settled storage settled = _epochs[run][epoch];
+        if (block.timestamp < settled.activeFrom) revert NotActive(settled.activeFrom);
+        bytes32 root = settled.root;
+        if (!MerkleProof.verifyCalldata(proof, root, Leaves.hash(run, member, amount))) revert NotInRoot(root);
+    }
+
+    /// @dev Writes down what a member is paid. All claims together stay below the epoch's total, whatever its leaves add up
+    /// to: captured seats could sign any.
+    function _book(uint64 run, bytes32 member, uint128 amount, uint128 total) private returns (uint128 due) {
+        Account storage account = _accounts[run][member];
+        if (account.standing == Standing.Never) revert NotAllowed(run, member);
+        uint128 claimed = account.claimed;
+        if (amount <= claimed) revert NothingToClaim(claimed);
+        due = amount - claimed;
+        Pot storage pot = _pots[run];
+        uint256 paid = uint256(pot.paid) + due;
+        if (paid > total) revert AboveTotal(paid, total);
+        (account.claimed, pot.paid) = (amount, uint128(paid));
+    }
+
+    function _checkRounds(Epoch calldata epoch, Settled memory previous) private view {
+        bytes32 marked = _marks[epoch.run][epoch.lastRound].head;
+        if (marked == 0 || marked != epoch.head) revert NotMarked(epoch.lastRound, epoch.head);
+        if (epoch.lastRound <= previous.lastRound) revert NoNewRounds(epoch.lastRound, previous.lastRound);
+    }
+
+    /// @dev What is new is measured against the new rounds, not all against all: captured seats must not find, saved up,
+    /// what honest epochs left below the rate.
+    function _checkTotal(Pot storage pot, Epoch calldata epoch, Settled memory previous) private view {
+        if (epoch.total < previous.total) revert TotalFalls(epoch.total, previous.total);
+        uint256 rounds = _paidRounds(pot, _marks[epoch.run][previous.lastRound], _marks[epoch.run][epoch.lastRound]);
+        uint256 most = previous.total + rounds * rateOf(epoch.run);
+        if (epoch.total > most) revert AboveRate(epoch.total, most);
+        uint256 escrow = uint256(pot.funded) - pot.refunded;
+        if (epoch.total > escrow) revert AboveEscrow(epoch.total, escrow);
+    }
+
+    /// @dev Non-empty rounds between two marks, at most one for each `minRoundSeconds`, none after the pot's last.
+    /// `protocol/rewards.py` counts the same.
+    function _paidRounds(Pot storage pot, Mark memory from, Mark memory to) private view returns (uint256) {
+        uint256 minimum = pot.terms.minRoundSeconds;
+        (uint256 worked, uint256 time) = (to.worked, to.time);
+        uint256 closedAt = pot.closedAt;
+        if (closedAt != 0) {
+            if (worked > pot.workedMax) worked = pot.workedMax;
+            if (time > closedAt + minimum) time = closedAt + minimum;
+        }
+        if (worked <= from.worked || time <= from.time) return 0;
+        uint256 inTime = (time - from.time) / minimum;
+        return worked - from.worked < inTime ? worked - from.worked : inTime;
+    }
+}

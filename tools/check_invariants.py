@@ -1,0 +1,86 @@
+"""Fuzz the contracts with forge, then see that it finds a seeded bug in each: ``python tools/check_invariants.py``.
+
+The bugs are patches in ``contracts/test/bugs``, one a contract; each is applied to a copy, and the invariants of that
+contract must fail there. Needs the packages of ``contracts/package-lock.json``, and no network once they are installed.
+With names (``Token StakeManager``) only these contracts are looked at; ``--runs 512`` fuzzes longer.
+"""
+
+import argparse
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from check_contracts import CONTRACTS, install, node_environment
+
+BUGS = CONTRACTS / "test" / "bugs"
+TIMEOUT_S = 900
+
+
+def forge() -> Path:
+    """The binary of the platform's package: the one of npm only starts it, with a node of its own."""
+    machine = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}.get(
+        platform.machine(), platform.machine()
+    )
+    folder = CONTRACTS / "node_modules" / "@foundry-rs" / f"forge-{platform.system().lower()}-{machine}"
+    return folder / "bin" / "forge"
+
+
+def run_forge(root: Path, contract: str, runs: int | None) -> subprocess.CompletedProcess[str]:
+    """Fuzz one contract of the project at ``root``."""
+    environment = node_environment()
+    if runs is not None:
+        environment |= {"FOUNDRY_INVARIANT_RUNS": str(runs)}
+    command = [str(forge()), "test", "--match-contract", f"^{contract}Invariants$"]
+    return subprocess.run(
+        command, cwd=root, env=environment, check=False, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+
+
+def copy_with_bug(contract: str, folder: Path) -> Path:
+    """A copy of the project with the bug, and with no other tests than this contract's. Gives its root."""
+    root = folder / contract
+    shutil.copytree(CONTRACTS / "src", root / "src")
+    (root / "test").mkdir()
+    for name in ("Scene.sol", "Vm.sol", "solc.mjs", f"{contract}.t.sol"):
+        shutil.copy(CONTRACTS / "test" / name, root / "test" / name)
+    shutil.copy(CONTRACTS / "foundry.toml", root)
+    (root / "node_modules").symlink_to(CONTRACTS / "node_modules")
+    git = shutil.which("git") or sys.exit("there is no git to apply the seeded bugs with")
+    subprocess.run([git, "apply", str(BUGS / f"{contract}.patch")], cwd=root, check=True)
+    return root
+
+
+def failures(contract: str, runs: int | None, folder: Path) -> list[str]:
+    """What is wrong with a contract or with its invariants."""
+    found = []
+    sound = run_forge(CONTRACTS, contract, runs)
+    if sound.returncode or "[PASS]" not in sound.stdout:
+        found.append(f"{contract}: an invariant does not hold\n{sound.stdout}{sound.stderr}")
+    seeded = run_forge(copy_with_bug(contract, folder), contract, runs)
+    if seeded.returncode == 0 or "[FAIL" not in seeded.stdout:
+        found.append(f"{contract}: the seeded bug was not found\n{seeded.stdout}{seeded.stderr}")
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Returns 0 if every invariant holds and every seeded bug breaks one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("contracts", nargs="*", default=sorted(path.stem for path in BUGS.glob("*.patch")))
+    parser.add_argument("--runs", type=int)
+    options = parser.parse_args(arguments)
+    install(node_environment())
+    status = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for contract in options.contracts:
+            for failure in failures(contract, options.runs, Path(folder)):
+                print(failure, file=sys.stderr)
+                status = 1
+            print(f"{contract}: looked at, with and without its bug", flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
