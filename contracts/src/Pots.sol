@@ -20,7 +20,26 @@ abstract contract Pots is IRewardsDistributor, Guarded {
     uint64 public immutable settleSeconds;
     uint64 public immutable deadSeconds;
 
-    mapping(uint64 run => Pot) internal _pots;
+    /// @dev `Pot` as it is stored: one slot tells a claim all that it needs of the run.
+    /// @param opened the last epoch by which anybody was paid; all before it are active, too
+    /// @param left what may still be paid by it: its total, less what members claimed
+    struct StoredPot {
+        address owner;
+        uint64 openedAt;
+        uint128 funded;
+        uint128 refunded;
+        uint128 left;
+        uint32 opened;
+        uint32 live;
+        uint32 kills;
+        uint64 closedAt;
+        uint64 killedAt;
+        uint32 workedMax;
+        uint32 members;
+        Terms terms;
+    }
+
+    mapping(uint64 run => StoredPot) internal _pots;
     mapping(uint64 run => mapping(uint32 epoch => Settled)) internal _epochs;
     mapping(uint64 run => mapping(uint64 round => Mark)) internal _marks;
     mapping(uint64 run => mapping(bytes32 member => Account)) internal _accounts;
@@ -38,7 +57,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
     /// @inheritdoc IRewardsDistributor
     function openPot(uint64 run, Terms calldata terms) external whenOpen {
         if (registry.ownerOf(run) != msg.sender) revert NotRunOwner(run, msg.sender);
-        Pot storage pot = _pots[run];
+        StoredPot storage pot = _pots[run];
         if (pot.owner != address(0)) revert PotExists(run);
         bool isComplete = terms.price != 0 && terms.cap != 0 && terms.maxMembers != 0 && terms.minRoundSeconds != 0;
         if (!isComplete) revert BadTerms();
@@ -50,7 +69,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function fund(uint64 run, uint128 amount) external whenOpen {
-        Pot storage pot = _openPot(run);
+        StoredPot storage pot = _openPot(run);
         if (amount == 0) revert NothingSent();
         pot.funded += amount;
         emit Funded(run, msg.sender, amount, pot.funded);
@@ -59,9 +78,9 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function allow(uint64 run, bytes32 member) external {
-        Pot storage pot = _ownPot(run);
+        StoredPot storage pot = _ownPot(run);
         if (pot.closedAt != 0) revert PotIsClosed(run);
-        if (registry.getMember(member).controller == address(0)) revert NoSuchMember(member);
+        if (registry.controllerOf(member) == address(0)) revert NoSuchMember(member);
         Account storage account = _accounts[run][member];
         if (account.standing == Standing.Allowed) revert AlreadyAllowed(run, member);
         uint32 most = pot.terms.maxMembers;
@@ -74,7 +93,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function disallow(uint64 run, bytes32 member) external {
-        Pot storage pot = _ownPot(run);
+        StoredPot storage pot = _ownPot(run);
         Account storage account = _accounts[run][member];
         if (account.standing != Standing.Allowed) revert NotAllowed(run, member);
         --pot.members;
@@ -93,7 +112,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function close(uint64 run) external {
-        Pot storage pot = _openPot(run);
+        StoredPot storage pot = _openPot(run);
         IRuns.Course memory course = registry.course(run);
         if (msg.sender != pot.owner) _checkDead(course);
         uint64 last = _roundNow(course);
@@ -104,7 +123,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function refund(uint64 run) external {
-        Pot storage pot = _pots[run];
+        StoredPot storage pot = _pots[run];
         if (pot.owner == address(0)) revert NoPot(run);
         uint256 from = refundableAt(run);
         if (from == 0 || block.timestamp < from) revert NotRefundable(from);
@@ -117,7 +136,21 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function potOf(uint64 run) external view returns (Pot memory) {
-        return _pots[run];
+        StoredStoredPot storage pot = _pots[run];
+        return Pot(
+            pot.owner,
+            pot.openedAt,
+            pot.funded,
+            pot.refunded,
+            _epochs[run][pot.opened].total - pot.left,
+            pot.live,
+            pot.kills,
+            pot.closedAt,
+            pot.killedAt,
+            pot.workedMax,
+            pot.members,
+            pot.terms
+        );
     }
 
     /// @inheritdoc IRewardsDistributor
@@ -132,7 +165,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function fundedUntil(uint64 run) external view returns (uint256 worked) {
-        Pot storage pot = _pots[run];
+        StoredPot storage pot = _pots[run];
         if (pot.owner == address(0)) revert NoPot(run);
         Settled storage last = _epochs[run][pot.live];
         uint256 left = uint256(pot.funded) - pot.refunded - last.total;
@@ -152,7 +185,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function refundableAt(uint64 run) public view returns (uint256) {
-        Pot storage pot = _pots[run];
+        StoredPot storage pot = _pots[run];
         if (pot.closedAt == 0) return 0;
         // After a kill the seats get the whole time again: else a guardian could make the owner a present of earnings.
         uint256 from = pot.killedAt > pot.closedAt ? pot.killedAt : pot.closedAt;
@@ -168,13 +201,13 @@ abstract contract Pots is IRewardsDistributor, Guarded {
         emit HeadMarked(run, round, head, course.worked, time);
     }
 
-    function _openPot(uint64 run) private view returns (Pot storage pot) {
+    function _openPot(uint64 run) private view returns (StoredPot storage pot) {
         pot = _pots[run];
         if (pot.owner == address(0)) revert NoPot(run);
         if (pot.closedAt != 0) revert PotIsClosed(run);
     }
 
-    function _ownPot(uint64 run) private view returns (Pot storage pot) {
+    function _ownPot(uint64 run) private view returns (StoredPot storage pot) {
         pot = _pots[run];
         if (pot.owner == address(0)) revert NoPot(run);
         if (msg.sender != pot.owner) revert NotPotOwner(run, msg.sender);

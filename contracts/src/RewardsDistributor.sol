@@ -19,7 +19,7 @@ contract RewardsDistributor is Pots, EIP712 {
 
     /// @inheritdoc IRewardsDistributor
     function settle(Epoch calldata epoch, bytes calldata signatures) external {
-        Pot storage pot = _pots[epoch.run];
+        StoredPot storage pot = _pots[epoch.run];
         if (pot.owner == address(0)) revert NoPot(epoch.run);
         uint32 live = pot.live;
         Settled memory previous = _epochs[epoch.run][live];
@@ -47,7 +47,7 @@ contract RewardsDistributor is Pots, EIP712 {
 
     /// @inheritdoc IRewardsDistributor
     function kill(uint64 run, uint32 epoch) external onlyGuardian {
-        Pot storage pot = _pots[run];
+        StoredPot storage pot = _pots[run];
         if (epoch == 0 || epoch > pot.live) revert NotLive(run, epoch);
         uint64 activeFrom = _epochs[run][epoch].activeFrom;
         if (block.timestamp >= activeFrom) revert AlreadyActive(activeFrom);
@@ -59,8 +59,9 @@ contract RewardsDistributor is Pots, EIP712 {
 
     /// @inheritdoc IRewardsDistributor
     function claim(uint64 run, uint32 epoch, bytes32 member, uint128 amount, bytes32[] calldata proof) external {
-        _checkLeaf(run, epoch, member, amount, proof);
-        uint128 due = _book(run, member, amount, _epochs[run][epoch].total);
+        bytes32 root = _epochs[run][epoch].root;
+        uint128 due = _book(run, epoch, member, amount);
+        if (!MerkleProof.verifyCalldata(proof, root, Leaves.hash(run, member, amount))) revert NotInRoot(root);
         address to = registry.payoutOf(member);
         emit RewardClaimed(run, member, epoch, to, due, amount);
         token.safeTransfer(to, due);
@@ -76,26 +77,42 @@ contract RewardsDistributor is Pots, EIP712 {
         return _hashTypedDataV4(Leaves.epochHash(epoch));
     }
 
-    function _checkLeaf(uint64 run, uint32 epoch, bytes32 member, uint128 amount, bytes32[] calldata proof) private view {
-        if (epoch == 0 || epoch > _pots[run].live) revert NotLive(run, epoch);
-        Settled storage settled = _epochs[run][epoch];
-        if (block.timestamp < settled.activeFrom) revert NotActive(settled.activeFrom);
-        bytes32 root = settled.root;
-        if (!MerkleProof.verifyCalldata(proof, root, Leaves.hash(run, member, amount))) revert NotInRoot(root);
-    }
-
     /// @dev Writes down what a member is paid. All claims together stay below the epoch's total, whatever its leaves add up
     /// to: captured seats could sign any.
-    function _book(uint64 run, bytes32 member, uint128 amount, uint128 total) private returns (uint128 due) {
+    function _book(uint64 run, uint32 epoch, bytes32 member, uint128 amount) private returns (uint128 due) {
+        StoredPot storage pot = _pots[run];
+        (uint128 left, uint32 opened) = (pot.left, pot.opened);
+        uint128 reserved = 0;
+        if (epoch != opened || epoch == 0) (left, opened, reserved) = _turnTo(run, epoch, left, opened);
         Account storage account = _accounts[run][member];
-        if (account.standing == Standing.Never) revert NotAllowed(run, member);
         uint128 claimed = account.claimed;
+        if (account.standing == Standing.Never) revert NotAllowed(run, member);
         if (amount <= claimed) revert NothingToClaim(claimed);
-        due = amount - claimed;
-        Pot storage pot = _pots[run];
-        uint256 paid = uint256(pot.paid) + due;
-        if (paid > total) revert AboveTotal(paid, total);
-        (account.claimed, pot.paid) = (amount, uint128(paid));
+        unchecked {
+            due = amount - claimed;
+            if (uint256(due) + reserved > left) revert AboveTotal(due, left - reserved);
+            left -= due;
+        }
+        account.claimed = amount;
+        (pot.left, pot.opened) = (left, opened);
+    }
+
+    /// @dev Another epoch than the last by which anybody was paid: a newer one, which is opened by this, or an older one, of
+    /// which what the newer one added is not paid out.
+    /// @return left what may still be paid by the newest epoch that is opened
+    /// @return opened that epoch
+    /// @return reserved what of it may not be paid by `epoch`
+    function _turnTo(uint64 run, uint32 epoch, uint128 left, uint32 opened)
+        private
+        view
+        returns (uint128, uint32, uint128 reserved)
+    {
+        if (epoch == 0 || epoch > _pots[run].live) revert NotLive(run, epoch);
+        Settled storage settled = _epochs[run][epoch];
+        (uint128 total, uint128 openedTotal) = (settled.total, _epochs[run][opened].total);
+        if (epoch < opened) return (left, opened, openedTotal - total);
+        if (block.timestamp < settled.activeFrom) revert NotActive(settled.activeFrom);
+        return (left + total - openedTotal, epoch, 0);
     }
 
     function _checkRounds(Epoch calldata epoch, Settled memory previous) private view {
@@ -106,7 +123,7 @@ contract RewardsDistributor is Pots, EIP712 {
 
     /// @dev What is new is measured against the new rounds, not all against all: captured seats must not find, saved up,
     /// what honest epochs left below the rate.
-    function _checkTotal(Pot storage pot, Epoch calldata epoch, Settled memory previous) private view {
+    function _checkTotal(StoredPot storage pot, Epoch calldata epoch, Settled memory previous) private view {
         if (epoch.total < previous.total) revert TotalFalls(epoch.total, previous.total);
         uint256 rounds = _paidRounds(pot, _marks[epoch.run][previous.lastRound], _marks[epoch.run][epoch.lastRound]);
         uint256 most = previous.total + rounds * rateOf(epoch.run);
@@ -117,7 +134,7 @@ contract RewardsDistributor is Pots, EIP712 {
 
     /// @dev Non-empty rounds between two marks, at most one for each `minRoundSeconds`, none after the pot's last.
     /// `protocol/rewards.py` counts the same.
-    function _paidRounds(Pot storage pot, Mark memory from, Mark memory to) private view returns (uint256) {
+    function _paidRounds(StoredPot storage pot, Mark memory from, Mark memory to) private view returns (uint256) {
         uint256 minimum = pot.terms.minRoundSeconds;
         (uint256 worked, uint256 time) = (to.worked, to.time);
         uint256 closedAt = pot.closedAt;

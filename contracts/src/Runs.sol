@@ -11,7 +11,7 @@ abstract contract Runs is IRuns {
     /// @inheritdoc IRuns
     uint64 public runCount;
 
-    /// @dev `Run` as it is stored.
+    /// @dev `Run` as it is stored, and the door: who asks for a stake there, and whether anybody came through.
     struct StoredRun {
         bytes32 head;
         bytes32 stateRoot;
@@ -21,6 +21,8 @@ abstract contract Runs is IRuns {
         address owner;
         bytes32 recipeHash;
         Parent parent;
+        address stakes;
+        bool entered;
     }
 
     mapping(uint64 run => StoredRun) internal _runs;

@@ -33,8 +33,17 @@ contract StakeManager is IStakeManager, Guarded {
     /// @inheritdoc IStakeManager
     uint256 public seized;
 
+    /// @dev `Stake` as it is stored: one slot tells whether a member is active.
+    struct StoredStake {
+        uint96 staked;
+        uint96 unbonding;
+        uint56 releaseAt;
+        bool hasAsked;
+        uint64 askedAt;
+    }
+
     mapping(uint64 run => Terms) private _terms;
-    mapping(uint64 run => mapping(bytes32 member => Stake)) private _stakes;
+    mapping(uint64 run => mapping(bytes32 member => StoredStake)) private _stakes;
     mapping(bytes32 place => Case) private _cases;
     /// @dev Two looks at each run's clock, of which the older is at least `slashSeconds` old.
     mapping(uint64 run => Clock) private _older;
@@ -66,11 +75,10 @@ contract StakeManager is IStakeManager, Guarded {
         uint96 minimum = _terms[run].minimum;
         if (minimum == 0) revert NoTerms(run);
         _checkController(member);
-        Stake storage held = _stakes[run][member];
+        StoredStake storage held = _stakes[run][member];
         uint96 staked = held.staked + amount;
         if (staked < minimum) revert BelowMinimum(staked, minimum);
-        held.staked = staked;
-        if (held.askedAt != 0) held.askedAt = 0;
+        (held.staked, held.hasAsked) = (staked, false);
         emit Staked(run, member, amount, staked);
         token.take(amount);
     }
@@ -78,19 +86,20 @@ contract StakeManager is IStakeManager, Guarded {
     /// @inheritdoc IStakeManager
     function unbond(uint64 run, bytes32 member) external {
         _checkController(member);
-        Stake storage held = _stakes[run][member];
+        StoredStake storage held = _stakes[run][member];
         if (held.staked == 0) revert NothingStaked(run, member);
         if (!_mayUnbond(run, member, held)) return;
         _mark(run);
-        held.unbonding += held.staked;
-        held.releaseAt = uint64(block.timestamp) + unbondSeconds;
-        (held.staked, held.askedAt) = (0, 0);
-        emit Unbonding(run, member, held.unbonding, held.releaseAt);
+        uint64 releaseAt = uint64(block.timestamp) + unbondSeconds;
+        uint96 unbonding = held.unbonding + held.staked;
+        (held.staked, held.unbonding) = (0, unbonding);
+        (held.releaseAt, held.hasAsked) = (uint56(releaseAt), false);
+        emit Unbonding(run, member, unbonding, releaseAt);
     }
 
     /// @inheritdoc IStakeManager
     function withdraw(uint64 run, bytes32 member) external {
-        Stake storage held = _stakes[run][member];
+        StoredStake storage held = _stakes[run][member];
         uint96 amount = held.unbonding;
         if (amount == 0) revert NothingUnbonding(run, member);
         if (block.timestamp < held.releaseAt) revert NotReleased(held.releaseAt);
@@ -147,13 +156,14 @@ contract StakeManager is IStakeManager, Guarded {
 
     /// @inheritdoc IStakeManager
     function stakeOf(uint64 run, bytes32 member) external view returns (Stake memory) {
-        return _stakes[run][member];
+        StoredStake storage held = _stakes[run][member];
+        return Stake(held.staked, held.unbonding, held.releaseAt, held.hasAsked ? held.askedAt : 0);
     }
 
     /// @inheritdoc IStakeManager
     function isActive(uint64 run, bytes32 member) external view returns (bool) {
-        (uint96 minimum, Stake memory held) = (_terms[run].minimum, _stakes[run][member]);
-        return minimum != 0 && held.staked >= minimum && held.askedAt == 0;
+        StoredStake storage held = _stakes[run][member];
+        return _isActive(_terms[run].minimum, held.staked, held.hasAsked);
     }
 
     /// @inheritdoc IStakeManager
@@ -166,21 +176,25 @@ contract StakeManager is IStakeManager, Guarded {
         return (_older[run], _newer[run]);
     }
 
+    function _isActive(uint96 minimum, uint96 staked, bool hasAsked) private pure returns (bool) {
+        return minimum != 0 && staked >= minimum && !hasAsked;
+    }
+
     function _checkController(bytes32 member) private view {
-        if (registry.getMember(member).controller != msg.sender) revert NotMemberController(member, msg.sender);
+        if (registry.controllerOf(member) != msg.sender) revert NotMemberController(member, msg.sender);
     }
 
     /// @dev Whether unbonding begins now; if not, the member has asked for it by this. A seat that certificates never
     /// drop must not hold a stake for ever: whoever captured the seats would have it as a hostage.
-    function _mayUnbond(uint64 run, bytes32 member, Stake storage held) private returns (bool) {
+    function _mayUnbond(uint64 run, bytes32 member, StoredStake storage held) private returns (bool) {
         IRuns.Course memory course = registry.course(run);
         bool isStarted = course.state == IRuns.RunState.Started;
         if (isStarted && block.timestamp >= uint256(course.headAt) + deadSeconds) return true;
         IRuns.Membership memory part = registry.membership(run, member);
         if (part.part == IRuns.Part.Joined) revert StillJoined(run, member);
         if (part.seatKey == address(0)) return true;
-        if (held.askedAt == 0) {
-            held.askedAt = uint64(block.timestamp);
+        if (!held.hasAsked) {
+            (held.hasAsked, held.askedAt) = (true, uint64(block.timestamp));
             emit ExitAsked(run, member, held.askedAt + deadSeconds);
             return false;
         }
@@ -220,19 +234,20 @@ contract StakeManager is IStakeManager, Guarded {
 
     /// @dev What is on its way out is taken last: it belongs to what was honest work for longer.
     function _punish(Place calldata place, bytes32 id) private {
-        Stake storage held = _stakes[place.run][place.member];
+        (uint96 minimum, uint96 most) = (_terms[place.run].minimum, _terms[place.run].faultMax);
+        StoredStake storage held = _stakes[place.run][place.member];
         (uint96 staked, uint96 unbonding) = (held.staked, held.unbonding);
-        uint96 left = _terms[place.run].faultMax;
-        uint96 fromStaked = left < staked ? left : staked;
-        left -= fromStaked;
-        uint96 fromUnbonding = left < unbonding ? left : unbonding;
+        uint96 fromStaked = most < staked ? most : staked;
+        uint96 fromUnbonding = most - fromStaked < unbonding ? most - fromStaked : unbonding;
         uint96 amount = fromStaked + fromUnbonding;
         if (amount == 0) revert NothingToSlash(place.run, place.member);
-        (held.staked, held.unbonding) = (staked - fromStaked, unbonding - fromUnbonding);
+        staked -= fromStaked;
+        (held.staked, held.unbonding) = (staked, unbonding - fromUnbonding);
         uint96 reward = amount / _REWARD_DIVISOR;
         seized += amount - reward;
         _cases[id] = Case(msg.sender, reward);
-        emit Slashed(place.run, place.member, id, msg.sender, fromStaked, fromUnbonding, reward);
+        bool active = _isActive(minimum, staked, held.hasAsked);
+        emit Slashed(place.run, place.member, id, msg.sender, fromStaked, fromUnbonding, reward, active);
     }
 
     function _mark(uint64 run) private {

@@ -60,6 +60,7 @@ def test_two_updates_that_differ_in_anything_are_a_fault(staked: Staked, what: s
         "fromStaked": FAULT,
         "fromUnbonding": 0,
         "reward": FAULT // 10,
+        "active": False,
     }
     assert staked.held(liar) == (MINIMUM - FAULT, 0, 0, 0)
     assert not staked.is_active(liar)

@@ -36,6 +36,7 @@ from distrai.protocol.primitives import ZERO_HASH, Hash, SignatureBytes
 from distrai.protocol.recipe import ResolvedRecipe, parse_recipe
 from distrai.protocol.seating import drops, promotions
 from distrai.protocol.standing import Standing, advance, call_roll, following_cursor, start
+from distrai.protocol.typed_data import Domain
 from distrai.runs.replay import Anchor, Replay, Replayed, ReplayFailed
 from distrai.runs.resolving import resolve
 from helpers.messages import DOMAIN, Author
@@ -67,19 +68,33 @@ class ArchiveMaker:
     people: list[Author]
     blobs: BlobStore
     public: PublicFolder
+    domain: Domain = DOMAIN
+    run: int = RUN
     rng: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(1))
 
     @classmethod
     def opened(cls, home: Path, texts: Path, joiners: int = 0) -> "ArchiveMaker":
         """The recipe resolved, genesis and seats published. ``joiners`` joined as well and have no seat."""
-        blobs, public = BlobStore(home / "blobs"), PublicFolder(home / "public")
-        people = authors(SEATS + joiners)
+        blobs = BlobStore(home / "blobs")
         resolved = resolve(parse_recipe(recipe_of(texts)), texts, blobs)
+        return cls.of(home, resolved, authors(SEATS + joiners))
+
+    @classmethod
+    def of(
+        cls,
+        home: Path,
+        resolved: ResolvedRecipe,
+        people: Sequence[Author],
+        domain: Domain = DOMAIN,
+        run: int = RUN,
+    ) -> "ArchiveMaker":
+        """A run of this recipe, whose blobs are in ``home``; the first ``SEATS`` of ``people`` have seats."""
+        blobs, public = BlobStore(home / "blobs"), PublicFolder(home / "public")
         plan = Plan.of(resolved)
         genesis = Genesis(
-            DOMAIN.chain_id,
-            DOMAIN.registry,
-            RUN,
+            domain.chain_id,
+            domain.registry,
+            run,
             resolved.blob.hash,
             resolved.initial_root,
             resolved.corpus.hash,
@@ -87,9 +102,9 @@ class ArchiveMaker:
         )
         seats = tuple(Trainer(each.member, each.address) for each in people[:SEATS])
         write_atomically(public.genesis_path, encode_canonical(GenesisRecord(genesis, seats)))
-        standing = start(RUN, genesis.head, genesis.state_root, seats, roster_of(people))
+        standing = start(run, genesis.head, genesis.state_root, seats, roster_of(people))
         state = Algorithm(plan.spec, plan.layout).state_from_bytes(blobs.read(resolved.initial_state))
-        return cls(home, plan, standing, state, people, blobs, public)
+        return cls(home, plan, standing, state, list(people), blobs, public, domain, run)
 
     def round(
         self,
@@ -122,7 +137,7 @@ class ArchiveMaker:
         )
         certified = replace(certified, **list_changes or {})
         body = Body(
-            RUN,
+            self.run,
             standing.round + 1,
             standing.head,
             certified.updates_root,
@@ -134,7 +149,7 @@ class ArchiveMaker:
         body = replace(body, **body_changes or {})
         seats = [self.people[i] for i, each in enumerate(self.people) if standing.seat_key(each.member)]
         write_atomically(self.public.list_path(body.round), certified.to_bytes())
-        record = CertificateRecord(body, attested(body, seats[: standing.quorum]))
+        record = CertificateRecord(body, attested(body, seats[: standing.quorum], self.domain))
         write_atomically(self.public.certificate_path(body.round), encode_canonical(record))
         write_atomically(self.home / "states" / f"{body.round:08d}.bin", data)
         self.standing = advance(standing, body, certified, roster_of(self.people))
@@ -154,11 +169,11 @@ class ArchiveMaker:
         moments = Moments(self._draw(), tuple(each.square() for each in self._draw()))
         payload = other or algorithm.encode(self._draw(), moments).payload
         standing, work = self.standing, self.plan.rules.work
-        bound = binding(RUN, standing.round + 1, standing.head, author.member)
+        bound = binding(self.run, standing.round + 1, standing.head, author.member)
         key = bytes(torch.randint(0, 256, (KEY_SIZE,), generator=self.rng).tolist())
         blob = self.blobs.put(seal(payload, key, bound))
         update = Update(
-            run=RUN,
+            run=self.run,
             round=standing.round + 1,
             previous_head=standing.head,
             member=author.member,
@@ -175,7 +190,7 @@ class ArchiveMaker:
             key_hash=key_hash(key, bound),
             trace_root=ZERO_HASH,
         )
-        return payload, ListEntry(author.seal(replace(update, **changes)).raw, key)
+        return payload, ListEntry(author.seal(replace(update, **changes), self.domain).raw, key)
 
     def _draw(self) -> tuple[torch.Tensor, ...]:
         return tuple(torch.randn(each.shape, generator=self.rng) * 1e-3 for each in self.state.params)
@@ -196,10 +211,10 @@ def recipe_of(texts: Path) -> dict[str, object]:
     return recipe
 
 
-def attested(body: Body, seats: Sequence[Author]) -> tuple[SignatureBytes, ...]:
+def attested(body: Body, seats: Sequence[Author], domain: Domain = DOMAIN) -> tuple[SignatureBytes, ...]:
     """The signatures of ``seats`` under ``body``, as the ledger wants them."""
     ordered = sorted(seats, key=lambda each: each.address)
-    return tuple(each.sign(DOMAIN.digest(body.id)) for each in ordered)
+    return tuple(each.sign(domain.digest(body.id)) for each in ordered)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from distrai.ledger.embedded.records import (
 from distrai.ledger.locks import InUse
 
 TIME_CODE = "42 6000 52 6020 6000 f3"  # return block.timestamp
+GAS_PRICE_CODE = "3a 6000 52 6020 6000 a0 00"  # log tx.gasprice
 BLOCKHASH_CODE = "6000 35 40 6000 52 6020 6000 f3"  # return blockhash(x)
 TRANSIENT_CODE = (
     "6000 5c 6000 52 6001 6000 5d 6000 5c 6020 52 6040 6000 a0 00"  # log tload(0), tload(0) after tstore
@@ -100,8 +101,7 @@ def test_a_second_opener_is_told_who_has_the_folder(open_chain: Callable[..., An
         ({"nonce": 0}, "nonce too low"),
         ({"gas": 20_000}, "intrinsic gas too low"),
         ({"gas": 1 << 25}, "a block has"),
-        ({"maxFeePerGas": 10, "maxPriorityFeePerGas": 1}, "gas price of 0"),
-        ({"value": 1}, "gas price of 0"),
+        ({"value": 1}, "no money to send"),
     ],
 )
 def test_what_cannot_be_mined_is_refused(
@@ -113,6 +113,22 @@ def test_what_cannot_be_mined_is_refused(
     assert chain.block_number == 1
     assert chain.header(1).hash == before
     assert chain.send_raw_transaction(sender.sign(tiny, word(4), nonce=1))
+
+
+@pytest.mark.parametrize(
+    "fees",
+    [
+        {"maxFeePerGas": 10, "maxPriorityFeePerGas": 1},
+        {"maxFeePerGas": None, "maxPriorityFeePerGas": None, "type": None, "gasPrice": 7},
+    ],
+)
+def test_a_fee_that_is_offered_is_not_taken(chain: Any, sender: Any, fees: Any) -> None:
+    contract = deploy(chain, sender, GAS_PRICE_CODE)
+    record = chain.transaction(chain.send_raw_transaction(sender.sign(contract, **fees)))
+    assert record.succeeded
+    assert chain.balance(sender.address) == chain.balance(bytes(20)) == 0, "neither taken nor given"
+    (log,) = chain.logs(LogFilter(2, 2))
+    assert log.data == word(0)
 
 
 def test_the_same_transaction_is_not_mined_twice(chain: Any, sender: Any, tiny: bytes) -> None:

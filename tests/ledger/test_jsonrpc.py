@@ -46,6 +46,16 @@ def test_a_transaction_and_all_that_can_be_read_about_it(chain: Any, sender: Any
     assert block == result(chain, "eth_getBlockByHash", receipt["blockHash"], True)
     assert block["transactions"] == [transaction]
     assert result(chain, "eth_getBlockByNumber", "0x2", False)["transactions"] == [mined]
+    for named in ("0x2", receipt["blockHash"], "latest"):
+        assert result(chain, "eth_getBlockReceipts", named) == [receipt]
+    for way, named in (("Number", "0x2"), ("Hash", receipt["blockHash"])):
+        assert result(chain, f"eth_getBlockTransactionCountBy{way}", named) == "0x1"
+        ask_for = f"eth_getTransactionByBlock{way}AndIndex"
+        assert result(chain, ask_for, named, "0x0") == transaction
+        assert result(chain, ask_for, named, "0x1") is None
+    assert result(chain, "eth_getBlockReceipts", "0x0") == []
+    assert result(chain, "eth_getBlockTransactionCountByNumber", "earliest") == "0x0"
+    assert transaction["gasPrice"] == receipt["effectiveGasPrice"] == "0x0"
     assert receipt["status"] == "0x1"
     assert receipt["from"] == transaction["from"] == hexed(sender.address)
     assert receipt["to"] == hexed(tiny)
@@ -70,6 +80,8 @@ def test_what_is_not_there_is_null(chain: Any) -> None:
     for method in ("eth_getTransactionReceipt", "eth_getTransactionByHash", "eth_getBlockByHash"):
         assert result(chain, method, nothing) is None
     assert result(chain, "eth_getBlockByNumber", "0x99", False) is None
+    assert result(chain, "eth_getBlockReceipts", "0x99") is None
+    assert result(chain, "eth_getBlockTransactionCountByHash", nothing) is None
 
 
 def test_a_revert_carries_the_contract_s_words(chain: Any, tiny: bytes) -> None:
@@ -93,6 +105,8 @@ def test_a_revert_carries_the_contract_s_words(chain: Any, tiny: bytes) -> None:
         ("eth_getBalance", ["0x" + "00" * 20, "0x99"], -32000),
         ("eth_getBalance", ["0x" + "00" * 20, "0x" + "f" * 64], -32000),
         ("eth_call", ["0x"], -32602),
+        ("eth_feeHistory", ["0x1", "latest", 5], -32602),
+        ("eth_feeHistory", ["0x1", "latest", [1] * 129], -32602),
         ("eth_getLogs", [{"topics": [None] * 5}], -32602),
         ("eth_getLogs", [{"address": ["0x" + "00" * 20] * 65}], -32602),
         ("eth_sendRawTransaction", ["0x02"], -32000),

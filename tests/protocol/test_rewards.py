@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distrai.protocol.blobs import blob_ref
 from distrai.protocol.canonical import encode_canonical
 from distrai.protocol.errors import MalformedMessage, NotCanonical, UnsortedList
 from distrai.protocol.merkle import proof_root
@@ -217,11 +218,13 @@ def test_epochs_stay_within_rate_and_escrow_however_they_are_cut(work, cuts, pri
 
 
 def test_a_table_reads_back() -> None:
-    table = reward_table(RUN, 2, {B: 5, A: 2**127})
+    earned = {B: 5, A: 2**128 * MILLION, C: 0}
+    table = reward_table(RUN, 2, Earnings(earned))
     assert decode_reward_table(table.to_bytes()) == table
-    assert table.by_member == {A: 2**127, B: 5}
-    empty = reward_table(RUN, 1, {})
-    assert decode_reward_table(empty.to_bytes()).by_member == {}
+    assert table.earnings.millionths == {A: 2**128 * MILLION, B: 5}
+    assert table.blob == blob_ref(table.to_bytes())
+    empty = reward_table(RUN, 1, Earnings())
+    assert decode_reward_table(empty.to_bytes()).earnings == Earnings()
 
 
 @pytest.mark.parametrize(
@@ -231,17 +234,18 @@ def test_a_table_reads_back() -> None:
         ({"members": (A, A)}, UnsortedList),
         ({"members": (A,)}, MalformedMessage),
         ({"members": (A, B[:-1])}, MalformedMessage),
-        ({"amounts": (bytes(16), bytes(15))}, MalformedMessage),
-        ({"amounts": (bytes(32), bytes(16))}, MalformedMessage),
+        ({"amounts": (b"\1" * 20, b"\1" * 19)}, MalformedMessage),
+        ({"amounts": (b"\1" * 40, b"\1" * 20)}, MalformedMessage),
+        ({"amounts": (b"\1" * 20, bytes(20))}, MalformedMessage),
     ],
 )
 def test_a_table_of_another_shape_is_refused(changes, error) -> None:
-    table = msgspec.structs.replace(reward_table(RUN, 1, {A: 1, B: 2}), **changes)
+    table = msgspec.structs.replace(reward_table(RUN, 1, Earnings({A: 1, B: 2})), **changes)
     with pytest.raises(error):
         decode_reward_table(encode_canonical(table))
 
 
 def test_a_table_has_one_spelling() -> None:
-    raw = reward_table(RUN, 1, {A: 1}).to_bytes()
+    raw = reward_table(RUN, 1, Earnings({A: 1})).to_bytes()
     with pytest.raises(NotCanonical):
         decode_reward_table(raw[:1] + b"\xcc\x07" + raw[2:])

@@ -18,6 +18,8 @@ interface IAdmission is IRuns {
         bytes32 parentHead,
         bytes32 genesisHead
     );
+    /// @notice Who joins this run has a stake in that contract from now on.
+    event StakeRequired(uint64 indexed run, address stakes);
     /// @notice A member takes part from the next head on. `seat`: it got a seat by this.
     event Joined(uint64 indexed run, bytes32 indexed member, address key, bool seat);
     /// @notice A member asked to leave; a seat of a started run stays one until a certificate drops it.
@@ -43,8 +45,16 @@ interface IAdmission is IRuns {
     error ParentRoundAhead(uint64 round, uint64 reached);
     /// @notice The parent is in this round, with another head.
     error WrongParentHead(bytes32 given, bytes32 head);
-    /// @notice Only the owner starts a run.
+    /// @notice Only the owner starts a run, and says whether it needs stakes.
     error NotOwner(uint64 run, address sender);
+    /// @notice Which contract holds the stakes is said once.
+    error StakeAlreadyRequired(uint64 run, address stakes);
+    /// @notice It must be said before anybody joins: who is in was not asked.
+    error MembersEntered(uint64 run);
+    /// @notice There is no contract at this address.
+    error NoStakes(address given);
+    /// @notice The member has not enough staked in the run, or wants it back.
+    error NotStaked(uint64 run, bytes32 member);
     /// @notice Only a member's node key or controller acts for it.
     error NotMember(bytes32 member, address sender);
     /// @notice The member takes part already.
@@ -61,6 +71,13 @@ interface IAdmission is IRuns {
     /// @notice Open a run and own it.
     /// @return run its number
     function open(Origin calldata origin, Limits calldata limits) external returns (uint64 run);
+
+    /// @notice Let only members join that are active in this StakeManager, as the owner, once, before anybody joins. The
+    /// run must have its terms there, or nobody can join.
+    function requireStake(uint64 run, address stakes) external;
+
+    /// @notice The StakeManager that who joins must be active in; zero if no stake is needed.
+    function stakesOf(uint64 run) external view returns (address stakes);
 
     /// @notice Enter a member; anyone may submit it. While the run is open it gets a seat, if one is free.
     /// @param signature Join(run, member) by the member's node key; not needed if that key sends the transaction

@@ -59,6 +59,9 @@ interface IMembers {
     /// @notice A member's attributes; all zero if there is none with this id.
     function getMember(bytes32 member) external view returns (Member memory);
 
+    /// @notice Who may change a member's attributes; zero if there is no such member.
+    function controllerOf(bytes32 member) external view returns (address);
+
     /// @notice Where a member is paid now: its payout address, or else its controller; zero if there is no such member.
     function payoutOf(bytes32 member) external view returns (address to);
 

@@ -93,7 +93,7 @@ interface IStakeManager is IGuarded {
     event Unbonding(uint64 indexed run, bytes32 indexed member, uint96 unbonding, uint64 releaseAt);
     /// @notice A member got its stake back.
     event Withdrawn(uint64 indexed run, bytes32 indexed member, address to, uint96 amount);
-    /// @notice A member signed two different Updates for one place.
+    /// @notice A member signed two different Updates for one place. `active`: what is left still counts for a seat.
     event Slashed(
         uint64 indexed run,
         bytes32 indexed member,
@@ -101,7 +101,8 @@ interface IStakeManager is IGuarded {
         address challenger,
         uint96 fromStaked,
         uint96 fromUnbonding,
-        uint96 reward
+        uint96 reward,
+        bool active
     );
     /// @notice A challenger was paid.
     event RewardCollected(bytes32 indexed place, address challenger, uint96 amount);

@@ -1,6 +1,7 @@
 """``distrai``: the entry point, and how every mistake becomes one clear line and an exit code."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 
@@ -12,13 +13,17 @@ from distrai.cli.doctor import doctor
 from distrai.cli.init import init
 from distrai.cli.join import invite, join
 from distrai.cli.keys import rotate_key
+from distrai.cli.ledger import ledger
 from distrai.cli.model import export, generate
 from distrai.cli.run import run
+from distrai.cli.wallet import wallet
 from distrai.cli.watch import replay, status
 
 OK, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
 EXIT_CODES = """Exit codes: 0 all is well; 1 what was checked is wrong, or the run failed; 2 wrong usage or input;
 130 interrupted (a run can be resumed with the same command)."""
+_KEY = re.compile(r"(?<![0-9a-fA-F])(?:0x)?[0-9a-fA-F]{64}(?![0-9a-fA-F])")
+"""Whatever looks like a private key is not repeated where arguments are not understood."""
 
 app = App(
     name="distrai",
@@ -33,6 +38,8 @@ app = App(
 )
 for verb in (run, init, join, invite, rotate_key, replay, status, generate, export, compare, doctor):
     app.command(verb)
+for group in (wallet, ledger):
+    app.command(group)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(tokens)
     except CycloptsError as error:
-        return _failed(tokens, USAGE, f"{error} (see `distrai --help`)", "Usage")
+        return _failed(tokens, USAGE, f"{_KEY.sub('(64 digits)', str(error))} (see `distrai --help`)", "Usage")
     except KeyboardInterrupt:
         return _failed(tokens, INTERRUPTED, "interrupted", "Interrupted")
     except BrokenPipeError:

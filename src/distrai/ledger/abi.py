@@ -6,7 +6,7 @@ web3's contract classes do the same in ten times the time, most of it in checks 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -56,6 +56,8 @@ class Abi:
         self.functions = {entry.name: entry for kind, entry in parsed if kind == "function"}
         self.events = {entry.id: entry for kind, entry in parsed if kind == "event"}
         self._errors = {entry.id[:_SELECTOR_SIZE]: entry for kind, entry in parsed if kind == "error"}
+        created = [entry.inputs for kind, entry in parsed if kind == "constructor"]
+        self._constructor = created[0] if created else ()
 
     def topic(self, event: str) -> bytes:
         """The first topic of an event's logs."""
@@ -65,6 +67,10 @@ class Abi:
         """The input of a call."""
         entry = self.functions[function]
         return entry.id[:_SELECTOR_SIZE] + _CODEC.encode(entry.inputs, arguments)
+
+    def creation_data(self, arguments: Sequence[object]) -> bytes:
+        """What follows the bytecode that creates the contract: the constructor's arguments."""
+        return _CODEC.encode(self._constructor, arguments)
 
     def decode_call(self, function: str, data: bytes) -> tuple[Any, ...] | None:
         """The arguments of a call's input; None if it calls something else. Raises BadAnswer."""
@@ -119,12 +125,33 @@ class Artifact:
     abi: Abi
     bytecode: bytes
 
+    def creation(self, *arguments: object) -> bytes:
+        """The data of a transaction that puts the contract on a chain."""
+        return self.bytecode + self.abi.creation_data(arguments)
 
+
+CONTRACTS = ("RunRegistry", "Token", "RewardsDistributor", "StakeManager", "TrainingRecords")
+"""What is shipped with this package."""
+
+
+@cache
 def load_artifact(name: str) -> Artifact:
-    """A contract that is shipped with this package."""
-    text = resources.files("distrai.ledger").joinpath("artifacts", f"{name}.json").read_text()
-    content = json.loads(text)
+    """A contract that is shipped with this package, read once."""
+    content = _shipped(name)
     return Artifact(Abi(content["abi"]), bytes.fromhex(content["bytecode"].removeprefix("0x")))
+
+
+@cache
+def all_errors() -> Abi:
+    """The errors of every shipped contract: a call may fail with the words of another contract that it called."""
+    entries = [entry for name in CONTRACTS for entry in _shipped(name)["abi"] if entry["type"] == "error"]
+    return Abi(entries)
+
+
+def _shipped(name: str) -> Mapping[str, Any]:
+    text = resources.files("distrai.ledger").joinpath("artifacts", f"{name}.json").read_text()
+    content: Mapping[str, Any] = json.loads(text)
+    return content
 
 
 def _entry(entry: Mapping[str, Any]) -> Entry:

@@ -7,6 +7,7 @@ for themselves (registration, rotation, join) is signed by theirs, and may be ca
 from collections.abc import Sequence
 from typing import Any, Self
 
+from distrai.ledger.abi import all_errors
 from distrai.ledger.errors import BadAnswer, WrongChain
 from distrai.ledger.events import argument_of
 from distrai.ledger.interface import Limits, Opening
@@ -62,7 +63,7 @@ class LedgerClient(LedgerReader):
         rpc.chain_id = chain_id
         try:
             artifact = registry_artifact()
-            receipt = await Sender(rpc, artifact.abi, patience.call_s).send(key, None, artifact.bytecode)
+            receipt = await Sender(rpc, all_errors(), patience.call_s).send(key, None, artifact.bytecode)
         finally:
             await rpc.close()
         if receipt.contract is None:

@@ -1,10 +1,9 @@
 """Reading one ``RunRegistry`` on one chain through JSON-RPC."""
 
 import asyncio
-from functools import cache
 from typing import Any
 
-from distrai.ledger.abi import Artifact, load_artifact
+from distrai.ledger.abi import Artifact, all_errors, load_artifact
 from distrai.ledger.errors import BadAnswer, LedgerRefused, NodeError
 from distrai.ledger.events import parse_logs, topics
 from distrai.ledger.interface import BlockMark, Limits, Membership, MemberState, RollCallState, RunState
@@ -24,9 +23,8 @@ _STARTED, _JOINED = 2, 1
 """Numbers of ``RunState.Started`` and ``Part.Joined`` in the contract."""
 
 
-@cache
 def registry_artifact() -> Artifact:
-    """The compiled ``RunRegistry``, read once."""
+    """The compiled ``RunRegistry``."""
     return load_artifact("RunRegistry")
 
 
@@ -36,7 +34,7 @@ class LedgerReader:
     def __init__(self, rpc: Rpc, domain: Domain, patience: Patience) -> None:
         self._rpc, self.domain = rpc, domain
         self._abi = registry_artifact().abi
-        self._sender = Sender(rpc, self._abi, patience.call_s)
+        self._sender = Sender(rpc, all_errors(), patience.call_s)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -75,6 +73,10 @@ class LedgerReader:
             logs = [log for found in await asyncio.gather(*queries) for log in found]
             events += parse_logs(self._abi, self.domain, logs)
         return events
+
+    async def run_count(self) -> int:
+        """How many runs there are; the newest has this number."""
+        return int((await self._view("runCount"))[0])
 
     async def run_state(self, run: int) -> RunState:
         """Where a run stands. Raises LedgerRefused for one that was never opened."""

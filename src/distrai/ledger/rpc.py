@@ -58,8 +58,13 @@ class Rpc:
         for node in self._nodes:
             await node.disconnect()
 
-    async def call(self, method: str, *params: Any, deadline_s: float | None = None) -> Any:
-        """The result of a call. Raises LedgerUnreachable after the deadline, NodeError, BadAnswer or WrongChain."""
+    async def call(
+        self, method: str, *params: Any, deadline_s: float | None = None, lost: list[Exception] | None = None
+    ) -> Any:
+        """The result of a call. Raises LedgerUnreachable after the deadline, NodeError, BadAnswer or WrongChain.
+
+        ``lost`` collects the tries whose answer did not come: what they asked for may have been done.
+        """
         patience = self._patience
         end = time.monotonic() + (patience.call_s if deadline_s is None else deadline_s)
         pause = patience.backoff_s
@@ -71,6 +76,8 @@ class Rpc:
             except (ClientError, TimeoutError, OSError) as error:
                 if isinstance(error, ClientResponseError) and error.status not in _LATER:
                     raise BadAnswer(f"the ledger's node answers with HTTP status {error.status}") from error
+                if lost is not None:
+                    lost.append(error)
                 self._chosen = (self._chosen + 1) % len(self._nodes)
                 wait = pause * (0.5 + self._jitter() / 2)
                 if time.monotonic() + wait >= end:

@@ -1,4 +1,8 @@
-"""Getting a transaction mined: estimate, nonce, fees, receipt, and the contract's own words when it refuses."""
+"""Getting a transaction mined: estimate, nonce, fees, receipt, and the contract's own words when it refuses.
+
+Nothing that moves money is done twice because an answer was late: a transaction whose fate is not known is said again
+as it is, with its nonce, of which the chain takes one; it is made anew only when it never can be mined any more.
+"""
 
 import asyncio
 import random
@@ -20,6 +24,11 @@ _GAS_MARGIN_SHIFT = 3
 """An eighth more gas than estimated: what other transactions of the same block change may cost that much."""
 _RECEIPT_PAUSES_S = (0.02, 2.0)
 _REVERT_CODE = 3
+_UNSETTLED_MAX = 64
+_TAKEN = ("nonce", "replacement transaction")
+"""Words of nodes by which another transaction has this nonce."""
+_Deed = tuple[Address, Address | None, int, bytes]
+"""What a transaction does: from, to, value, data."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class Sender:
         self._rpc, self._abi, self._receipt_s = rpc, abi, receipt_s
         self._turns: defaultdict[Address, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._nonces: dict[Address, int] = {}
+        self._unsettled: dict[_Deed, Transaction] = {}
+        """Transactions that were sent and whose fate is not known, by what they are to do."""
         self._is_free: bool | None = None
 
     async def call(self, to: Address, data: bytes, block: int | None = None) -> bytes:
@@ -51,44 +62,94 @@ class Sender:
         except NodeError as error:
             raise self._refusal(error) from error
 
-    async def send(self, key: NodeKey, to: Address | None, data: bytes) -> Receipt:
-        """Have a transaction mined and wait for its receipt.
+    async def send(
+        self, key: NodeKey, to: Address | None, data: bytes, *, value: int = 0, once: bool = False
+    ) -> Receipt:
+        """Have a transaction mined and wait for its receipt. ``value``: coins to send along, in wei.
 
         Raises LedgerRefused if the contract refuses it (before it is sent or, where another one came first, when it
-        is mined), NotMined if the receipt does not come in time, LedgerUnreachable or NodeError.
+        is mined), NotMined if the receipt does not come in time, LedgerUnreachable or NodeError. ``once``: what it does
+        must not be done twice; after NotMined or LedgerUnreachable the same call then goes on with what was sent.
         """
         async with self._turns[key.address]:
-            gas = await self._estimate(key.address, to, data)
-            fee_max, tip_max = await self._fees()
+            deed = (key.address, to, value, data)
+            if once and (receipt := await self._go_on(key, deed)) is not None:
+                return receipt
+            gas = await self._estimate(key.address, to, data, value)
+            fees = await self._fees()
             for _ in range(_NONCE_TRIES):
-                transaction = Transaction(
-                    await self._chain_id(), await self._nonce(key.address), gas, to, data, fee_max, tip_max
-                )
-                if (receipt := await self._try(key, transaction)) is not None:
+                nonce = await self._nonce(key.address)
+                transaction = Transaction(await self._chain_id(), nonce, gas, to, data, *fees, value)
+                if (receipt := await self._try(key, transaction, once=once)) is not None:
                     return receipt
             raise NotMined(
                 f"the node accepted none of {_NONCE_TRIES} nonces: is the key used elsewhere as well?"
             )
 
-    async def _try(self, key: NodeKey, transaction: Transaction) -> Receipt | None:
-        """Send and wait; None if the nonce was not the next one."""
+    async def settle(self, account: Address) -> None:
+        """Wait until nothing of an account is on its way to a block. Raises NotMined if that takes too long."""
+        end = time.monotonic() + self._receipt_s
+        pause, pause_max = _RECEIPT_PAUSES_S
+        while await self._count(account, "pending") > await self._count(account, "latest"):
+            if time.monotonic() >= end:
+                raise NotMined("an earlier transaction of this key is not mined yet: wait, and do this again")
+            await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311
+            pause = min(2 * pause, pause_max)
+
+    async def _go_on(self, key: NodeKey, deed: _Deed) -> Receipt | None:
+        """The receipt of a transaction that was sent for the same before; None if there is none that can be mined."""
+        transaction = self._unsettled.get(deed)
+        if transaction is None:
+            return None
+        if await self._is_replaced(key, transaction):
+            self._unsettled.pop(deed)
+            return None
+        return await self._try(key, transaction, once=True)
+
+    async def _is_replaced(self, key: NodeKey, transaction: Transaction) -> bool:
+        """Whether another transaction has this nonce. Asked twice: what answers may be nodes that differ by blocks."""
+        _, transaction_hash = transaction.sign(key)
+        for pause in (0.0 if await self._free() else _RECEIPT_PAUSES_S[1], 0.0):
+            is_used = await self._count(key.address, "latest") > transaction.nonce
+            if not is_used or await self._receipt(transaction_hash) is not None:
+                return False
+            await asyncio.sleep(pause)
+        return True
+
+    async def _try(self, key: NodeKey, transaction: Transaction, *, once: bool) -> Receipt | None:
+        """Send and wait; None if another transaction has the nonce."""
         raw, transaction_hash = transaction.sign(key)
+        deed = (key.address, transaction.to, transaction.value, transaction.data)
         # Whatever happens on the way, the next transaction asks the node anew unless this one is known to be mined.
         self._nonces.pop(key.address, None)
+        lost: list[Exception] = []
+        is_known = deed in self._unsettled
+        self._remember(deed, transaction)
         try:
-            await self._rpc.call("eth_sendRawTransaction", _hex(raw))
+            await self._rpc.call("eth_sendRawTransaction", _hex(raw), lost=lost)
         except NodeError as error:
             words = error.message.lower()
-            if "nonce" in words and await self._receipt(transaction_hash) is None:
+            is_taken = any(said in words for said in _TAKEN)
+            may_be_sent = once and (is_known or bool(lost))
+            if not may_be_sent and (is_taken or "already" not in words):
+                self._unsettled.pop(deed, None)
+            if is_taken and not may_be_sent and await self._receipt(transaction_hash) is None:
                 return None
-            if "nonce" not in words and "already" not in words:
+            if not is_taken and "already" not in words:
                 raise self._refusal(error) from error
         receipt = await self._wait(transaction_hash)
+        self._unsettled.pop(deed, None)
         self._nonces[key.address] = transaction.nonce + 1
         return await self._checked(receipt, key.address, transaction)
 
-    async def _estimate(self, sender: Address, to: Address | None, data: bytes) -> int:
+    def _remember(self, deed: _Deed, transaction: Transaction) -> None:
+        self._unsettled[deed] = transaction
+        if len(self._unsettled) > _UNSETTLED_MAX:
+            del self._unsettled[next(iter(self._unsettled))]
+
+    async def _estimate(self, sender: Address, to: Address | None, data: bytes, value: int) -> int:
         request = {"from": _hex(sender), "data": _hex(data)} | ({} if to is None else {"to": _hex(to)})
+        request |= {"value": hex(value)} if value else {}
         try:
             estimate = read_quantity(await self._rpc.call("eth_estimateGas", request))
         except NodeError as error:
@@ -111,9 +172,11 @@ class Sender:
 
     async def _nonce(self, account: Address) -> int:
         if account not in self._nonces:
-            count = await self._rpc.call("eth_getTransactionCount", _hex(account), "pending")
-            self._nonces[account] = read_quantity(count)
+            self._nonces[account] = await self._count(account, "pending")
         return self._nonces[account]
+
+    async def _count(self, account: Address, until: str) -> int:
+        return read_quantity(await self._rpc.call("eth_getTransactionCount", _hex(account), until))
 
     async def _chain_id(self) -> int:
         if self._rpc.chain_id is None:
@@ -143,6 +206,7 @@ class Sender:
             return parsed
         request = {"from": _hex(sender), "data": _hex(transaction.data), "gas": hex(transaction.gas)}
         request |= {} if transaction.to is None else {"to": _hex(transaction.to)}
+        request |= {"value": hex(transaction.value)} if transaction.value else {}
         try:
             await self._rpc.call("eth_call", request, hex(parsed.block_number))
         except NodeError as error:

@@ -20,6 +20,7 @@ from distrai.protocol.history import enrol
 from distrai.protocol.ledger_events import (
     Certified,
     CheckedIn,
+    Deactivated,
     Joined,
     KeyChanged,
     LedgerEvent,
@@ -89,7 +90,7 @@ class Following:
                     key = told
                 case KeyChanged(member=other, key=told) if other == member and key is not None:
                     key = told
-                case Left(member=other) if other == member:
+                case Left(member=other) | Deactivated(member=other) if other == member:
                     key = None
                 case _:
                     pass

@@ -94,7 +94,7 @@ class Participation:
         plan = await bootstrap.plan(opened.genesis)
         self.telemetry.emit("downloading", what="data", holders=len(circle.endpoints))
         corpus = await bootstrap.corpus(plan)
-        self.member = member = await self._registered(history)
+        self.member = member = await self._registered(history, plan)
         if self.options.snapshot and _is_closed(plan) and member not in history.roster():
             self.telemetry.emit("invitation-needed", member=member.hex())
         is_late = self.options.snapshot and any(isinstance(event, Started) for event in history.events)
@@ -240,14 +240,16 @@ class Participation:
                 else:
                     return History(self._events)
 
-    async def _registered(self, history: History) -> MemberId:
+    async def _registered(self, history: History, plan: Plan) -> MemberId:
         """The own member id, after registering where that has not happened yet."""
         first = self.keyring.first
         member = await self._answer(lambda: self.ledger.member_of_key(first.address))
         if member is None:
             member = await self._answer(lambda: self.ledger.register(first, first.address, first.address))
         self.telemetry.emit("member", member=member.hex(), address=first.address.hex())
-        self.store.begin(member, _round_after_loss(history.events, member))
+        rewards = plan.resolved.recipe.rewards
+        hidden = 0 if rewards is None else rewards.finality_blocks
+        self.store.begin(member, _round_after_loss(history.events, member, hidden))
         return member
 
     async def _join(self, plan: Plan, history: History) -> None:
@@ -291,11 +293,15 @@ def _is_closed(plan: Plan) -> bool:
     return plan.resolved.recipe.membership.admission == "invitation"
 
 
-def _round_after_loss(history: Sequence[LedgerEvent], member: MemberId) -> int:
-    """The newest round in which this member may have spoken already, as far as the ledger knows; 0 if none."""
+def _round_after_loss(history: Sequence[LedgerEvent], member: MemberId, hidden: int) -> int:
+    """The newest round in which this member may have spoken already, as far as the ledger knows; 0 if none.
+
+    A reorg may just now hide up to ``hidden`` blocks, each with a head under which it spoke, and which lands again: to
+    speak anew under one of them would cost stake.
+    """
     joined = any(isinstance(event, Joined) and event.member == member for event in history)
     started = any(isinstance(event, Started) for event in history)
-    return max(map(round_of, history), default=0) + 1 if joined and started else 0
+    return max(map(round_of, history), default=0) + 1 + hidden if joined and started else 0
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

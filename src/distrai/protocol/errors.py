@@ -137,5 +137,9 @@ class MissingList(ProtocolError):
     """A history cannot be followed without the list of one of its rounds."""
 
 
+class WrongTable(ProtocolError):
+    """A table of rewards is not the one behind the root that the ledger has."""
+
+
 class ReorgTooDeep(ProtocolError):
     """The ledger went back further than the heads that are kept."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from distrai.protocol.errors import MissingList, WrongHead
 from distrai.protocol.ledger_events import (
     Certified,
+    Deactivated,
     Joined,
     KeyChanged,
     LedgerEvent,
@@ -36,7 +37,7 @@ def enrol(roster: Roster, event: LedgerEvent) -> None:
             roster[member] = key
         case KeyChanged(member=member, key=key) if member in roster:
             roster[member] = key
-        case Left(member=member):
+        case Left(member=member) | Deactivated(member=member):
             roster.pop(member, None)
         case _:
             pass

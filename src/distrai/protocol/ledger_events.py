@@ -48,6 +48,13 @@ class Left(LedgerEvent):
 
 
 @dataclass(frozen=True)
+class Deactivated(LedgerEvent):
+    """A member's stake counts no more in a run that asks for stakes: from here on it is as if it had left."""
+
+    member: MemberId
+
+
+@dataclass(frozen=True)
 class KeyChanged(LedgerEvent):
     """A member signs with another key from the next head on (a seat: from its promotion with that key)."""
 

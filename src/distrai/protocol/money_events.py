@@ -98,7 +98,7 @@ class RewardClaimed(LedgerEvent):
 
 @dataclass(frozen=True)
 class PotClosed(LedgerEvent):
-    """No round after ``last_round``, and no more than ``worked_max`` non-empty ones, are paid. ``time``: its block's."""
+    """No round after ``last_round`` is paid, nor more than ``worked_max`` non-empty ones. ``time`` is its block's."""
 
     run: int
     last_round: int

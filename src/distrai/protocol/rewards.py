@@ -13,6 +13,7 @@ from types import MappingProxyType
 import msgspec
 from eth_abi.abi import encode
 
+from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.canonical import decode_canonical, encode_canonical
 from distrai.protocol.errors import MalformedMessage, UnsortedList
 from distrai.protocol.lists import CertifiedList
@@ -21,7 +22,10 @@ from distrai.protocol.primitives import HASH_SIZE, Hash, MemberId
 from distrai.protocol.typed_data import Domain, struct_hash, type_hash
 
 MILLION = 1_000_000
-AMOUNT_BITS = 128
+TABLE_BYTES_MAX = 16 << 20
+"""Longest table that is read: about 300,000 members."""
+AMOUNT_BITS = 160
+"""Room for the millionths of what a contract can hold (128 bits)."""
 _LEAF_TYPES = ["uint256", "address", "uint64", "bytes32", "uint128"]
 _EPOCH_TYPE = type_hash(
     "Epoch(uint64 run,uint32 epoch,uint64 lastRound,bytes32 head,bytes32 root,uint128 total,bytes32 dataHash,"
@@ -216,9 +220,10 @@ def _leaves(domain: Domain, run: int, amounts: Mapping[MemberId, int]) -> list[H
 
 
 class RewardTable(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The published leaves of an epoch: a member that lost everything can still claim with it.
+    """What everybody earned until the end of an epoch, published: whoever lost everything can still claim with it.
 
-    ``amounts`` are 16 bytes each, big-endian: they are wider than a msgpack integer.
+    ``amounts`` are millionths of a base unit, of 20 bytes each, big-endian: who was not there before goes on from them,
+    and the leaves are their whole base units.
     """
 
     run: int
@@ -227,31 +232,36 @@ class RewardTable(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     amounts: tuple[bytes, ...]
 
     @property
-    def by_member(self) -> dict[MemberId, int]:
-        """The cumulative amount of each member."""
+    def earnings(self) -> Earnings:
+        """What each member earned since the pot was opened."""
         pairs = zip(self.members, self.amounts, strict=True)
-        return {member: int.from_bytes(amount, "big") for member, amount in pairs}
+        return Earnings(MappingProxyType({member: int.from_bytes(amount, "big") for member, amount in pairs}))
+
+    @property
+    def blob(self) -> BlobRef:
+        """Name and size of the bytes; the hash is the epoch's data hash."""
+        return blob_ref(self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """The bytes of the blob."""
         return encode_canonical(self)
 
 
-def reward_table(run: int, epoch: int, amounts: Mapping[MemberId, int]) -> RewardTable:
-    """The table of these amounts."""
-    members = tuple(sorted(amounts))
-    size = AMOUNT_BITS // 8
-    return RewardTable(
-        run, epoch, members, tuple(amounts[member].to_bytes(size, "big") for member in members)
-    )
+def reward_table(run: int, epoch: int, earnings: Earnings) -> RewardTable:
+    """The table of these earnings, without those who earned nothing."""
+    members = tuple(sorted(member for member, earned in earnings.millionths.items() if earned))
+    amounts = tuple(earnings.millionths[member].to_bytes(AMOUNT_BITS // 8, "big") for member in members)
+    return RewardTable(run, epoch, members, amounts)
 
 
 def decode_reward_table(data: bytes) -> RewardTable:
     """Decode a table that came from outside. Raises MalformedMessage, NotCanonical or UnsortedList."""
     table = decode_canonical(data, RewardTable)
-    sizes = {len(member) for member in table.members} | {2 * len(amount) for amount in table.amounts}
-    if sizes - {HASH_SIZE} or len(table.members) != len(table.amounts):
-        raise MalformedMessage("a table of rewards has members of 32 bytes with amounts of 16")
+    is_sized = all(len(member) == HASH_SIZE for member in table.members) and all(
+        len(amount) == AMOUNT_BITS // 8 and any(amount) for amount in table.amounts
+    )
+    if not is_sized or len(table.members) != len(table.amounts):
+        raise MalformedMessage("a table of rewards has members of 32 bytes with amounts of 20 above zero")
     if any(first >= second for first, second in pairwise(table.members)):
         raise UnsortedList("the members of a table of rewards are sorted, each once")
     return table

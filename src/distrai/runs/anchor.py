@@ -37,25 +37,37 @@ async def roll_calls_until(folder: RunFolder, round_number: int) -> frozenset[in
 async def open_ledger(folder: RunFolder) -> AsyncIterator[LedgerReader]:
     """A reader of the run's ledger. Raises NoRun or NoLedger."""
     link = folder.link()
+    async with ledger_url(folder) as url, _reader(url, Domain(link.chain_id, link.registry)) as reader:
+        yield reader
+
+
+@asynccontextmanager
+async def ledger_url(folder: RunFolder) -> AsyncIterator[str]:
+    """Where the run's ledger answers: its own process, the chain that the run is on, or this process until the end.
+
+    Raises NoRun or NoLedger.
+    """
+    link = folder.link()
+    if folder.read().external:
+        yield link.rpc
+        return
     if not (folder.ledger / "chain.sqlite").exists():
         raise NoLedger(
             f"the ledger is missing: {folder.ledger} has no chain. Give the head that you trust with --head 0x..., or "
             "restore that folder"
         )
-    domain = Domain(link.chain_id, link.registry)
     try:
         chain = EmbeddedChain.open(folder.ledger)
     except InUse:  # the run is going on: its own process answers
-        async with _reader(link.rpc, domain) as reader:
-            yield reader
+        yield link.rpc
         return
     try:
         if chain.chain_id != link.chain_id:
             raise NoLedger(
                 f"{folder.ledger} is another chain ({chain.chain_id}, not {link.chain_id}): restore the folder"
             )
-        async with serve(chain, "127.0.0.1", 0) as url, _reader(url, domain) as reader:
-            yield reader
+        async with serve(chain, "127.0.0.1", 0) as url:
+            yield url
     finally:
         chain.close()
 

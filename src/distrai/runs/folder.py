@@ -1,8 +1,8 @@
 """The folder of a local run: what is where, and what a run is known by.
 
-``DIR/run.json`` names the run, ``ledger/`` is the embedded chain, ``owner.json`` the opener's key,
-``peers/peer-N/`` the homes (peer-0 is the archive), ``model/`` the exported model, ``summary.json`` what came of
-it.
+``DIR/run.json`` names the run, ``ledger/`` is the embedded chain (not there if the run is on another one),
+``deployment.json`` the contracts, ``owner.json`` the opener's key, ``peers/peer-N/`` the homes (peer-0 is the archive),
+``index.sqlite`` what the ledger said of money, ``model/`` the exported model, ``summary.json`` what came of it.
 """
 
 import json
@@ -23,7 +23,11 @@ class NoRun(ValueError):
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What ``run.json`` says."""
+    """What ``run.json`` says.
+
+    ``external``: the run is on a chain that was there before, and not on one of its own. ``wallet``: the keystore of
+    who opened it, where that is not the folder's.
+    """
 
     link: str
     preset: str
@@ -32,6 +36,8 @@ class RunInfo:
     recipe_hash: str
     name: str
     format: int = FORMAT
+    external: bool = False
+    wallet: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,26 @@ class RunFolder:
     def owner_key(self) -> Path:
         """The keystore of who opened the run."""
         return self.path / "owner.json"
+
+    @property
+    def deployment(self) -> Path:
+        """Which contracts the run uses, where it uses more than a registry."""
+        return self.path / "deployment.json"
+
+    @property
+    def opening(self) -> Path:
+        """Which run is just being opened: there from before the ledger is told until ``run.json`` is written."""
+        return self.path / "opening.json"
+
+    @property
+    def index(self) -> Path:
+        """The index of what the ledger said."""
+        return self.path / "index.sqlite"
+
+    @property
+    def manifest(self) -> Path:
+        """The names of the exported model's files."""
+        return self.path / "model.json"
 
     @property
     def archive(self) -> Path:
@@ -75,7 +101,16 @@ class RunFolder:
 
     def is_finished(self) -> bool:
         """Whether the run here has done all its rounds."""
-        return self.summary.exists() and bool(json.loads(self.summary.read_bytes()).get("finished"))
+        return bool(self.told().get("finished"))
+
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do here: all rounds are done, and all that was earned is paid."""
+        told = self.told()
+        return bool(told.get("finished")) and bool((told.get("money") or {}).get("done", True))
+
+    def told(self) -> dict[str, Any]:
+        """The content of ``summary.json``; empty if there is none."""
+        return dict(json.loads(self.summary.read_bytes())) if self.summary.exists() else {}
 
     def write(self, info: RunInfo) -> None:
         """Remember which run this is."""
@@ -121,6 +156,6 @@ def free_folder(base: Path, name: str) -> RunFolder:
     number = 1
     while True:
         folder = RunFolder(base / (name if number == 1 else f"{name}-{number}"))
-        if not folder.is_finished():
+        if not folder.is_settled():
             return folder
         number += 1

@@ -7,7 +7,7 @@ from distrai.algorithms.presets import PRESETS, warnings
 from distrai.algorithms.section import build_algorithm
 from distrai.network.store import BlobStore
 from distrai.protocol.merkle import state_root
-from distrai.protocol.recipe import Recipe, RecipeError, ResolvedRecipe
+from distrai.protocol.recipe import Contracts, Recipe, RecipeError, ResolvedRecipe
 from distrai.runs.recipes import algorithm_spec, resolve_algorithm
 from distrai.training.data.corpus import build_corpus
 from distrai.training.model import build_model, check_fits, read_trainable, trainable_layout
@@ -19,10 +19,13 @@ def advice(recipe: Recipe) -> list[str]:
     return warnings(algorithm_spec(recipe.algorithm), recipe.rounds.count)
 
 
-def resolve(recipe: Recipe, base: Path, blobs: BlobStore) -> ResolvedRecipe:
+def resolve(
+    recipe: Recipe, base: Path, blobs: BlobStore, contracts: Contracts | None = None
+) -> ResolvedRecipe:
     """Build what the recipe names and store it in ``blobs``: corpus, tokenizer, initial state, resolved recipe.
 
-    ``base`` is the folder that the recipe's paths start from. Raises RecipeError and what building raises.
+    ``base`` is the folder that the recipe's paths start from; ``contracts`` are needed where the recipe speaks of
+    money. Raises RecipeError and what building raises.
     """
     spec = algorithm_spec(recipe.algorithm)
     if not spec.network:
@@ -52,6 +55,7 @@ def resolve(recipe: Recipe, base: Path, blobs: BlobStore) -> ResolvedRecipe:
         initial_state=blobs.put(state),
         initial_root=state_root(state),
         layout=tuple((spec.name, spec.shape) for spec in layout.tensors),
+        contracts=contracts,
     )
     blobs.put(resolved.to_bytes())
     return resolved

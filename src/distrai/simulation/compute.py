@@ -112,6 +112,9 @@ def train(peer: "SimulatedPeer", effect: Train) -> None:
     if peer.state[0] != head_of(standing):
         return
     peer.training = standing.head
+    overlap = peer.world.rules.work.overlap
+    tau = overlap if overlap and peer.ahead == (standing.before, effect.block) else 0
+    peer.ahead = None
 
     def done() -> None:
         if peer.training != standing.head:
@@ -122,6 +125,6 @@ def train(peer: "SimulatedPeer", effect: Train) -> None:
         peer.disk.blobs[sealed.blob.hash] = sealed.data
         steps = min(effect.steps, INNER_STEPS)
         tokens = steps * WORK.tokens_per_step
-        peer.tell(TrainingDone(standing.head, sealed.blob, sealed.key, steps, tokens))
+        peer.tell(TrainingDone(standing.head, sealed.blob, sealed.key, steps, tokens, tau))
 
     peer.later(peer.random.uniform(*peer.world.scenario.train_s) * peer.slow, done)

@@ -25,6 +25,7 @@ from distrai.peer.events import (
     StopTraining,
     Submit,
     Train,
+    TrainAhead,
     WakeAt,
 )
 from distrai.protocol.blobs import BlobRef, blob_ref
@@ -61,6 +62,8 @@ def do(peer: "SimulatedPeer", effect: Effect) -> None:  # noqa: C901 - one plain
             _offer(peer, effect)
         case Train():
             train(peer, effect)
+        case TrainAhead(standing, block):
+            peer.ahead = (standing.head, block)
         case StopTraining():
             peer.training = None
         case Submit(body, signatures):

@@ -17,6 +17,7 @@ from distrai.peer.events import (
 )
 from distrai.peer.gossip import choose_listeners
 from distrai.peer.identity import ROUNDING_S, Identity
+from distrai.protocol.assignment import Block
 from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.errors import ReorgTooDeep
 from distrai.protocol.messages import SALT_SIZE
@@ -64,6 +65,8 @@ class SimulatedPeer:
         """How often it changed its key."""
         self.silent_through = 0
         self.training: Hash | None = None
+        self.ahead: tuple[Hash, Block] | None = None
+        """For which head and block the first steps of the next round are taken already."""
         self.memory: dict[str, Any] = {}
         self._wake_at = self._timer_at = inf
 
@@ -122,7 +125,7 @@ class SimulatedPeer:
         head = head_of(standing)
         root = GENESIS.state_root if head == GENESIS.head else self.disk.states[head]
         self.state = (head, root)
-        self.training = None
+        self.training = self.ahead = None
 
     def crash(self) -> None:
         """Die now, and come back later."""
@@ -133,12 +136,13 @@ class SimulatedPeer:
         if self.is_frail and self.world.chance(self.world.scenario.crashes.log_lost):
             self.disk.lose_log()
             rounds = self.eye.node.blocks[-1].contract.round
-            self.silent_through = rounds + 1  # it may have spoken in the round that is on
+            # It may have spoken in the round that is on, also where blocks that made further ones are hidden just now.
+            self.silent_through = rounds + 1 + self.world.scenario.ledger.depth
         self.later(self.random.uniform(*self.world.scenario.crashes.down_s), self.start)
 
     def stop(self) -> None:
         """Stop now, until somebody starts it again."""
-        self.engine, self.training = None, None
+        self.engine, self.training, self.ahead = None, None, None
         self.life += 1
 
     def die(self) -> None:

@@ -58,6 +58,11 @@ class LedgerFaults:
     fork_seen_s: float = 3.0
     """Within which time all nodes see the fork that won."""
 
+    @property
+    def depth(self) -> int:
+        """How many blocks that somebody saw may be hidden from a peer: what a recipe's finality should cover."""
+        return self.lag_blocks + (self.reorg_blocks[1] if self.reorg_every_s else 0)
+
 
 @dataclass(frozen=True)
 class Churn:
@@ -99,6 +104,9 @@ class Scenario:
     """S: how many rounds late an update may be listed."""
     quorum: int = 0
     """With so many updates held a round may close; 0: those of all trainers."""
+    fragments: int = 1
+    overlap: int = 0
+    """Inner steps that may be taken before the head that they start from is known."""
     timing: Timing = TIMING
     train_s: tuple[float, float] = (0.5, 3.0)
     slow_peers: int = 0

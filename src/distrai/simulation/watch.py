@@ -13,6 +13,7 @@ from distrai.protocol.messages import BodySignature, Key, Proposal, Signed
 from distrai.protocol.primitives import Address, Hash, MemberId
 from distrai.simulation.heads import HeadWatch
 from distrai.simulation.held import HeldWatch
+from distrai.simulation.signed import SignedWatch
 from distrai.simulation.world import World
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Watch:
         self.revealed: set[tuple[Hash, bytes]] = set()
         self.heads = HeadWatch(world)
         self.held = HeldWatch(world)
+        self.signed = SignedWatch(world)
 
     def broke(self, peer: "SimulatedPeer", rule: str) -> None:
         """Report."""
@@ -59,14 +61,13 @@ class Watch:
             if isinstance(signed.message, Key):
                 self.revealed.add((signed.message.update, signed.message.key))
             own = signed.message.member == peer.member and peer.identity.owns(signed.signer)
+            if own:
+                self.signed.sent(peer, signed)
             if own and peer.is_honest and signed.message.kind in OF_A_ROUND:
                 self._check_own(peer, signed)
 
     def _check_own(self, peer: "SimulatedPeer", signed: Signed) -> None:
-        """Not of a peer that lost its log where the ledger may go back: see what follows in docs/adr/0004."""
-        message, ledger = signed.message, self.world.scenario.ledger
-        if peer.silent_through and (ledger.reorg_every_s or ledger.lag_blocks):
-            return
+        message = signed.message
         record = next((item for item in reversed(peer.disk.records) if item.raw == signed.raw), None)
         if record is None and not peer.silent_through:  # after a loss it hears its own words from others
             self.broke(peer, f"sent a {message.kind} that was not persisted")

@@ -1,7 +1,7 @@
 """What all simulated peers share: time, chance, links, ledger, and the watch that is kept over them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -76,9 +76,9 @@ def make_world(scenario: Scenario, seed: int) -> World:
             BLOCK_SAMPLES,
             limits.max_seats,
             staleness=scenario.staleness,
-            lag=1 if scenario.staleness else 0,
+            lag=1 if scenario.staleness or scenario.overlap else 0,
         ),
-        WORK,
+        replace(WORK, sealed_bytes=WORK.sealed_bytes * scenario.fragments, overlap=scenario.overlap),
         scenario.timing,
         scenario.min_updates,
         ROUNDS_MAX,

@@ -1,44 +1,24 @@
 """anvil behind the same few methods as ``Evm``: a second implementation of the chain's rules."""
 
-import http.client
-import itertools
-import json
-import os
-import platform
-import subprocess
-from pathlib import Path
-from typing import Any
-
 from contracts.support.evm import CHAIN_ID, GAS_LIMIT, Mined, Point, Reverted
-
-PACKAGES = Path(__file__).parents[3] / "contracts" / "node_modules"
-MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-START_S = 30
-
-
-def binary() -> Path:
-    """anvil itself, from the package of this platform: the one of npm is a starter."""
-    machine = MACHINES.get(platform.machine(), platform.machine())
-    return PACKAGES / "@foundry-rs" / f"anvil-{platform.system().lower()}-{machine}" / "bin" / "anvil"
+from helpers.anvil import AnvilProcess
 
 
 class Anvil:
     """A chain whose clock and blocks are turned by the test: a block per transaction, gas free, nothing signed."""
 
     def __init__(self) -> None:
-        command = [str(binary()), "--port", "0", "--chain-id", str(CHAIN_ID), "--hardfork", "cancun"]
-        command += ["--no-mining", "--gas-limit", str(GAS_LIMIT), "--base-fee", "0", "--gas-price", "0"]
-        command += ["--timestamp", "1700000000", "--auto-impersonate"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
-        self._ids = itertools.count()
-        self._port = self._listening_port()
+        arguments = ["--chain-id", str(CHAIN_ID), "--hardfork", "cancun", "--no-mining"]
+        arguments += ["--gas-limit", str(GAS_LIMIT), "--base-fee", "0", "--gas-price", "0"]
+        arguments += ["--timestamp", "1700000000", "--auto-impersonate"]
+        self._process = AnvilProcess(tuple(arguments))
+        self._call, self._answer = self._process.call, self._process.answer
         self.now = 1_700_000_001
         self._points: dict[Point, str] = {}
 
     def close(self) -> None:
         """End the process."""
         self._process.kill()
-        self._process.wait(START_S)
 
     @property
     def number(self) -> int:
@@ -95,27 +75,6 @@ class Anvil:
 
     def _next_time(self) -> None:
         self._call("evm_setNextBlockTimestamp", self.now)
-
-    def _listening_port(self) -> int:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("Listening on"):
-                return int(line.rsplit(":", 1)[1])
-        raise RuntimeError(f"anvil ended with {self._process.wait(START_S)}")
-
-    def _call(self, method: str, *parameters: object) -> Any:
-        answer = self._answer(method, *parameters)
-        if "error" in answer:
-            raise RuntimeError(f"{method}: {answer['error']}")
-        return answer["result"]
-
-    def _answer(self, method: str, *parameters: object) -> dict[str, Any]:
-        body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": parameters}
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=START_S)
-        connection.request("POST", "/", json.dumps(body), {"Content-Type": "application/json"})
-        answer: dict[str, Any] = json.loads(connection.getresponse().read())
-        connection.close()
-        return answer
 
 
 def _request(sender: bytes, to: bytes, data: bytes, gas: int) -> dict[str, str]:

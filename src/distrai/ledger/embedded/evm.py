@@ -1,12 +1,13 @@
 """What py-evm is used for: decoding transactions, running them on a state, and the hashes of a block.
 
-Rules are those of the Cancun fork without its blob transactions; gas is metered and limited but costs nothing
-(base fee 0). Unlike on a public chain, two blocks may have the same timestamp, so that mining on demand never runs
-ahead of the clock.
+Rules are those of the Cancun fork without its blob transactions; gas is metered and limited but costs nothing: nobody
+has money here, so whatever fee a wallet offers (most offer at least a wei), none is taken. Unlike on a public chain,
+two blocks may have the same timestamp, so that mining on demand never runs ahead of the clock.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import rlp  # type: ignore[import-untyped]
 from eth.abc import AtomicDatabaseAPI, ComputationAPI, ReceiptAPI, SignedTransactionAPI, StateAPI
@@ -16,6 +17,7 @@ from eth.vm.chain_context import ChainContext
 from eth.vm.forks.cancun import CancunVM
 from eth.vm.forks.cancun.blocks import CancunBlockHeader
 from eth.vm.forks.cancun.constants import BLOB_TX_TYPE
+from eth.vm.forks.cancun.state import CancunState
 from eth.vm.spoof import SpoofTransaction
 from eth_keys.exceptions import BadSignature
 from eth_typing import BlockNumber
@@ -36,6 +38,27 @@ _MALFORMED = (
     ValueError,
     TypeError,
 )
+
+
+class _FreeState(CancunState):
+    """Takes no fee, and tells contracts so."""
+
+    def get_gas_price(self, transaction: SignedTransactionAPI) -> int:
+        return 0
+
+    def get_tip(self, transaction: SignedTransactionAPI) -> int:
+        return 0
+
+    def validate_transaction(self, transaction: SignedTransactionAPI) -> None:
+        # Past Cancun's own check, which is about blobs and wants the highest fee covered.
+        super(CancunState, self).validate_transaction(transaction)
+
+    def get_transaction_context(self, transaction: SignedTransactionAPI) -> Any:
+        return self.get_transaction_context_class()(gas_price=0, origin=transaction.sender)
+
+
+class _FreeVM(CancunVM):
+    _state_class = _FreeState
 
 
 @dataclass(frozen=True)
@@ -104,7 +127,7 @@ class Machine:
 
     def state(self, header: CancunBlockHeader, previous_hashes: Iterable[Hash] = ()) -> StateAPI:
         """The state that ``header`` names, in the context of that header's block."""
-        return CancunVM.build_state(self._nodes, header, self._context, previous_hashes)  # type: ignore[arg-type]
+        return _FreeVM.build_state(self._nodes, header, self._context, previous_hashes)  # type: ignore[arg-type]
 
     def apply(
         self, header: CancunBlockHeader, transaction: SignedTransactionAPI, previous_hashes: Iterable[Hash]
@@ -115,10 +138,9 @@ class Machine:
         """
         state = self.state(header, previous_hashes)
         check_nonce(transaction.nonce, state.get_nonce(transaction.sender))
-        cost = transaction.gas * transaction.max_fee_per_gas + transaction.value
-        if cost > state.get_balance(transaction.sender):
+        if transaction.value > state.get_balance(transaction.sender):
             raise TransactionRefused(
-                "insufficient funds for gas * price + value: gas is free here, send with a gas price of 0"
+                "insufficient funds for the value: gas is free here, and there is no money to send"
             )
         try:
             computation = state.apply_transaction(transaction)

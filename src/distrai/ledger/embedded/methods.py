@@ -11,32 +11,69 @@ from distrai.protocol.primitives import HASH_SIZE
 
 CLIENT_VERSION = "DisTrAI/embedded/1 (one operator, no consensus)"
 _FEE_HISTORY_MAX = 1024
+_PERCENTILES_MAX = 128
 
 Method = Callable[[EmbeddedChain, list[Any]], Any]
 
 
-def _get_block_by_number(chain: EmbeddedChain, params: list[Any]) -> Any:
+def _by_number(chain: EmbeddedChain, params: list[Any]) -> int | None:
+    """The number of the block that the first parameter names by its number; None if there is none."""
     number = read.block_number(chain, read.argument(params, 0))
-    return _block(chain, chain.block_number if number is None else number, params)
+    if number is None:
+        return chain.block_number
+    return number if number <= chain.block_number else None
 
 
-def _get_block_by_hash(chain: EmbeddedChain, params: list[Any]) -> Any:
+def _by_hash(chain: EmbeddedChain, params: list[Any]) -> int | None:
+    """The number of the block that the first parameter names by its hash; None if there is none."""
     try:
-        header = chain.header_by_hash(read.data(read.argument(params, 0), HASH_SIZE))
+        return chain.header_by_hash(read.data(read.argument(params, 0), HASH_SIZE)).block_number
     except UnknownBlock:
         return None
-    return _block(chain, header.block_number, params)
+
+
+def _by_either(chain: EmbeddedChain, params: list[Any]) -> int | None:
+    """As ``_by_number`` or ``_by_hash``, whatever the first parameter looks like."""
+    named = read.argument(params, 0)
+    is_hash = isinstance(named, str) and len(named) == len("0x") + 2 * HASH_SIZE
+    return _by_hash(chain, params) if is_hash else _by_number(chain, params)
+
+
+def _about_a_block(
+    find: Callable[[EmbeddedChain, list[Any]], int | None],
+    say: Callable[[EmbeddedChain, int, list[Any]], Any],
+) -> Method:
+    """What ``say`` tells of the block that ``find`` finds; null if there is none."""
+
+    def method(chain: EmbeddedChain, params: list[Any]) -> Any:
+        number = find(chain, params)
+        return None if number is None else say(chain, number, params)
+
+    return method
 
 
 def _block(chain: EmbeddedChain, number: int, params: list[Any]) -> Any:
-    if number > chain.block_number:
-        return None
     record = chain.transaction_of(number)
     full = bool(read.argument(params, 1, default=False))
     shown: list[Any] = []
     if record is not None:
         shown = [transaction_json(record, chain.chain_id) if full else to_hex(record.hash)]
     return block_json(chain.header(number), shown)
+
+
+def _block_transaction(chain: EmbeddedChain, number: int, params: list[Any]) -> Any:
+    record = chain.transaction_of(number)
+    is_there = record is not None and read.quantity(read.argument(params, 1)) == 0
+    return transaction_json(record, chain.chain_id) if record is not None and is_there else None
+
+
+def _block_count(chain: EmbeddedChain, number: int, _params: list[Any]) -> Any:
+    return hex(chain.transaction_of(number) is not None)
+
+
+def _block_receipts(chain: EmbeddedChain, number: int, _params: list[Any]) -> Any:
+    record = chain.transaction_of(number)
+    return [] if record is None else [_receipt(chain, record)]
 
 
 def _find_transaction(chain: EmbeddedChain, params: list[Any]) -> TransactionRecord | None:
@@ -50,8 +87,10 @@ def _get_transaction(chain: EmbeddedChain, params: list[Any]) -> Any:
 
 def _get_receipt(chain: EmbeddedChain, params: list[Any]) -> Any:
     record = _find_transaction(chain, params)
-    if record is None:
-        return None
+    return None if record is None else _receipt(chain, record)
+
+
+def _receipt(chain: EmbeddedChain, record: TransactionRecord) -> Any:
     logs = chain.logs(LogFilter(record.block_number, record.block_number))
     return receipt_json(record, chain.header(record.block_number), logs, chain.chain_id)
 
@@ -101,28 +140,34 @@ def _fee_history(chain: EmbeddedChain, params: list[Any]) -> Any:
     newest = read.block_number(chain, read.argument(params, 1, "latest"))
     newest = chain.block_number if newest is None else min(newest, chain.block_number)
     blocks = max(0, min(blocks, newest + 1))
-    percentiles = len(read.argument(params, 2, []))
-    if percentiles > _FEE_HISTORY_MAX // 8:
-        raise read.InvalidParams("too many percentiles")
+    percentiles = read.argument(params, 2, [])
+    if not isinstance(percentiles, list) or len(percentiles) > _PERCENTILES_MAX:
+        raise read.InvalidParams(f"percentiles are a list of at most {_PERCENTILES_MAX}")
     return {
         "oldestBlock": hex(newest - blocks + 1),
         "baseFeePerGas": ["0x0"] * (blocks + 1),
         "gasUsedRatio": [0.0] * blocks,
-        "reward": [["0x0"] * percentiles] * blocks,
+        "reward": [["0x0"] * len(percentiles)] * blocks,
     }
 
 
 METHODS: Mapping[str, Method] = {
     "web3_clientVersion": lambda _chain, _params: CLIENT_VERSION,
     "net_version": lambda chain, _params: str(chain.chain_id),
+    "net_listening": lambda _chain, _params: True,
     "eth_chainId": lambda chain, _params: hex(chain.chain_id),
     "eth_syncing": lambda _chain, _params: False,
     "eth_blockNumber": lambda chain, _params: hex(chain.block_number),
     "eth_gasPrice": lambda _chain, _params: "0x0",
     "eth_maxPriorityFeePerGas": lambda _chain, _params: "0x0",
     "eth_feeHistory": _fee_history,
-    "eth_getBlockByNumber": _get_block_by_number,
-    "eth_getBlockByHash": _get_block_by_hash,
+    "eth_getBlockByNumber": _about_a_block(_by_number, _block),
+    "eth_getBlockByHash": _about_a_block(_by_hash, _block),
+    "eth_getBlockTransactionCountByNumber": _about_a_block(_by_number, _block_count),
+    "eth_getBlockTransactionCountByHash": _about_a_block(_by_hash, _block_count),
+    "eth_getTransactionByBlockNumberAndIndex": _about_a_block(_by_number, _block_transaction),
+    "eth_getTransactionByBlockHashAndIndex": _about_a_block(_by_hash, _block_transaction),
+    "eth_getBlockReceipts": _about_a_block(_by_either, _block_receipts),
     "eth_getTransactionByHash": _get_transaction,
     "eth_getTransactionReceipt": _get_receipt,
     "eth_getTransactionCount": _get_nonce,

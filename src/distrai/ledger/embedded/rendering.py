@@ -9,6 +9,8 @@ from distrai.ledger.embedded.evm import decode_transaction
 from distrai.ledger.embedded.records import LogRecord, TransactionRecord
 
 _BLOOM_SIZE = 256
+_DYNAMIC_FEE = 2
+"""The type of transactions that EIP-1559 brought."""
 
 
 def to_hex(value: bytes | None) -> str:
@@ -64,7 +66,8 @@ def transaction_json(record: TransactionRecord, chain_id: int) -> dict[str, Any]
         "to": to_hex(transaction.to) if transaction.to else None,
         "nonce": hex(transaction.nonce),
         "gas": hex(transaction.gas),
-        "gasPrice": hex(transaction.max_fee_per_gas),
+        # Of the older types it was signed; of this one it says what was paid.
+        "gasPrice": "0x0" if kind == _DYNAMIC_FEE else hex(transaction.max_fee_per_gas),
         "value": hex(transaction.value),
         "input": to_hex(transaction.data),
         "v": hex(transaction.y_parity if kind else transaction.v),  # type: ignore[attr-defined]
@@ -80,7 +83,7 @@ def _typed_fields(transaction: Any, kind: int) -> dict[str, Any]:
         for account, slots in transaction.access_list
     ]
     fields: dict[str, Any] = {"accessList": entries, "yParity": hex(transaction.y_parity)}
-    if kind > 1:
+    if kind == _DYNAMIC_FEE:
         fields["maxFeePerGas"] = hex(transaction.max_fee_per_gas)
         fields["maxPriorityFeePerGas"] = hex(transaction.max_priority_fee_per_gas)
     return fields

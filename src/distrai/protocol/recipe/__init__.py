@@ -1,5 +1,6 @@
 """Recipes: all that a run needs, read strictly, and resolved to the bytes whose hash is on the ledger."""
 
+from distrai.protocol.recipe.money import Contracts, Rewards, Stake
 from distrai.protocol.recipe.reading import RecipeError
 from distrai.protocol.recipe.resolved import ResolvedRecipe, TensorLayout, parse_recipe, recipe_bytes
 from distrai.protocol.recipe.rules import stall_seconds_min
@@ -18,6 +19,7 @@ from distrai.protocol.recipe.sections import (
 
 __all__ = [
     "AlgorithmSection",
+    "Contracts",
     "DataSection",
     "EvaluationSection",
     "LimitsSection",
@@ -26,7 +28,9 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "ResolvedRecipe",
+    "Rewards",
     "RoundsSection",
+    "Stake",
     "TensorLayout",
     "TrainingSection",
     "parse_recipe",

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
+from distrai.protocol.amounts import DECIMALS_MAX
 from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.canonical import canonical_json, decode_canonical_json
 from distrai.protocol.errors import MessageTooLarge, NotCanonical
-from distrai.protocol.primitives import Hash
-from distrai.protocol.recipe.reading import Length, RecipeError, read, read_dataclass
+from distrai.protocol.primitives import Address, Hash
+from distrai.protocol.recipe.money import Contracts
+from distrai.protocol.recipe.reading import Length, Range, RecipeError, read, read_dataclass
 from distrai.protocol.recipe.rules import check_rules
 from distrai.protocol.recipe.sections import (
     ADDED_LATER,
@@ -29,6 +31,7 @@ from distrai.protocol.recipe.sections import (
 RESOLVED_BYTES_MAX = 4 << 20
 """Longest resolved recipe that is read: room for tens of thousands of tensors."""
 
+_ADDRESSES = ("token", "stakes", "rewards", "records")
 TensorLayout = tuple[str, tuple[int, ...]]
 """Name and shape of one exchanged tensor."""
 
@@ -44,6 +47,18 @@ class _Hex:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _HexAddress:
+    """An address as text: 0x and 40 lower-case digits, not all of them zero."""
+
+    def check(self, value: str, path: str) -> None:
+        if not re.fullmatch(r"0x[0-9a-f]{40}", value) or not int(value, 16):
+            raise RecipeError(
+                path, f"{value[:80]!r} is no address", "write 0x and 40 lower-case hexadecimal digits"
+            )
+
+
+_At = Annotated[str, _HexAddress()]
 _HexHash = Annotated[str, _Hex()]
 _Shape = Annotated[tuple[Positive, ...], Length(0, 16)]
 _Layout = Annotated[tuple[tuple[Text, _Shape], ...], Length(1, 1 << 16)]
@@ -61,6 +76,15 @@ class _State(_Blob):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Contracts:
+    token: _At
+    stakes: _At
+    rewards: _At
+    records: _At
+    decimals: Annotated[int, Range(0, DECIMALS_MAX)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
     """What resolving adds, as it is in the JSON."""
 
@@ -68,6 +92,7 @@ class _Facts:
     tokenizer_hash: _HexHash
     initial_state: _State
     layout: _Layout
+    contracts: _Contracts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +112,8 @@ class ResolvedRecipe:
     """The state root over those bytes."""
     layout: tuple[TensorLayout, ...]
     """The exchanged tensors, in the order of every payload and state."""
+    contracts: Contracts | None = None
+    """Where the money is; None for a run that neither pays nor asks for stakes."""
 
     def __post_init__(self) -> None:
         for item in fields(self.recipe.algorithm):
@@ -94,6 +121,7 @@ class ResolvedRecipe:
                 hint = f'write out what preset "{self.recipe.algorithm.preset}" says'
                 raise RecipeError(f"algorithm.{item.name}", "missing in a resolved recipe", hint)
         _check_layout(self.layout)
+        _check_money(self.recipe, self.contracts)
 
     @property
     def algorithm(self) -> Mapping[str, Any]:
@@ -164,6 +192,7 @@ def _facts(resolved: ResolvedRecipe) -> _Facts:
         tokenizer_hash=_hex(resolved.tokenizer_hash),
         initial_state=_State(hash=_hex(state.hash), size=state.size, root=_hex(resolved.initial_root)),
         layout=resolved.layout,
+        contracts=None if resolved.contracts is None else _written(resolved.contracts),
     )
 
 
@@ -175,7 +204,31 @@ def _join(recipe: Recipe, facts: _Facts) -> ResolvedRecipe:
         initial_state=BlobRef(_unhex(facts.initial_state.hash), facts.initial_state.size),
         initial_root=_unhex(facts.initial_state.root),
         layout=facts.layout,
+        contracts=None if facts.contracts is None else _read_contracts(facts.contracts),
     )
+
+
+def _written(contracts: Contracts) -> _Contracts:
+    addresses = {name: "0x" + getattr(contracts, name).hex() for name in _ADDRESSES}
+    return _Contracts(**addresses, decimals=contracts.decimals)
+
+
+def _read_contracts(written: _Contracts) -> Contracts:
+    addresses = {name: Address(bytes.fromhex(getattr(written, name)[2:])) for name in _ADDRESSES}
+    return Contracts(**addresses, decimals=written.decimals)
+
+
+def _check_money(recipe: Recipe, contracts: Contracts | None) -> None:
+    if contracts is None:
+        if recipe.rewards is not None or recipe.stake is not None:
+            hint = "deploy them first: `distrai ledger deploy`"
+            raise RecipeError("contracts", "missing where a run pays or asks for stakes", hint)
+        return
+    read(_Contracts, to_mapping(_written(contracts)), "contracts")
+    if recipe.rewards is not None:
+        recipe.rewards.terms(contracts.decimals)
+    if recipe.stake is not None:
+        recipe.stake.units(contracts.decimals)
 
 
 def _check_layout(layout: tuple[TensorLayout, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from distrai.protocol.amounts import DECIMALS_MAX
 from distrai.protocol.recipe.reading import RecipeError
 from distrai.protocol.recipe.sections import DataSection, Recipe, RoundsSection
 
@@ -99,10 +100,36 @@ def _seats(recipe: Recipe) -> None:
         )
 
 
+def _rewards(recipe: Recipe) -> None:
+    rewards, rounds, peers = recipe.rewards, recipe.rounds.count, recipe.membership.peers
+    if rewards is None:
+        return
+    if rewards.max_members < peers:
+        hint = f"use at least membership.peers = {peers}, or somebody works for nothing"
+        raise RecipeError("rewards.max_members", f"{rewards.max_members} members", hint)
+    if rewards.funded_rounds > rounds:
+        hint = f"use at most rounds.count = {rounds}, or 0 for all"
+        raise RecipeError("rewards.funded_rounds", f"{rewards.funded_rounds} rounds", hint)
+
+
+def _stake(recipe: Recipe) -> None:
+    if recipe.stake is None:
+        return
+    if recipe.rewards is None:
+        hint = "add a [rewards] table: its finality_blocks hold for stakes, too"
+        raise RecipeError("stake", "asks for stakes in a run that pays nothing", hint)
+    minimum, fault_max = recipe.stake.units(DECIMALS_MAX)
+    if fault_max > minimum:
+        hint = f'use at most stake.minimum = "{recipe.stake.minimum}"'
+        raise RecipeError("stake.fault_max", f"{recipe.stake.fault_max} tokens", hint)
+
+
 _RULES: tuple[Callable[[Recipe], None], ...] = (
     _model_source,
     _model_fits_data,
     _data_source,
     _deadlines,
     _seats,
+    _rewards,
+    _stake,
 )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
+from distrai.protocol.recipe.money import Rewards, Stake
 from distrai.protocol.recipe.reading import INTEGER_MAX, Length, Range
 
 Text = Annotated[str, Length(1, 1024)]
@@ -181,6 +182,10 @@ class Recipe:
     membership: MembershipSection
     limits: LimitsSection
     evaluation: EvaluationSection = EvaluationSection()
+    rewards: Rewards | None = None
+    """None: the run pays nothing."""
+    stake: Stake | None = None
+    """None: a seat costs nothing."""
 
 
 ADDED_LATER: Mapping[str, Mapping[str, object]] = {

@@ -1,0 +1,312 @@
+"""The pot of one run: what the ledger's events say of it, and the epochs that everybody computes alike from them.
+
+Pure. An epoch follows from the events before its end and from certified lists, and from nothing later: a closing, a
+payment or a member let in after the mark changes nothing in what was signed for it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from distrai.protocol.errors import MissingList, WrongTable
+from distrai.protocol.ledger_events import LedgerEvent, Position
+from distrai.protocol.money_events import (
+    EpochKilled,
+    EpochSettled,
+    Funded,
+    HeadMarked,
+    MemberAllowed,
+    MemberDisallowed,
+    PotClosed,
+    PotOpened,
+    Refunded,
+    RewardClaimed,
+)
+from distrai.protocol.primitives import ZERO_HASH, Hash, MemberId
+from distrai.protocol.rewards import (
+    Allowance,
+    Closing,
+    Earnings,
+    Epoch,
+    HeadMark,
+    RewardTable,
+    RewardTerms,
+    WorkedRound,
+    decode_reward_table,
+    paid_rounds,
+    reward_table,
+    rewards_root,
+    settle,
+)
+from distrai.protocol.typed_data import Domain
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A head where an epoch may end. ``escrow`` is what was in the pot then: all that came in, less what went back."""
+
+    mark: HeadMark
+    head: Hash
+    escrow: int
+    at: Position
+
+
+@dataclass(frozen=True)
+class LiveEpoch:
+    """An epoch that counts, and how often epochs of the run had been killed when it landed."""
+
+    settled: EpochSettled
+    kills: int
+
+
+@dataclass(frozen=True)
+class Due:
+    """An epoch that is to be signed, the table that it publishes, and what everybody has earned then."""
+
+    epoch: Epoch
+    table: RewardTable
+    earnings: Earnings
+    marked: Marked
+
+
+@dataclass
+class Pot:
+    """What the ledger says of a run's pot. ``opened`` is None as long as there is none."""
+
+    opened: PotOpened | None = None
+    funded: int = 0
+    refunded: int = 0
+    allowances: list[Allowance] = field(default_factory=list)
+    marks: dict[int, Marked] = field(default_factory=dict)
+    """By round, in order."""
+    epochs: list[LiveEpoch] = field(default_factory=list)
+    """Those that are live, in order."""
+    kills: int = 0
+    closing: Closing | None = None
+    closed_at: Position | None = None
+    claimed: dict[MemberId, int] = field(default_factory=dict)
+    """What each member was paid in all."""
+
+    @classmethod
+    def fold(cls, events: Iterable[LedgerEvent]) -> "Pot":
+        """The pot after these events: a run's, in order. Those of other kinds change nothing."""
+        pot = cls()
+        for event in events:
+            pot.take(event)
+        return pot
+
+    def take(self, event: LedgerEvent) -> None:
+        """Go on with one more event."""
+        match event:
+            case PotOpened():
+                self.opened = event
+            case Funded(funded=funded):
+                self.funded = funded
+            case Refunded(amount=amount):
+                self.refunded += amount
+            case HeadMarked():
+                mark = HeadMark(event.round, event.worked, event.time)
+                self.marks[event.round] = Marked(mark, event.head, self.escrow, event.at)
+            case MemberAllowed(member=member, first_round=first):
+                self.allowances.append(Allowance(member, first))
+            case MemberDisallowed():
+                self._disallow(event)
+            case PotClosed(last_round=last, worked_max=worked_max, time=time):
+                self.closing, self.closed_at = Closing(time, last, worked_max), event.at
+            case _:
+                self._take_epoch(event)
+
+    def _take_epoch(self, event: LedgerEvent) -> None:
+        match event:
+            case EpochSettled():
+                self.epochs.append(LiveEpoch(event, self.kills))
+            case EpochKilled(live=live, kills=kills):
+                self.kills = kills
+                del self.epochs[live:]
+            case RewardClaimed(member=member, claimed=claimed):
+                self.claimed[member] = claimed
+            case _:
+                pass
+
+    def _disallow(self, event: MemberDisallowed) -> None:
+        self.allowances = [
+            replace(known, last_round=event.last_round)
+            if known.member == event.member and known.last_round is None
+            else known
+            for known in self.allowances
+        ]
+
+    @property
+    def terms(self) -> RewardTerms:
+        """What the run pays; the pot is open."""
+        assert self.opened is not None
+        return self.opened.terms
+
+    @property
+    def escrow(self) -> int:
+        """What came in less what went back, until now."""
+        return self.funded - self.refunded
+
+    @property
+    def total(self) -> int:
+        """What live epochs declare as earned."""
+        return self.epochs[-1].settled.total if self.epochs else 0
+
+    def since(self, live: int) -> Marked:
+        """Where the epoch after ``live`` others begins; the pot is open."""
+        assert self.opened is not None
+        return self.marks[self.epochs[live - 1].settled.last_round if live else self.opened.after_round]
+
+    def last_paid(self, rounds: int) -> int:
+        """The last round that can be paid, in a run of so many rounds."""
+        return rounds if self.closing is None else min(rounds, self.closing.last_round)
+
+    def is_after_closing(self, marked: Marked) -> bool:
+        """Whether this head was marked when the pot was closed already."""
+        return self.closed_at is not None and marked.at > self.closed_at
+
+
+def due_marks(pot: Pot, epoch_rounds: int, rounds: int) -> Iterator[Marked]:
+    """The marks at which the next epoch may end, in order; ``rounds`` is how many the run has.
+
+    The first counts, or, where it adds nothing to what anybody has earned, the first that does. An epoch has
+    ``epoch_rounds`` non-empty rounds; fewer at the end of the run, and where the pot is closed.
+    """
+    if pot.opened is None:
+        return
+    since = pot.since(len(pot.epochs)).mark
+    for marked in pot.marks.values():
+        is_last = marked.mark.round >= pot.last_paid(rounds) or pot.is_after_closing(marked)
+        is_full = marked.mark.worked >= since.worked + epoch_rounds
+        if marked.mark.round > since.round and (is_full or is_last):
+            yield marked
+
+
+def due_mark(pot: Pot, epoch_rounds: int, rounds: int) -> Marked | None:
+    """The first of them, or None."""
+    return next(due_marks(pot, epoch_rounds, rounds), None)
+
+
+def is_mark_due(pot: Pot, epoch_rounds: int, rounds: int, now: HeadMark) -> bool:
+    """Whether the head of the moment ought to be marked. ``now.time`` says nothing here."""
+    if pot.opened is None or now.round in pot.marks:
+        return False
+    known = list(due_marks(pot, epoch_rounds, rounds))
+    newest = (known[-1] if known else pot.since(len(pot.epochs))).mark
+    if now.worked <= newest.worked:
+        return False
+    end = pot.last_paid(rounds)
+    is_end = now.round >= end and newest.round < end
+    is_closed = pot.closed_at is not None and not any(map(pot.is_after_closing, known))
+    return now.worked >= newest.worked + epoch_rounds or is_end or is_closed
+
+
+def compute_epoch(
+    pot: Pot,
+    before: Earnings,
+    worked_rounds: Sequence[WorkedRound],
+    marked: Marked,
+    domain: Domain,
+    run: int,
+) -> Due:
+    """The epoch after the last live one, until ``marked``. ``before`` is what was earned until the last live one.
+
+    ``domain`` is the distributor's. Of ``worked_rounds`` those that are not in the epoch are left out. Raises
+    MissingList where some that are in it are not there.
+    """
+    return _compute(pot, len(pot.epochs), pot.kills, before, worked_rounds, marked, domain, run)
+
+
+def next_epoch(
+    pot: Pot,
+    before: Earnings,
+    worked_rounds: Sequence[WorkedRound],
+    domain: Domain,
+    run: int,
+    *,
+    epoch_rounds: int,
+    rounds: int,
+) -> Due | None:
+    """The epoch that is to be settled now; None if none is. Raises MissingList."""
+    for marked in due_marks(pot, epoch_rounds, rounds):
+        due = compute_epoch(pot, before, worked_rounds, marked, domain, run)
+        if pot.total < due.epoch.total <= pot.escrow:
+            return due
+    return None
+
+
+def last_epoch(
+    pot: Pot, before: Earnings, worked_rounds: Sequence[WorkedRound], domain: Domain, run: int
+) -> Due:
+    """What the last live epoch should be; ``before`` is what was earned until the one before. Raises MissingList."""
+    known = pot.epochs[-1]
+    marked = pot.marks[known.settled.last_round]
+    return _compute(pot, len(pot.epochs) - 1, known.kills, before, worked_rounds, marked, domain, run)
+
+
+def read_table(settled: EpochSettled, data: bytes, domain: Domain) -> Earnings:
+    """What everybody had earned by a settled epoch, of the bytes that somebody gave as its table.
+
+    Raises WrongTable, or what ``decode_reward_table`` raises.
+    """
+    table = decode_reward_table(data)
+    if (table.run, table.epoch) != (settled.run, settled.epoch):
+        raise WrongTable(f"this is the table of epoch {table.epoch} of run {table.run}")
+    earnings = table.earnings
+    if rewards_root(domain, settled.run, earnings.amounts) != settled.root:
+        raise WrongTable(f"this table does not make the root of epoch {settled.epoch}")
+    return earnings
+
+
+def recompute(pot: Pot, worked_rounds: Sequence[WorkedRound], domain: Domain, run: int) -> list[Due]:
+    """What all live epochs should be, in order, by the ledger's events and ``worked_rounds`` alone.
+
+    Raises MissingList where some of those are not there.
+    """
+    found: list[Due] = []
+    for live, known in enumerate(pot.epochs):
+        before = found[-1].earnings if found else Earnings()
+        marked = pot.marks[known.settled.last_round]
+        found.append(_compute(pot, live, known.kills, before, worked_rounds, marked, domain, run))
+    return found
+
+
+def _compute(
+    pot: Pot,
+    live: int,
+    kills: int,
+    before: Earnings,
+    worked_rounds: Sequence[WorkedRound],
+    marked: Marked,
+    domain: Domain,
+    run: int,
+) -> Due:
+    """The epoch after ``live`` others."""
+    since, until = pot.since(live).mark, marked.mark
+    work = [item for item in worked_rounds if since.round < item.round <= until.round]
+    if len(work) != until.worked - since.worked:
+        raise MissingList(
+            f"of {until.worked - since.worked} non-empty rounds from {since.round + 1} to {until.round} the lists of "
+            f"{len(work)} are known"
+        )
+    earnings = settle(
+        before,
+        work,
+        pot.terms,
+        paid=paid_rounds(pot.terms, since, until, pot.closing),
+        escrow=marked.escrow,
+        allowances=pot.allowances,
+        closing=pot.closing,
+    )
+    table = reward_table(run, live + 1, earnings)
+    epoch = Epoch(
+        run=run,
+        epoch=live + 1,
+        last_round=until.round,
+        head=marked.head,
+        root=rewards_root(domain, run, earnings.amounts),
+        total=earnings.total,
+        data_hash=table.blob.hash,
+        previous_root=pot.epochs[live - 1].settled.root if live else ZERO_HASH,
+        kills=kills,
+    )
+    return Due(epoch, table, earnings, marked)

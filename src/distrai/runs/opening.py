@@ -1,0 +1,132 @@
+"""Opening a run on a ledger, once: whoever was interrupted on the way goes on with what the ledger has."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distrai.ledger.client import LedgerClient
+from distrai.ledger.deployment import LOCAL, Deployment, deploy
+from distrai.ledger.interface import Limits, Opening
+from distrai.ledger.keys import NodeKey
+from distrai.network.store import BlobStore
+from distrai.peer.link import Link
+from distrai.protocol.primitives import Address
+from distrai.protocol.recipe import Recipe, ResolvedRecipe
+from distrai.runs.chain import Chain, contracts_of, uses_money
+from distrai.runs.folder import RunFolder, RunInfo, make_home, write_json
+from distrai.runs.resolving import advice, resolve
+
+Report = Callable[[dict[str, Any]], None]
+"""Takes what happens, one event at a time; ``event`` says what it is."""
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Who opens a run: the folder, the node that it talks to, its key. ``chain`` None: the folder's own."""
+
+    folder: RunFolder
+    url: str
+    chain_id: int
+    owner: NodeKey
+    report: Report
+    chain: Chain | None = None
+    deployment: Deployment | None = None
+    """The contracts on ``chain``."""
+
+    async def open(self, recipe: Recipe, base: Path) -> RunInfo:
+        """Open a run of ``recipe``, whose paths start from ``base``. Raises RecipeError or a LedgerError."""
+        for text in advice(recipe):
+            self.report({"event": "advice", "why": text})
+        self.report(
+            {"event": "preparing", "what": "reading and cutting up the data, drawing the first parameters"}
+        )
+        registry, deployment = await self._contracts(recipe)
+        contracts = None if deployment is None else contracts_of(recipe, deployment)
+        make_home(self.folder.archive)
+        blobs = BlobStore(self.folder.archive / "blobs")
+        resolved = await asyncio.to_thread(resolve, recipe, base, blobs, contracts)
+        client = await LedgerClient.connect(self.url, registry, self.chain_id, self.owner)
+        try:
+            run = await self._open_once(client, resolved)
+            genesis = (await client.run_state(run)).head
+        finally:
+            await client.close()
+        wallet = self.chain.wallet if self.chain is not None else None
+        info = RunInfo(
+            link=str(Link(self.url, self.chain_id, registry, run, genesis)),
+            preset=recipe.algorithm.preset,
+            peers=recipe.membership.peers,
+            rounds=recipe.rounds.count,
+            recipe_hash="0x" + resolved.blob.hash.hex(),
+            name=recipe.name,
+            external=self.chain is not None,
+            wallet="" if wallet is None else str(wallet.path.absolute()),
+        )
+        self.folder.write(info)
+        self.folder.opening.unlink(missing_ok=True)
+        self.report({"event": "opened", **told(info)})
+        return info
+
+    async def _contracts(self, recipe: Recipe) -> tuple[Address, Deployment | None]:
+        """The registry, and all contracts where the run uses more than that."""
+        path = self.folder.deployment
+        if self.deployment is not None:
+            self.deployment.write(path)
+            return self.deployment.registry, self.deployment
+        if not uses_money(recipe):
+            return await LedgerClient.deploy_registry(self.url, self.chain_id, self.owner), None
+        if path.exists() and (known := Deployment.read(path)).chain_id == self.chain_id:
+            return known.registry, known  # interrupted after it
+        self.report({"event": "preparing", "what": "putting the contracts on the ledger"})
+        made = await deploy(self.url, self.chain_id, self.owner, LOCAL)
+        made.write(path)
+        return made.registry, made
+
+    async def _open_once(self, client: LedgerClient, resolved: ResolvedRecipe) -> int:
+        """The run's number. What is to be opened is written down before, with how many runs there were."""
+        hash_ = resolved.blob.hash
+        plan = {"registry": "0x" + client.domain.registry.hex(), "recipe_hash": "0x" + hash_.hex()}
+        path, first = self.folder.opening, await client.run_count() + 1
+        if path.exists():
+            begun = json.loads(path.read_bytes())
+            if {key: begun[key] for key in plan} == plan:
+                for number in range(int(begun["first"]), first):
+                    state = await client.run_state(number)
+                    if (state.owner, state.recipe_hash) == (self.owner.address, hash_):
+                        return number
+        write_json(path, plan | {"first": first})
+        return await client.open_run(_opening(resolved), _limits(resolved.recipe))
+
+
+def told(info: RunInfo) -> dict[str, Any]:
+    """What events say of a run."""
+    return {
+        "link": info.link,
+        "preset": info.preset,
+        "peers": info.peers,
+        "rounds": info.rounds,
+        "name": info.name,
+    }
+
+
+def _opening(resolved: ResolvedRecipe) -> Opening:
+    return Opening(
+        recipe_hash=resolved.blob.hash,
+        state_root=resolved.initial_root,
+        data_hash=resolved.corpus.hash,
+        tokenizer_hash=resolved.tokenizer_hash,
+    )
+
+
+def _limits(recipe: Recipe) -> Limits:
+    members = recipe.membership
+    return Limits(
+        min_seats=members.min_seats,
+        max_seats=members.max_seats,
+        stall_seconds=recipe.rounds.stall_seconds,
+        roll_call_min=members.roll_call_min,
+        open_admission=members.admission == "open",
+    )

@@ -1,0 +1,273 @@
+"""What a member of this machine stakes in a run: put in, asked back, paid out. Every step can be asked for again.
+
+The member is controlled by the first key of its home (``peer/participation.py``), so that stakes; what it lacks comes
+from the wallet, and what it gets back goes to the member's payout address.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distrai.ledger.client import LedgerClient
+from distrai.ledger.coins import CoinClient
+from distrai.ledger.errors import LedgerRefused
+from distrai.ledger.keys import NodeKey, key_lock
+from distrai.ledger.locks import FileLock
+from distrai.ledger.stakes import StakesClient, StakeState
+from distrai.ledger.token import TokenClient
+from distrai.peer.keyring import FIRST, Keyring
+from distrai.protocol.amounts import format_amount, parse_amount
+from distrai.protocol.primitives import Address, MemberId
+from distrai.runs.money import NoSuchMember, RunMoney
+from distrai.runs.wallet import Wallet, show_address
+
+Report = Callable[[dict[str, Any]], None]
+GAS_NEEDED = 1_000_000
+"""What registering, approving, staking and getting out use together, with room."""
+_LOOK_S = 1.0
+
+
+class TooFewTokens(ValueError):
+    """Neither the member's key nor the wallet has the tokens."""
+
+
+class BadStake(ValueError):
+    """So much cannot be staked; the message says what can."""
+
+
+class OtherController(ValueError):
+    """The member is controlled by a key that is not here."""
+
+
+@dataclass
+class Staker:
+    """A member's home, locked, with its key connected to the contracts of a run."""
+
+    money: RunMoney
+    home: Path
+    key: NodeKey
+    ledger: LedgerClient
+    stakes: StakesClient
+    token: TokenClient
+    wallet: Wallet
+    report: Report
+
+    async def member(self, payout: Address | None, *, register: bool) -> MemberId:
+        """The home's member, registered where it is not yet. Raises NoSuchMember or OtherController."""
+        if not register and await self.ledger.member_of_key(self.key.address) is None:
+            raise NoSuchMember(f"{self.home} is no member's home on this ledger: nothing was staked with it")
+        member = await ensure_member(self.ledger, self.key, payout)
+        controller = (await self.ledger.member(member)).controller
+        if controller != self.key.address:
+            raise OtherController(
+                f"member {member.hex()[:12]} is controlled by {show_address(controller)}, and not by the key of "
+                f"{self.home}: use that one"
+            )
+        return member
+
+    async def stake(self, amount: str | None, payout: Address | None) -> dict[str, Any]:
+        """Stake so many tokens more, or what is missing for a seat. Raises BadStake or TooFewTokens."""
+        run, decimals = self.money.run, self.money.contracts.decimals
+        terms = await self.stakes.terms_of(run)
+        if not terms.minimum:
+            raise BadStake(f"run {run} asks for no stake: join it without")
+        await self._fill_gas()
+        member = await self.member(payout, register=True)
+        before = await self.stakes.stake_of(run, member)
+        missing = max(0, terms.minimum - before.staked)
+        more = missing if amount is None else parse_amount(amount, decimals)
+        if more < missing:
+            raise BadStake(
+                f"a seat of this run needs {format_amount(terms.minimum, decimals)} tokens staked, and "
+                f"{format_amount(before.staked, decimals)} are: give at least --amount "
+                f"{format_amount(missing, decimals)}"
+            )
+        await self._fill(more)
+        if more or before.asked_at:
+            await self.stakes.stake_up_to(run, member, before.staked + more)
+        after = await self.stakes.stake_of(run, member)
+        told = await self._told(member, after)
+        return told | {
+            "added": format_amount(more, decimals),
+            "minimum": format_amount(terms.minimum, decimals),
+            "payout": show_address(await self.payout(member)),
+        }
+
+    async def unstake(self, wait_s: float) -> dict[str, Any]:
+        """Leave the run, ask the stake back, wait at most so long, take it out; told step by step. Can be repeated."""
+        run = self.money.run
+        member = await self.member(None, register=False)
+        await self._fill_gas()
+        if (await self.ledger.membership(run, member)).joined:
+            await self.ledger.leave(run, member)
+            self.report({"event": "left-run", "run": run, "member": "0x" + member.hex()})
+        state = await self.stakes.stake_of(run, member)
+        end = time.monotonic() + wait_s
+        while state.staked:
+            unbond_at = await self._unbond(member)
+            state = await self.stakes.stake_of(run, member)
+            if unbond_at is None:
+                break
+            if time.monotonic() >= end:
+                return await self._told(member, state) | {"state": "seat-held", "unbond_at": unbond_at}
+            await asyncio.sleep(_LOOK_S)
+        if not state.unbonding:
+            return await self._told(member, state) | {"state": "nothing"}
+        self.report({"event": "unbonding", "release_at": state.release_at, **await self._told(member, state)})
+        return await self._withdraw(member, state, end)
+
+    async def _unbond(self, member: MemberId) -> int | None:
+        """Ask for the stake; when that begins at the latest (ledger time), or None once it has begun."""
+        run = self.money.run
+        try:
+            state = await self.stakes.unbond(run, member)
+            if state.unbonding:
+                return None
+            self.report({"event": "exit-asked", "run": run, "member": "0x" + member.hex()})
+            await self.stakes.unbond(run, member)  # says until when it waits for the seat
+        except LedgerRefused as refusal:
+            if refusal.name != "SeatNotGivenUp":
+                raise
+            return int(str(refusal.arguments[0]))
+        return None
+
+    async def _withdraw(self, member: MemberId, state: StakeState, end: float) -> dict[str, Any]:
+        run, decimals = self.money.run, self.money.contracts.decimals
+        while True:
+            try:
+                amount = await self.stakes.withdraw(run, member)
+            except LedgerRefused as refusal:
+                if refusal.name == "NothingUnbonding":  # somebody else sent it: it went to the payout address
+                    amount = state.unbonding
+                elif refusal.name != "NotReleased":
+                    raise
+                elif time.monotonic() >= end:
+                    return await self._told(member, state) | {
+                        "state": "unbonding",
+                        "release_at": state.release_at,
+                    }
+                else:
+                    await asyncio.sleep(_LOOK_S)
+                    continue
+            after = await self._told(member, await self.stakes.stake_of(run, member))
+            return after | {
+                "state": "paid-out",
+                "amount": format_amount(amount, decimals),
+                "payout": show_address(await self.payout(member)),
+            }
+
+    async def payout(self, member: MemberId) -> Address:
+        """Where a member's money goes."""
+        state = await self.ledger.member(member)
+        return state.payout if any(state.payout) else state.controller
+
+    async def _told(self, member: MemberId, state: StakeState) -> dict[str, Any]:
+        run, decimals = self.money.run, self.money.contracts.decimals
+        return {
+            "ok": True,
+            "run": run,
+            "member": "0x" + member.hex(),
+            "home": str(self.home),
+            "staked": format_amount(state.staked, decimals),
+            "unbonding": format_amount(state.unbonding, decimals),
+            "active": await self.stakes.is_active(run, member),
+            "ledger_time": await self.stakes.ledger_time(),
+        }
+
+    async def _fill(self, amount: int) -> None:
+        """Let the member's key have so many tokens, from the wallet where it lacks some. Raises TooFewTokens."""
+        decimals, own = self.money.contracts.decimals, self.key.address
+        missing = amount - await self.token.balance(own)
+        if missing <= 0:
+            return
+        symbol, lacking = await self.token.symbol(), format_amount(missing, decimals)
+        needs = f"the key of this member, {show_address(own)}, lacks {lacking} {symbol}"
+        where = f"(token {show_address(self.token.address)} on chain {self.token.chain_id})"
+        if not self.wallet.exists():
+            raise TooFewTokens(
+                f"{needs} {where}, and there is no wallet at {self.wallet.path}: send them there, or give a --wallet"
+            )
+        address = self.wallet.address()
+        has = await self.token.balance(address)
+        if has < missing:
+            raise TooFewTokens(
+                f"{needs} {where}, and the wallet {show_address(address)} has {format_amount(has, decimals)}: send "
+                "tokens to one of them"
+            )
+        link, token = self.money.link, self.money.contracts.token
+        paying = await TokenClient.connect(link.rpc, token, link.chain_id, self.wallet.open())
+        try:
+            await paying.transfer(own, missing)
+        finally:
+            await paying.close()
+        told = {"amount": lacking, "symbol": symbol, "from": show_address(address), "to": show_address(own)}
+        self.report({"event": "transferred", **told})
+
+    async def _fill_gas(self) -> None:
+        """Where gas costs something and the member's key cannot pay it, send some from the wallet if there is one."""
+        link = self.money.link
+        async with coins(link.rpc, link.chain_id, self.key) as own:
+            needed = GAS_NEEDED * await own.gas_price()
+            missing = needed - await own.balance(self.key.address)
+        if missing <= 0 or not self.wallet.exists():
+            return
+        wallet = self.wallet.open()
+        async with coins(link.rpc, link.chain_id, wallet) as paying:
+            if await paying.balance(wallet.address) < missing:
+                return  # the ledger's refusal says what is missing
+            await paying.send(self.key.address, missing)
+        self.report({"event": "gas-sent", "wei": missing, "to": show_address(self.key.address)})
+
+
+async def ensure_member(ledger: LedgerClient, key: NodeKey, payout: Address | None) -> MemberId:
+    """The member of a home's first key, registered with itself as controller where it is none yet.
+
+    A ``payout`` that is given becomes its payout address; ``ledger`` signs with this key.
+    """
+    member = await ledger.member_of_key(key.address)
+    if member is None:
+        return await ledger.register(key, key.address, payout or key.address)
+    if payout is not None:
+        state = await ledger.member(member)
+        if state.payout != payout and state.controller == key.address:
+            await ledger.set_attributes(member, state.controller, payout)
+    return member
+
+
+@contextmanager
+def locked_home(home: Path) -> Iterator[Keyring]:
+    """The keys of a home, of which no other process uses any. Raises InUse or a KeyFileError."""
+    with FileLock(home / "peer.lock", "this peer's home"), key_lock(home / FIRST):
+        yield Keyring.open(home)
+
+
+@asynccontextmanager
+async def staker(money: RunMoney, wallet: Wallet, report: Report) -> AsyncIterator[Staker]:
+    """The home that ``money.target`` names, at work. Raises NoMoney, CannotJoin, InUse or a LedgerError."""
+    contracts, link, home = money.contracts, money.link, money.target.home
+    if not (home / FIRST).exists():
+        money.target.claim_home()
+    with locked_home(home) as keyring:
+        key = keyring.first
+        ledger = await LedgerClient.connect(link.rpc, link.registry, link.chain_id, key)
+        stakes = await StakesClient.connect(link.rpc, contracts.stakes, link.chain_id, key)
+        token = await TokenClient.connect(link.rpc, contracts.token, link.chain_id, key)
+        try:
+            yield Staker(money, home, key, ledger, stakes, token, wallet, report)
+        finally:
+            for client in (ledger, stakes, token):
+                await client.close()
+
+
+@asynccontextmanager
+async def coins(url: str, chain_id: int, key: NodeKey) -> AsyncIterator[CoinClient]:
+    """A client for the chain's own coin."""
+    client = await CoinClient.connect(url, chain_id, key)
+    try:
+        yield client
+    finally:
+        await client.close()
