@@ -84,7 +84,7 @@ abstract contract Members is IMembers, EIP712 {
     }
 
     /// @inheritdoc IMembers
-    function payoutOf(bytes32 member) external view returns (address to) {
+    function payee(bytes32 member) external view returns (address to) {
         StoredMember storage found = _members[member];
         return found.hasPayout ? found.payout : found.controller;
     }

@@ -37,12 +37,12 @@ abstract contract Pots is IRewardsDistributor, Guarded {
         uint32 workedMax;
         uint32 members;
         Terms terms;
+        mapping(uint32 epoch => Settled) epochs;
+        mapping(uint64 round => Mark) marks;
+        mapping(bytes32 member => Account) accounts;
     }
 
     mapping(uint64 run => StoredPot) internal _pots;
-    mapping(uint64 run => mapping(uint32 epoch => Settled)) internal _epochs;
-    mapping(uint64 run => mapping(uint64 round => Mark)) internal _marks;
-    mapping(uint64 run => mapping(bytes32 member => Account)) internal _accounts;
 
     constructor(Setup memory setup) Guarded(setup.guardian) {
         registry = IRunRegistry(_contractAt(setup.registry));
@@ -63,7 +63,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
         if (!isComplete) revert BadTerms();
         (pot.owner, pot.openedAt, pot.terms) = (msg.sender, uint64(block.timestamp), terms);
         uint64 round = _markNow(run, uint64(block.timestamp));
-        _epochs[run][0].lastRound = round;
+        pot.epochs[0].lastRound = round;
         emit PotOpened(run, msg.sender, round, terms);
     }
 
@@ -81,7 +81,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
         StoredPot storage pot = _ownPot(run);
         if (pot.closedAt != 0) revert PotIsClosed(run);
         if (registry.controllerOf(member) == address(0)) revert NoSuchMember(member);
-        Account storage account = _accounts[run][member];
+        Account storage account = pot.accounts[member];
         if (account.standing == Standing.Allowed) revert AlreadyAllowed(run, member);
         uint32 most = pot.terms.maxMembers;
         if (pot.members == most) revert TooManyMembers(most);
@@ -94,7 +94,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
     /// @inheritdoc IRewardsDistributor
     function disallow(uint64 run, bytes32 member) external {
         StoredPot storage pot = _ownPot(run);
-        Account storage account = _accounts[run][member];
+        Account storage account = pot.accounts[member];
         if (account.standing != Standing.Allowed) revert NotAllowed(run, member);
         --pot.members;
         account.standing = Standing.Disallowed;
@@ -103,10 +103,11 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function markHead(uint64 run) external {
-        if (_pots[run].owner == address(0)) revert NoPot(run);
+        StoredPot storage pot = _pots[run];
+        if (pot.owner == address(0)) revert NoPot(run);
         IRuns.Course memory course = registry.course(run);
         if (course.state != IRuns.RunState.Started) revert NotStarted(run);
-        if (_marks[run][course.round].head != 0) revert AlreadyMarked(run, course.round);
+        if (pot.marks[course.round].head != 0) revert AlreadyMarked(run, course.round);
         _markNow(run, course.headAt);
     }
 
@@ -127,7 +128,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
         if (pot.owner == address(0)) revert NoPot(run);
         uint256 from = refundableAt(run);
         if (from == 0 || block.timestamp < from) revert NotRefundable(from);
-        uint128 amount = pot.funded - pot.refunded - _epochs[run][pot.live].total;
+        uint128 amount = pot.funded - pot.refunded - pot.epochs[pot.live].total;
         if (amount == 0) revert NothingToRefund();
         pot.refunded += amount;
         emit Refunded(run, pot.owner, amount);
@@ -136,13 +137,13 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function potOf(uint64 run) external view returns (Pot memory) {
-        StoredStoredPot storage pot = _pots[run];
+        StoredPot storage pot = _pots[run];
         return Pot(
             pot.owner,
             pot.openedAt,
             pot.funded,
             pot.refunded,
-            _epochs[run][pot.opened].total - pot.left,
+            pot.epochs[pot.opened].total - pot.left,
             pot.live,
             pot.kills,
             pot.closedAt,
@@ -155,21 +156,21 @@ abstract contract Pots is IRewardsDistributor, Guarded {
 
     /// @inheritdoc IRewardsDistributor
     function markOf(uint64 run, uint64 round) external view returns (Mark memory) {
-        return _marks[run][round];
+        return _pots[run].marks[round];
     }
 
     /// @inheritdoc IRewardsDistributor
     function accountOf(uint64 run, bytes32 member) external view returns (Account memory) {
-        return _accounts[run][member];
+        return _pots[run].accounts[member];
     }
 
     /// @inheritdoc IRewardsDistributor
     function fundedUntil(uint64 run) external view returns (uint256 worked) {
         StoredPot storage pot = _pots[run];
         if (pot.owner == address(0)) revert NoPot(run);
-        Settled storage last = _epochs[run][pot.live];
+        Settled storage last = pot.epochs[pot.live];
         uint256 left = uint256(pot.funded) - pot.refunded - last.total;
-        return _marks[run][last.lastRound].worked + left / rateOf(run);
+        return pot.marks[last.lastRound].worked + left / rateOf(run);
     }
 
     /// @inheritdoc IRewardsDistributor
@@ -197,7 +198,7 @@ abstract contract Pots is IRewardsDistributor, Guarded {
         IRuns.Course memory course = registry.course(run);
         (bytes32 head,) = registry.headOf(run);
         round = course.round;
-        _marks[run][round] = Mark(head, course.worked, time);
+        _pots[run].marks[round] = Mark(head, course.worked, time);
         emit HeadMarked(run, round, head, course.worked, time);
     }
 

@@ -4,7 +4,6 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {Leaves} from "./libraries/Leaves.sol";
 import {IRewardsDistributor} from "./interfaces/IRewardsDistributor.sol";
 import {Pots} from "./Pots.sol";
@@ -22,17 +21,17 @@ contract RewardsDistributor is Pots, EIP712 {
         StoredPot storage pot = _pots[epoch.run];
         if (pot.owner == address(0)) revert NoPot(epoch.run);
         uint32 live = pot.live;
-        Settled memory previous = _epochs[epoch.run][live];
+        Settled memory previous = pot.epochs[live];
         if (epoch.epoch != live + 1) revert WrongEpoch(epoch.epoch, live + 1);
         if (epoch.kills != pot.kills) revert WrongKills(epoch.kills, pot.kills);
         if (epoch.previousRoot != previous.root) revert WrongPreviousRoot(epoch.previousRoot, previous.root);
         if (epoch.root == 0) revert MissingRoot();
-        _checkRounds(epoch, previous);
+        _checkRounds(pot, epoch, previous);
         _checkTotal(pot, epoch, previous);
         registry.checkQuorum(epoch.run, epochDigest(epoch), signatures);
         uint64 activeFrom = uint64(block.timestamp) + activationSeconds;
         pot.live = epoch.epoch;
-        _epochs[epoch.run][epoch.epoch] = Settled(epoch.root, epoch.total, activeFrom, epoch.lastRound);
+        pot.epochs[epoch.epoch] = Settled(epoch.root, epoch.total, activeFrom, epoch.lastRound);
         emit EpochSettled(
             epoch.run,
             epoch.epoch,
@@ -49,7 +48,7 @@ contract RewardsDistributor is Pots, EIP712 {
     function kill(uint64 run, uint32 epoch) external onlyGuardian {
         StoredPot storage pot = _pots[run];
         if (epoch == 0 || epoch > pot.live) revert NotLive(run, epoch);
-        uint64 activeFrom = _epochs[run][epoch].activeFrom;
+        uint64 activeFrom = pot.epochs[epoch].activeFrom;
         if (block.timestamp >= activeFrom) revert AlreadyActive(activeFrom);
         pot.live = epoch - 1;
         ++pot.kills;
@@ -59,17 +58,25 @@ contract RewardsDistributor is Pots, EIP712 {
 
     /// @inheritdoc IRewardsDistributor
     function claim(uint64 run, uint32 epoch, bytes32 member, uint128 amount, bytes32[] calldata proof) external {
-        bytes32 root = _epochs[run][epoch].root;
-        uint128 due = _book(run, epoch, member, amount);
-        if (!MerkleProof.verifyCalldata(proof, root, Leaves.hash(run, member, amount))) revert NotInRoot(root);
-        address to = registry.payoutOf(member);
-        emit RewardClaimed(run, member, epoch, to, due, amount);
+        StoredPot storage pot = _pots[run];
+        (uint256 left, uint256 reserved) = (pot.left, 0);
+        if (epoch != pot.opened || epoch == 0) (left, reserved) = _turnTo(pot, run, epoch);
+        bytes32 root = pot.epochs[epoch].root;
+        if (Leaves.rootOf(proof, Leaves.hash(run, member, amount)) != root) revert NotInRoot(root);
+        uint256 due = _book(pot, run, member, amount);
+        // All claims together stay below the epoch's total, whatever its leaves add up to: captured seats could sign any.
+        if (due + reserved > left) _refuse(pot, epoch, left, due);
+        unchecked {
+            pot.left = uint128(left - due);
+        }
+        address to = registry.payee(member);
+        emit RewardClaimed(run, member, epoch, to, uint128(due), amount);
         token.safeTransfer(to, due);
     }
 
     /// @inheritdoc IRewardsDistributor
     function epochOf(uint64 run, uint32 epoch) external view returns (Settled memory) {
-        return _epochs[run][epoch];
+        return _pots[run].epochs[epoch];
     }
 
     /// @inheritdoc IRewardsDistributor
@@ -77,46 +84,40 @@ contract RewardsDistributor is Pots, EIP712 {
         return _hashTypedDataV4(Leaves.epochHash(epoch));
     }
 
-    /// @dev Writes down what a member is paid. All claims together stay below the epoch's total, whatever its leaves add up
-    /// to: captured seats could sign any.
-    function _book(uint64 run, uint32 epoch, bytes32 member, uint128 amount) private returns (uint128 due) {
-        StoredPot storage pot = _pots[run];
-        (uint128 left, uint32 opened) = (pot.left, pot.opened);
-        uint128 reserved = 0;
-        if (epoch != opened || epoch == 0) (left, opened, reserved) = _turnTo(run, epoch, left, opened);
-        Account storage account = _accounts[run][member];
-        uint128 claimed = account.claimed;
-        if (account.standing == Standing.Never) revert NotAllowed(run, member);
-        if (amount <= claimed) revert NothingToClaim(claimed);
-        unchecked {
-            due = amount - claimed;
-            if (uint256(due) + reserved > left) revert AboveTotal(due, left - reserved);
-            left -= due;
-        }
-        account.claimed = amount;
-        (pot.left, pot.opened) = (left, opened);
-    }
-
     /// @dev Another epoch than the last by which anybody was paid: a newer one, which is opened by this, or an older one, of
     /// which what the newer one added is not paid out.
-    /// @return left what may still be paid by the newest epoch that is opened
-    /// @return opened that epoch
-    /// @return reserved what of it may not be paid by `epoch`
-    function _turnTo(uint64 run, uint32 epoch, uint128 left, uint32 opened)
-        private
-        view
-        returns (uint128, uint32, uint128 reserved)
-    {
-        if (epoch == 0 || epoch > _pots[run].live) revert NotLive(run, epoch);
-        Settled storage settled = _epochs[run][epoch];
-        (uint128 total, uint128 openedTotal) = (settled.total, _epochs[run][opened].total);
-        if (epoch < opened) return (left, opened, openedTotal - total);
+    /// @return what may still be paid by the newest epoch that is opened
+    /// @return and what of it may not be paid by `epoch`
+    function _turnTo(StoredPot storage pot, uint64 run, uint32 epoch) private returns (uint256, uint256) {
+        if (epoch == 0 || epoch > pot.live) revert NotLive(run, epoch);
+        (uint256 left, uint32 opened) = (pot.left, pot.opened);
+        Settled storage settled = pot.epochs[epoch];
+        (uint256 total, uint256 openedTotal) = (settled.total, pot.epochs[opened].total);
+        if (epoch < opened) return (left, openedTotal - total);
         if (block.timestamp < settled.activeFrom) revert NotActive(settled.activeFrom);
-        return (left + total - openedTotal, epoch, 0);
+        pot.opened = epoch;
+        return (left + total - openedTotal, 0);
     }
 
-    function _checkRounds(Epoch calldata epoch, Settled memory previous) private view {
-        bytes32 marked = _marks[epoch.run][epoch.lastRound].head;
+    /// @dev Writes down what a member is paid in all. Gives what is new of it.
+    function _book(StoredPot storage pot, uint64 run, bytes32 member, uint128 amount) private returns (uint256) {
+        Account storage account = pot.accounts[member];
+        (Standing standing, uint256 claimed) = (account.standing, account.claimed);
+        if (standing == Standing.Never) revert NotAllowed(run, member);
+        if (amount <= claimed) revert NothingToClaim(uint128(claimed));
+        account.claimed = amount;
+        unchecked {
+            return amount - claimed;
+        }
+    }
+
+    function _refuse(StoredPot storage pot, uint32 epoch, uint256 left, uint256 due) private view {
+        uint256 paid = pot.epochs[pot.opened].total - left;
+        revert AboveTotal(paid + due, pot.epochs[epoch].total);
+    }
+
+    function _checkRounds(StoredPot storage pot, Epoch calldata epoch, Settled memory previous) private view {
+        bytes32 marked = pot.marks[epoch.lastRound].head;
         if (marked == 0 || marked != epoch.head) revert NotMarked(epoch.lastRound, epoch.head);
         if (epoch.lastRound <= previous.lastRound) revert NoNewRounds(epoch.lastRound, previous.lastRound);
     }
@@ -125,7 +126,7 @@ contract RewardsDistributor is Pots, EIP712 {
     /// what honest epochs left below the rate.
     function _checkTotal(StoredPot storage pot, Epoch calldata epoch, Settled memory previous) private view {
         if (epoch.total < previous.total) revert TotalFalls(epoch.total, previous.total);
-        uint256 rounds = _paidRounds(pot, _marks[epoch.run][previous.lastRound], _marks[epoch.run][epoch.lastRound]);
+        uint256 rounds = _paidRounds(pot, pot.marks[previous.lastRound], pot.marks[epoch.lastRound]);
         uint256 most = previous.total + rounds * rateOf(epoch.run);
         if (epoch.total > most) revert AboveRate(epoch.total, most);
         uint256 escrow = uint256(pot.funded) - pot.refunded;

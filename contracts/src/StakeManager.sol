@@ -104,7 +104,7 @@ contract StakeManager is IStakeManager, Guarded {
         if (amount == 0) revert NothingUnbonding(run, member);
         if (block.timestamp < held.releaseAt) revert NotReleased(held.releaseAt);
         (held.unbonding, held.releaseAt) = (0, 0);
-        address to = registry.payoutOf(member);
+        address to = registry.payee(member);
         emit Withdrawn(run, member, to, amount);
         token.safeTransfer(to, amount);
     }
@@ -238,13 +238,18 @@ contract StakeManager is IStakeManager, Guarded {
         StoredStake storage held = _stakes[place.run][place.member];
         (uint96 staked, uint96 unbonding) = (held.staked, held.unbonding);
         uint96 fromStaked = most < staked ? most : staked;
-        uint96 fromUnbonding = most - fromStaked < unbonding ? most - fromStaked : unbonding;
-        uint96 amount = fromStaked + fromUnbonding;
-        if (amount == 0) revert NothingToSlash(place.run, place.member);
-        staked -= fromStaked;
-        (held.staked, held.unbonding) = (staked, unbonding - fromUnbonding);
-        uint96 reward = amount / _REWARD_DIVISOR;
-        seized += amount - reward;
+        uint96 fromUnbonding;
+        uint96 reward;
+        unchecked {
+            // Each part is at most what it is taken from, and what all have staked fits into the token's supply.
+            fromUnbonding = most - fromStaked < unbonding ? most - fromStaked : unbonding;
+            (staked, unbonding) = (staked - fromStaked, unbonding - fromUnbonding);
+            uint96 amount = fromStaked + fromUnbonding;
+            if (amount == 0) revert NothingToSlash(place.run, place.member);
+            reward = amount / _REWARD_DIVISOR;
+            seized += amount - reward;
+        }
+        (held.staked, held.unbonding) = (staked, unbonding);
         _cases[id] = Case(msg.sender, reward);
         bool active = _isActive(minimum, staked, held.hasAsked);
         emit Slashed(place.run, place.member, id, msg.sender, fromStaked, fromUnbonding, reward, active);

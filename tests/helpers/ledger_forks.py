@@ -41,36 +41,36 @@ class LedgerProcess:
         self.process.close()
 
 
-def start(folder: Path, statements: int = 0) -> LedgerProcess:
-    """Serve the chain in ``folder``. ``statements``: SIGKILL itself when SQLite begins so many statements, 0: never."""
+def start(folder: Path, writes: int = 0) -> LedgerProcess:
+    """Serve the chain in ``folder``. ``writes``: SIGKILL itself when SQLite begins this statement that writes."""
     receiver, teller = _FORKS.Pipe(duplex=False)
-    process = _FORKS.Process(target=_serve, args=(folder, teller, statements))
+    process = _FORKS.Process(target=_serve, args=(folder, teller, writes))
     process.start()
     teller.close()
     return LedgerProcess(process, receiver)
 
 
-def _serve(folder: Path, teller: Connection, statements: int) -> None:
+def _serve(folder: Path, teller: Connection, writes: int) -> None:
     from distrai.ledger.embedded import __main__ as embedded
 
     os.dup2(teller.fileno(), 1)
     teller.close()
     sys.stdout = os.fdopen(1, "w", closefd=False)
-    if statements:
-        _die_at(statements)
+    if writes:
+        _die_at(writes)
     sys.argv = ["distrai.ledger.embedded", "--dir", str(folder)]
     sys.exit(embedded.main())
 
 
-def _die_at(statements: int) -> None:
+def _die_at(writes: int) -> None:
     from distrai.ledger.embedded.store import ChainStore
 
-    left = statements
+    left = writes
     connect = ChainStore.__init__
 
-    def count(_statement: str) -> None:
+    def count(statement: str) -> None:
         nonlocal left
-        left -= 1
+        left -= not statement.startswith("SELECT")
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -22,6 +22,7 @@ from distrai.protocol.messages import Envelope, Message, decode_body
 from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe import Recipe, parse_recipe
 from distrai.runs.anchor import open_ledger
+from distrai.runs.chain import Chain
 from distrai.runs.children import Child
 from distrai.runs.folder import RunFolder
 from distrai.runs.local import LocalRun
@@ -67,7 +68,7 @@ def tiny_recipe(base: Path, **sections: dict[str, Any]) -> Recipe:
         "evaluation": {"samples_round": 2, "samples_final": 4},
     }
     for name, changes in sections.items():
-        tables[name] = tables[name] | changes
+        tables[name] = tables.get(name, {}) | changes
     return parse_recipe({"name": "test", "seed": 5, **tables})
 
 
@@ -169,6 +170,8 @@ class Drive:
     pauses: dict[str, float] = field(default_factory=dict)
     """For how many seconds processes stay away when they are started again the next time: an outage has a length."""
     before_start: Callable[[str], None] = lambda name: None
+    chain: Chain | None = None
+    """The chain to be on, where that is there already."""
     environment: Callable[[str], dict[str, str]] = lambda name: {}
     """What to add to the environment of a process."""
     observer: Observer = field(default_factory=Observer)
@@ -179,7 +182,12 @@ class Drive:
 
     def __post_init__(self) -> None:
         self.run = LocalRun(
-            self.folder, self.observer.report, users=self.users, start=self._start, device="cpu"
+            self.folder,
+            self.observer.report,
+            users=self.users,
+            start=self._start,
+            device="cpu",
+            chain=self.chain,
         )
 
     async def __aenter__(self) -> Self:

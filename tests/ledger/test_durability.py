@@ -24,8 +24,8 @@ DEATHS = 40
 CLIENTS = 3
 FEWEST = 8
 """Transactions that each client sends at least."""
-STATEMENTS_MAX = 150
-"""Of SQL until a death: a block takes about twenty, reading not counted."""
+WRITES_MAX = 60
+"""Statements of SQL that write, until a death: a block takes about ten."""
 DELAY_S_MAX = 0.03
 """Mining a block and telling of it takes about as long."""
 PATIENT = Patience(request_s=20.0, call_s=120.0, backoff_s=0.005, backoff_s_max=0.05)
@@ -64,9 +64,9 @@ class Killing:
     early: int = 0
     process: LedgerProcess | None = None
 
-    async def start(self, statements: int = 0) -> bool:
+    async def start(self, writes: int = 0) -> bool:
         """Start the chain; False if it died before it was ready."""
-        self.process = start(self.folder, statements)
+        self.process = start(self.folder, writes)
         ready = await asyncio.to_thread(self.process.ready)
         if ready is None:
             self.early += 1
@@ -81,11 +81,11 @@ class Killing:
         self.process = None
 
     async def deaths(self) -> None:
-        """By turns at some moment while something is mined, and at some statement of SQL."""
+        """By turns at some moment while something is mined, and before some statement of SQL."""
         for number in range(DEATHS):
             if number % 2:
                 self.kill()
-                if await self.start(self.rng.randint(1, STATEMENTS_MAX)):
+                if await self.start(self.rng.randint(1, WRITES_MAX)):
                     assert self.process is not None
                     await asyncio.to_thread(self.process.process.join)
                 self.kill()

@@ -55,6 +55,7 @@ def test_a_transaction_and_all_that_can_be_read_about_it(chain: Any, sender: Any
         assert result(chain, ask_for, named, "0x1") is None
     assert result(chain, "eth_getBlockReceipts", "0x0") == []
     assert result(chain, "eth_getBlockTransactionCountByNumber", "earliest") == "0x0"
+    assert receipt["logs"][0]["blockTimestamp"] == block["timestamp"] != "0x0"
     assert transaction["gasPrice"] == receipt["effectiveGasPrice"] == "0x0"
     assert receipt["status"] == "0x1"
     assert receipt["from"] == transaction["from"] == hexed(sender.address)

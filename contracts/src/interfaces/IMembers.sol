@@ -63,7 +63,7 @@ interface IMembers {
     function controllerOf(bytes32 member) external view returns (address);
 
     /// @notice Where a member is paid now: its payout address, or else its controller; zero if there is no such member.
-    function payoutOf(bytes32 member) external view returns (address to);
+    function payee(bytes32 member) external view returns (address to);
 
     /// @notice The id that `register` gives to this creator and nonce.
     function memberId(address creator, uint256 nonce) external view returns (bytes32);

@@ -15,6 +15,7 @@ from distrai.cli.join import invite, join
 from distrai.cli.keys import rotate_key
 from distrai.cli.ledger import ledger
 from distrai.cli.model import export, generate
+from distrai.cli.money import claim, earnings, estimate_, payout, records, stake, unstake
 from distrai.cli.run import run
 from distrai.cli.wallet import wallet
 from distrai.cli.watch import replay, status
@@ -38,6 +39,9 @@ app = App(
 )
 for verb in (run, init, join, invite, rotate_key, replay, status, generate, export, compare, doctor):
     app.command(verb)
+for money_verb in (stake, unstake, payout, claim, earnings, records):
+    app.command(money_verb)
+app.command(estimate_, name="estimate")
 for group in (wallet, ledger):
     app.command(group)
 

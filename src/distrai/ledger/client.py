@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from distrai.ledger.abi import all_errors
-from distrai.ledger.errors import BadAnswer, WrongChain
+from distrai.ledger.errors import BadAnswer, LedgerRefused, WrongChain
 from distrai.ledger.events import argument_of
 from distrai.ledger.interface import Limits, Opening
 from distrai.ledger.keys import NodeKey
@@ -108,6 +108,19 @@ class LedgerClient(LedgerReader):
         )
         receipt = await self._send("open", origin, rules)
         return int(self._said(receipt, "RunOpened", "run"))
+
+    async def require_stake(self, run: int, stakes: Address) -> bool:
+        """Let only members with an active stake there join, as the run's owner, before anybody joined.
+
+        False: the run asked for a stake there already.
+        """
+        try:
+            await self._send("requireStake", run, stakes)
+        except LedgerRefused as refusal:
+            if refusal.name != "StakeAlreadyRequired" or await self.stakes_of(run) != stakes:
+                raise
+            return False
+        return True
 
     def invitation(self, owner: NodeKey, run: int, member: MemberId) -> SignatureBytes:
         """What lets a member into a run; the run's owner signs it."""

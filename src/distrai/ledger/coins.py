@@ -1,18 +1,15 @@
 """The chain's own coin, in which gas is paid: balances, prices, and sending some. Amounts are wei."""
 
-import asyncio
-import time
 from typing import Self
 
 from distrai.ledger.abi import all_errors
-from distrai.ledger.errors import NotMined
+from distrai.ledger.errors import NodeError
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.rpc import Patience, Rpc, read_quantity
 from distrai.ledger.sender import Receipt, Sender
 from distrai.protocol.primitives import Address
 
 WEI_DECIMALS = 18
-_LOOK_S = 0.5
 
 
 class CoinClient:
@@ -46,23 +43,14 @@ class CoinClient:
         """Send coins. Raises what ``Sender.send`` raises."""
         return await self._sender.send(self._key, to, b"", once=True, value=amount)
 
-    async def until_mined(self, patience_s: float) -> None:
+    async def settle(self) -> None:
         """Wait until nothing of the key is on its way any more, so that what the ledger says is all that was sent.
 
         Whoever was ended between sending and hearing of it would send again else. Raises NotMined.
         """
-        end = time.monotonic() + patience_s
-        account = "0x" + self._key.address.hex()
-        while True:
-            mined, sent = await asyncio.gather(
-                self._rpc.call("eth_getTransactionCount", account, "latest"),
-                self._rpc.call("eth_getTransactionCount", account, "pending"),
-            )
-            if read_quantity(sent) <= read_quantity(mined):
-                return
-            if time.monotonic() >= end:
-                raise NotMined(
-                    f"transactions of {account} are on their way for {patience_s:g} s: wait until they are mined, then "
-                    "give the same command again"
-                )
-            await asyncio.sleep(_LOOK_S)
+        await self._sender.settle(self._key.address)
+
+
+def lacks_coins(error: Exception) -> bool:
+    """Whether a node refuses because the sender cannot pay the gas."""
+    return isinstance(error, NodeError) and "insufficient funds" in error.message.lower()

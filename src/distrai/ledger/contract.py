@@ -16,7 +16,6 @@ from distrai.ledger.settings import NOBODY
 from distrai.protocol.primitives import Address
 from distrai.protocol.typed_data import Domain
 
-
 __all__ = ["NOBODY", "Contract", "Guarded", "NoKey"]
 
 
@@ -85,6 +84,10 @@ class Contract:
         if self._key is None:
             raise NoKey("this needs a key to sign with: give a wallet")
         return self._key
+
+    async def read(self, function: str, *arguments: object, block: int | None = None) -> tuple[Any, ...]:
+        """What any view of the contract gives, as its ABI says it."""
+        return await self._view(function, *arguments, block=block)
 
     async def _view(self, function: str, *arguments: object, block: int | None = None) -> tuple[Any, ...]:
         """What a view gives, as of the end of a block (the newest by default)."""

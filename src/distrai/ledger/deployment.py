@@ -5,18 +5,16 @@ interrupted goes on with the same command, and nothing that the file names is de
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import rlp  # type: ignore[import-untyped]
 
 from distrai.ledger.abi import all_errors, load_artifact
-from distrai.ledger.deployment_file import BadDeploymentFile, Deployment, DeploymentDiffers, Planned, Progress
 from distrai.ledger.deployment_check import check, has_code_of
+from distrai.ledger.deployment_file import BadDeploymentFile, Deployment, DeploymentDiffers, Planned, Progress
 from distrai.ledger.errors import LedgerRefused, NotMined
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.rpc import Patience, Rpc, read_bytes, read_quantity
@@ -112,13 +110,13 @@ class _Deployer:
             self.progress.set_block(read_quantity(await self.rpc.call("eth_blockNumber")))
         token, decimals = await self._token()
         registry = await self._place("RunRegistry")
-        own, windows, guardian = registry, self.settings.windows, self.settings.guardian
+        windows, guardian = self.settings.windows, self.settings.guardian
         pays = (windows.audit_seconds, windows.dispute_seconds, windows.activation_seconds)
         waits = (windows.settle_seconds, windows.dead_seconds)
-        rewards = await self._place("RewardsDistributor", (own, token, guardian, *pays, *waits))
-        roles = (own, token, rewards, self.settings.treasury, guardian)
-        waits = (windows.unbond_seconds, windows.slash_seconds, windows.dead_seconds)
-        stakes = await self._place("StakeManager", (*roles, *waits))
+        rewards = await self._place("RewardsDistributor", (registry, token, guardian, *pays, *waits))
+        roles = (registry, token, rewards, self.settings.treasury, guardian)
+        lasts = (windows.unbond_seconds, windows.slash_seconds, windows.dead_seconds)
+        stakes = await self._place("StakeManager", (*roles, *lasts))
         records = await self._place("TrainingRecords", registry)
         block = self.progress.block or 0
         return Deployment(

@@ -5,6 +5,7 @@ constructor fills in; each of those must be a value that the deployment accounts
 """
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from distrai.ledger.abi import all_errors, load_artifact
 from distrai.ledger.contract import Contract, Guarded
@@ -19,11 +20,13 @@ from distrai.ledger.token import TokenClient
 from distrai.ledger.training_records import RecordsClient
 from distrai.protocol.keccak import keccak
 from distrai.protocol.primitives import Address
-from distrai.protocol.typed_data import NAME, VERSION, domain_separator
+from distrai.protocol.typed_data import NAME, VERSION, struct_hash, type_hash
 
 _PUSH1, _PUSH32 = 0x60, 0x7F
 _WORD = 32
 _SHORT_TEXT_MAX = 31
+_DOMAIN = type_hash("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+_Client = TypeVar("_Client", bound=Contract)
 
 
 def has_code_of(name: str, code: bytes) -> bool:
@@ -129,7 +132,9 @@ class _Check:
             return self._find(f"the code at {_hex(address)} is not the {contract} of this program")
         if allowed is not None and (strange := found - allowed):
             shown = ", ".join(sorted(_hex(word.lstrip(b"\0")) for word in strange))
-            self._find(f"the {contract} at {_hex(address)} was made with values that the file does not name: {shown}")
+            self._find(
+                f"the {contract} at {_hex(address)} was made with values that the file does not name: {shown}"
+            )
         return None
 
     async def _wiring(self) -> None:
@@ -153,7 +158,9 @@ class _Check:
     async def _roles(self, settings: DeploymentSettings) -> None:
         pots, stakes = self._client(PotsClient, self._of.rewards), self._client(StakesClient, self._of.stakes)
         windows = settings.windows
-        await self._expect(pots, "activationSeconds", windows.activation_seconds, "the distributor's activation")
+        await self._expect(
+            pots, "activationSeconds", windows.activation_seconds, "the distributor's activation"
+        )
         await self._expect(pots, "settleSeconds", windows.settle_seconds, "the distributor's time to settle")
         await self._expect(pots, "deadSeconds", windows.dead_seconds, "the distributor's time to death")
         await self._expect(stakes, "unbondSeconds", windows.unbond_seconds, "the stake manager's unbonding")
@@ -168,16 +175,17 @@ class _Check:
             if await client.paused():
                 self._find(f"the {name} is paused: nothing can come in")
         guardian = settings.guardian
-        if guardian != NOBODY and not settings.guardian_may_be_key:
-            if not read_bytes(await self._rpc.call("eth_getCode", _hex(guardian), "latest")):
-                self._find(f"the guardian {_hex(guardian)} is no contract: a single key is no multisig")
+        if guardian == NOBODY or settings.guardian_may_be_key:
+            return
+        if not read_bytes(await self._rpc.call("eth_getCode", _hex(guardian), "latest")):
+            self._find(f"the guardian {_hex(guardian)} is no contract: a single key is no multisig")
 
     async def _expect(self, client: Contract, view: str, wanted: object, what: str) -> None:
-        said = (await client.read(view))[0]
+        (said,) = await client.read(view)
         if said != wanted:
             self._find(f"{what} is {_shown(said)}, the file says {_shown(wanted)}")
 
-    def _client[ClientT: Contract](self, kind: type[ClientT], address: Address) -> ClientT:
+    def _client(self, kind: type[_Client], address: Address) -> _Client:
         return kind(self._rpc, self._sender, address, self._of.chain_id, None)
 
     def _find(self, finding: str) -> None:
@@ -186,9 +194,10 @@ class _Check:
 
 def _own_words(chain_id: int, address: Address, name: str, version: str) -> set[bytes]:
     """What a contract with an EIP-712 domain keeps of itself."""
-    separator = domain_separator(name, version, chain_id, address)
-    texts = {keccak(text.encode()) for text in (name, version)}
-    return {separator, _word(chain_id)} | texts | {_short_text(text) for text in (name, version)}
+    hashes = [keccak(text.encode()) for text in (name, version)]
+    kinds = ["bytes32", "bytes32", "uint256", "address"]
+    separator = struct_hash(_DOMAIN, kinds, [*hashes, chain_id, address])
+    return {separator, _word(chain_id), *hashes} | {_short_text(text) for text in (name, version)}
 
 
 def _short_text(text: str) -> bytes:

@@ -65,12 +65,14 @@ class Deployment:
                 settings=None if settings is None else DeploymentSettings.from_table(settings),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BadDeploymentFile(f"{path} names no deployment ({error}): take it from where it was made") from None
+            raise BadDeploymentFile(
+                f"{path} names no deployment ({error}): take it from where it was made"
+            ) from None
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all; folders above it are made."""
         contracts = {role: _hex(getattr(self, role)) for role in _ROLES}
-        content = {"version": _VERSION, "chain_id": self.chain_id, "block": self.block}
+        content: dict[str, Any] = {"version": _VERSION, "chain_id": self.chain_id, "block": self.block}
         content |= {"decimals": self.decimals, "contracts": contracts}
         _write(path, content | ({} if self.settings is None else {"settings": self.settings.to_table()}))
 
@@ -86,7 +88,9 @@ class Planned:
 class Progress:
     """A deployment under way; ``deployment`` is set if it was finished before. Without a path nothing is kept."""
 
-    def __init__(self, path: Path | None, chain_id: int, deployer: Address, settings: DeploymentSettings) -> None:
+    def __init__(
+        self, path: Path | None, chain_id: int, deployer: Address, settings: DeploymentSettings
+    ) -> None:
         self._path, self.chain_id, self._deployer, self._settings = path, chain_id, deployer, settings
         self._planned: dict[str, Planned] = {}
         self.block: int | None = None
@@ -139,7 +143,9 @@ class Progress:
     def _save(self) -> None:
         if self._path is None:
             return
-        contracts = {name: {"address": _hex(at.address), "nonce": at.nonce} for name, at in self._planned.items()}
+        contracts = {
+            name: {"address": _hex(at.address), "nonce": at.nonce} for name, at in self._planned.items()
+        }
         unfinished = {"deployer": _hex(self._deployer), "block": self.block, "contracts": contracts}
         content = {"version": _VERSION, "chain_id": self.chain_id, "settings": self._settings.to_table()}
         _write(self._path, content | {"unfinished": unfinished})

@@ -11,6 +11,7 @@ from distrai.protocol.ledger_events import (
     Announced,
     Certified,
     CheckedIn,
+    Deactivated,
     Joined,
     KeyChanged,
     LedgerEvent,
@@ -26,6 +27,8 @@ from distrai.protocol.typed_data import Domain
 
 MEMBER_EVENTS = ("NodeKeyChanged",)
 """Events of a member, in whatever runs it is."""
+_DEACTIVATING = ("Slashed", "ExitAsked", "Unbonding")
+"""Events of a StakeManager by which a member's stake may count no more."""
 
 _Build = Callable[[Position, Mapping[str, Any], Domain], LedgerEvent]
 
@@ -98,6 +101,23 @@ def topics(abi: Abi, run: int) -> tuple[list[Any], list[Any]]:
     return [of_run, _hex(run.to_bytes(32, "big"))], [of_members]
 
 
+def stake_topics(abi: Abi, run: int) -> list[Any]:
+    """The topics to ask a stake manager for: by these, members of the run may count no more."""
+    return [[_hex(abi.topic(name)) for name in _DEACTIVATING], _hex(run.to_bytes(32, "big"))]
+
+
+def parse_deactivations(abi: Abi, stakes: Address, logs: Sequence[Any]) -> list[LedgerEvent]:
+    """Whose stake counts no more, from a stake manager's logs. Raises BadAnswer."""
+    found: list[LedgerEvent] = []
+    for log in logs:
+        said = decode_from(abi, stakes, log)
+        if said is None or (said.name == "Slashed" and said.arguments["active"]):
+            continue
+        if said.name in _DEACTIVATING:
+            found.append(Deactivated(position_of(log), said.arguments["member"]))
+    return found
+
+
 def parse_logs(abi: Abi, domain: Domain, logs: Sequence[Any]) -> list[LedgerEvent]:
     """The events in a node's logs, in the order of the ledger. Raises BadAnswer."""
     events = [_event(abi, domain, log) for log in logs]
@@ -105,14 +125,27 @@ def parse_logs(abi: Abi, domain: Domain, logs: Sequence[Any]) -> list[LedgerEven
 
 
 def _event(abi: Abi, domain: Domain, log: Any) -> LedgerEvent | None:
-    if not isinstance(log, Mapping) or read_bytes(log.get("address")) != domain.registry:
+    decoded = decode_from(abi, domain.registry, log)
+    return None if decoded is None else build_event(decoded, position_of(log), domain)
+
+
+def build_event(said: Log, at: Position, domain: Domain) -> LedgerEvent | None:
+    """What a decoded log of the registry tells; None if it is none of the events that are known here."""
+    build = _BUILDERS.get(said.name)
+    return None if build is None else build(at, said.arguments, domain)
+
+
+def decode_from(abi: Abi, address: Address, log: Any) -> Log | None:
+    """A log of the contract at ``address``; None if the ledger took it back or it is no event of the ABI."""
+    if not isinstance(log, Mapping) or read_bytes(log.get("address")) != address:
         raise BadAnswer("the node gives logs of another contract than was asked for")
-    decoded = _decode(abi, log)
-    build = None if decoded is None else _BUILDERS.get(decoded.name)
-    if decoded is None or build is None or log.get("removed"):
-        return None
+    return None if log.get("removed") else _decode(abi, log)
+
+
+def position_of(log: Mapping[str, Any]) -> Position:
+    """Where a log stands. Raises BadAnswer."""
     number, index = read_quantity(log.get("blockNumber")), read_quantity(log.get("logIndex"))
-    return build(Position(number, index, Hash(read_bytes(log.get("blockHash")))), decoded.arguments, domain)
+    return Position(number, index, Hash(read_bytes(log.get("blockHash"))))
 
 
 def argument_of(abi: Abi, registry: Address, logs: Sequence[Mapping[str, Any]], event: str, name: str) -> Any:

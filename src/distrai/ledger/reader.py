@@ -5,7 +5,7 @@ from typing import Any
 
 from distrai.ledger.abi import Artifact, all_errors, load_artifact
 from distrai.ledger.errors import BadAnswer, LedgerRefused, NodeError
-from distrai.ledger.events import parse_logs, topics
+from distrai.ledger.events import parse_deactivations, parse_logs, stake_topics, topics
 from distrai.ledger.interface import BlockMark, Limits, Membership, MemberState, RollCallState, RunState
 from distrai.ledger.rpc import Patience, Rpc, read_bytes, read_quantity
 from distrai.ledger.sender import Sender
@@ -34,7 +34,12 @@ class LedgerReader:
     def __init__(self, rpc: Rpc, domain: Domain, patience: Patience) -> None:
         self._rpc, self.domain = rpc, domain
         self._abi = registry_artifact().abi
+        self._stakes: Address | None = None
         self._sender = Sender(rpc, all_errors(), patience.call_s)
+
+    def watch_stakes(self, stakes: Address | None) -> None:
+        """Give ``Deactivated`` among a run's events, from the stake manager that the run asks for."""
+        self._stakes = stakes
 
     async def close(self) -> None:
         """Close the connections."""
@@ -64,23 +69,34 @@ class LedgerReader:
     async def events(self, run: int, first: int, last: int) -> list[LedgerEvent]:
         """The run's events in the blocks ``first`` to ``last`` inclusive, in order.
 
-        A KeyChanged comes for every member of the registry: whom it does not concern ignores it.
+        A KeyChanged comes for every member of the registry: whom it does not concern ignores it. A Deactivated comes
+        where stakes are watched.
         """
         events: list[LedgerEvent] = []
         for start in range(first, last + 1, LOG_BLOCKS_MAX):
             end = min(start + LOG_BLOCKS_MAX - 1, last)
-            queries = [self._logs(start, end, wanted) for wanted in topics(self._abi, run)]
-            logs = [log for found in await asyncio.gather(*queries) for log in found]
-            events += parse_logs(self._abi, self.domain, logs)
-        return events
+            queries = [
+                self._logs(self.domain.registry, start, end, wanted) for wanted in topics(self._abi, run)
+            ]
+            *found, deactivated = await asyncio.gather(*queries, self._deactivated(run, start, end))
+            events += parse_logs(self._abi, self.domain, [log for logs in found for log in logs])
+            events += deactivated
+        return sorted(events, key=lambda event: event.at)
 
-    async def run_count(self) -> int:
-        """How many runs there are; the newest has this number."""
-        return int((await self._view("runCount"))[0])
+    async def _deactivated(self, run: int, first: int, last: int) -> list[LedgerEvent]:
+        if self._stakes is None:
+            return []
+        abi = load_artifact("StakeManager").abi
+        logs = await self._logs(self._stakes, first, last, stake_topics(abi, run))
+        return parse_deactivations(abi, self._stakes, logs)
 
-    async def run_state(self, run: int) -> RunState:
-        """Where a run stands. Raises LedgerRefused for one that was never opened."""
-        (said,) = await self._view("getRun", run)
+    async def run_count(self, block: int | None = None) -> int:
+        """How many runs there are (were, after a block); the newest has this number."""
+        return int((await self._view("runCount", block=block))[0])
+
+    async def run_state(self, run: int, block: int | None = None) -> RunState:
+        """Where a run stands (stood, after a block). Raises LedgerRefused for one that was never opened."""
+        (said,) = await self._view("getRun", run, block=block)
         head, state_root, beacon, progress, limits, owner, recipe_hash, _parent = said
         number, head_at, seats, epoch_seats, epoch_rounds_left, state = progress
         return RunState(
@@ -112,15 +128,20 @@ class LedgerReader:
             raise LedgerRefused("UnknownMember", (member,))
         return state
 
-    async def membership(self, run: int, member: MemberId) -> Membership:
-        """A member's part in a run; neither joined nor seated if it has none."""
-        ((seat_key, part, checked_in),) = await self._view("membership", run, member)
+    async def membership(self, run: int, member: MemberId, block: int | None = None) -> Membership:
+        """A member's part in a run (after a block); neither joined nor seated if it has none."""
+        ((seat_key, part, checked_in),) = await self._view("membership", run, member, block=block)
         return Membership(None if seat_key == _NOBODY else Address(seat_key), part == _JOINED, checked_in)
 
     async def member_of_key(self, key: Address) -> MemberId | None:
         """Whose key this is or was; None for one that was never registered."""
         member, _since, _until = await self._view("keyRecord", key)
         return None if member == ZERO_HASH else MemberId(member)
+
+    async def stakes_of(self, run: int) -> Address | None:
+        """The stake manager that decides who may join a run; None if the run asks for no stake."""
+        (stakes,) = await self._view("stakesOf", run)
+        return None if stakes == _NOBODY else Address(stakes)
 
     async def attestations(self, body: Body, at: Position) -> tuple[SignatureBytes, ...]:
         """The signatures with which a certificate landed: they ride in its transaction and are part of no hash.
@@ -138,8 +159,8 @@ class LedgerReader:
 
     # Below
 
-    async def _view(self, function: str, *arguments: object) -> tuple[Any, ...]:
-        data = await self._sender.call(self.domain.registry, self._abi.call_data(function, arguments))
+    async def _view(self, function: str, *arguments: object, block: int | None = None) -> tuple[Any, ...]:
+        data = await self._sender.call(self.domain.registry, self._abi.call_data(function, arguments), block)
         return self._abi.decode_result(function, data)
 
     async def _mark(self, which: str) -> BlockMark | None:
@@ -161,10 +182,10 @@ class LedgerReader:
         cuts = range(0, len(packed), SIGNATURE_SIZE)
         return tuple(SignatureBytes(packed[cut : cut + SIGNATURE_SIZE]) for cut in cuts)
 
-    async def _logs(self, first: int, last: int, wanted: list[Any]) -> list[Any]:
+    async def _logs(self, address: Address, first: int, last: int, wanted: list[Any]) -> list[Any]:
         """Logs of a range, in halves where the node finds it too much for one answer."""
         query = {
-            "address": _hex(self.domain.registry),
+            "address": _hex(address),
             "fromBlock": hex(first),
             "toBlock": hex(last),
             "topics": wanted,
@@ -175,7 +196,8 @@ class LedgerReader:
             if first == last:
                 raise
             middle = (first + last) // 2
-            return await self._logs(first, middle, wanted) + await self._logs(middle + 1, last, wanted)
+            lower = await self._logs(address, first, middle, wanted)
+            return lower + await self._logs(address, middle + 1, last, wanted)
         if not isinstance(found, list):
             raise BadAnswer("the node gives logs that are no list")
         return found

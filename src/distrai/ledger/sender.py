@@ -9,12 +9,14 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from distrai.ledger.abi import Abi
 from distrai.ledger.errors import BadAnswer, LedgerRefused, NodeError, NotMined
 from distrai.ledger.keys import NodeKey
+from distrai.ledger.nonces import Nonces
 from distrai.ledger.rpc import Rpc, read_bytes, read_quantity
 from distrai.ledger.transactions import Transaction
 from distrai.protocol.primitives import Address, Hash
@@ -23,6 +25,8 @@ _NONCE_TRIES = 5
 _GAS_MARGIN_SHIFT = 3
 """An eighth more gas than estimated: what other transactions of the same block change may cost that much."""
 _RECEIPT_PAUSES_S = (0.02, 2.0)
+_AGAIN_S = 2.5
+"""After so long without a receipt a transaction is sent again."""
 _REVERT_CODE = 3
 _UNSETTLED_MAX = 64
 _TAKEN = ("nonce", "replacement transaction")
@@ -49,7 +53,7 @@ class Sender:
     def __init__(self, rpc: Rpc, abi: Abi, receipt_s: float) -> None:
         self._rpc, self._abi, self._receipt_s = rpc, abi, receipt_s
         self._turns: defaultdict[Address, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._nonces: dict[Address, int] = {}
+        self._nonces = Nonces(rpc)
         self._unsettled: dict[_Deed, Transaction] = {}
         """Transactions that were sent and whose fate is not known, by what they are to do."""
         self._is_free: bool | None = None
@@ -78,7 +82,7 @@ class Sender:
             gas = await self._estimate(key.address, to, data, value)
             fees = await self._fees()
             for _ in range(_NONCE_TRIES):
-                nonce = await self._nonce(key.address)
+                nonce = await self._nonces.next(key.address)
                 transaction = Transaction(await self._chain_id(), nonce, gas, to, data, *fees, value)
                 if (receipt := await self._try(key, transaction, once=once)) is not None:
                     return receipt
@@ -88,13 +92,7 @@ class Sender:
 
     async def settle(self, account: Address) -> None:
         """Wait until nothing of an account is on its way to a block. Raises NotMined if that takes too long."""
-        end = time.monotonic() + self._receipt_s
-        pause, pause_max = _RECEIPT_PAUSES_S
-        while await self._count(account, "pending") > await self._count(account, "latest"):
-            if time.monotonic() >= end:
-                raise NotMined("an earlier transaction of this key is not mined yet: wait, and do this again")
-            await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311
-            pause = min(2 * pause, pause_max)
+        await self._nonces.until_idle(account, self._receipt_s)
 
     async def _go_on(self, key: NodeKey, deed: _Deed) -> Receipt | None:
         """The receipt of a transaction that was sent for the same before; None if there is none that can be mined."""
@@ -110,7 +108,7 @@ class Sender:
         """Whether another transaction has this nonce. Asked twice: what answers may be nodes that differ by blocks."""
         _, transaction_hash = transaction.sign(key)
         for pause in (0.0 if await self._free() else _RECEIPT_PAUSES_S[1], 0.0):
-            is_used = await self._count(key.address, "latest") > transaction.nonce
+            is_used = await self._nonces.count(key.address, "latest") > transaction.nonce
             if not is_used or await self._receipt(transaction_hash) is not None:
                 return False
             await asyncio.sleep(pause)
@@ -120,8 +118,6 @@ class Sender:
         """Send and wait; None if another transaction has the nonce."""
         raw, transaction_hash = transaction.sign(key)
         deed = (key.address, transaction.to, transaction.value, transaction.data)
-        # Whatever happens on the way, the next transaction asks the node anew unless this one is known to be mined.
-        self._nonces.pop(key.address, None)
         lost: list[Exception] = []
         is_known = deed in self._unsettled
         self._remember(deed, transaction)
@@ -137,9 +133,11 @@ class Sender:
                 return None
             if not is_taken and "already" not in words:
                 raise self._refusal(error) from error
-        receipt = await self._wait(transaction_hash)
+        if (receipt := await self._wait(key.address, transaction, raw, transaction_hash, once=once)) is None:
+            self._unsettled.pop(deed, None)
+            return None
         self._unsettled.pop(deed, None)
-        self._nonces[key.address] = transaction.nonce + 1
+        self._nonces.mined(key.address, transaction.nonce, transaction_hash)
         return await self._checked(receipt, key.address, transaction)
 
     def _remember(self, deed: _Deed, transaction: Transaction) -> None:
@@ -170,14 +168,6 @@ class Sender:
             self._is_free = read_quantity(await self._rpc.call("eth_gasPrice")) == 0
         return self._is_free
 
-    async def _nonce(self, account: Address) -> int:
-        if account not in self._nonces:
-            self._nonces[account] = await self._count(account, "pending")
-        return self._nonces[account]
-
-    async def _count(self, account: Address, until: str) -> int:
-        return read_quantity(await self._rpc.call("eth_getTransactionCount", _hex(account), until))
-
     async def _chain_id(self) -> int:
         if self._rpc.chain_id is None:
             await self._rpc.call("eth_chainId")
@@ -188,14 +178,29 @@ class Sender:
         found = await self._rpc.call("eth_getTransactionReceipt", _hex(transaction_hash))
         return found if isinstance(found, dict) else None
 
-    async def _wait(self, transaction_hash: Hash) -> dict[str, Any]:
-        end = time.monotonic() + self._receipt_s
+    async def _wait(
+        self, sender: Address, transaction: Transaction, raw: bytes, transaction_hash: Hash, *, once: bool
+    ) -> dict[str, Any] | None:
+        """The receipt; None if a reorg left a gap before the nonce, so that the transaction must be made anew.
+
+        Nodes forget transactions (after a restart, a reorg, or where many wait): it is sent again every few seconds.
+        What must be done once is never made anew after a gap: the first one could be mined once the gap is filled.
+        """
+        start = time.monotonic()
+        again = start + _AGAIN_S
         pause, pause_max = _RECEIPT_PAUSES_S
         while (receipt := await self._receipt(transaction_hash)) is None:
-            if time.monotonic() >= end:
+            now = time.monotonic()
+            if now >= start + self._receipt_s:
                 raise NotMined(
                     f"transaction {_hex(transaction_hash)} is not mined after {self._receipt_s:g} s"
                 )
+            if now >= again:
+                if not once and await self._nonces.count(sender, "pending") < transaction.nonce:
+                    return None
+                with suppress(NodeError):
+                    await self._rpc.call("eth_sendRawTransaction", _hex(raw))
+                again = time.monotonic() + _AGAIN_S
             await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311
             pause = min(2 * pause, pause_max)
         return receipt

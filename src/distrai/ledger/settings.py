@@ -107,7 +107,9 @@ class DeploymentSettings:
         if self.treasury == NOBODY:
             raise BadSettings('the treasury must be able to get tokens: give an address, or "burn"')
         if isinstance(self.token, NewToken) and not 0 < self.token.supply < 1 << _AMOUNT_BITS:
-            raise BadSettings(f"a supply of {self.token.supply} base units: use 1 to {(1 << _AMOUNT_BITS) - 1}")
+            raise BadSettings(
+                f"a supply of {self.token.supply} base units: use 1 to {(1 << _AMOUNT_BITS) - 1}"
+            )
 
     @classmethod
     def from_toml(cls, path: Path) -> "DeploymentSettings":
@@ -139,7 +141,11 @@ class DeploymentSettings:
         """As plain tables, for JSON and TOML alike."""
         token = self.token
         told = (
-            {"name": token.name, "symbol": token.symbol, "supply": format_amount(token.supply, NEW_TOKEN_DECIMALS)}
+            {
+                "name": token.name,
+                "symbol": token.symbol,
+                "supply": format_amount(token.supply, NEW_TOKEN_DECIMALS),
+            }
             if isinstance(token, NewToken)
             else {"address": "0x" + token.hex()}
         )
@@ -195,7 +201,7 @@ LOCAL = DeploymentSettings(
         audit_seconds=0,
         dispute_seconds=0,
         activation_seconds=2,
-        settle_seconds=10,
+        settle_seconds=3,
         slash_seconds=60,
         unbond_seconds=90,
         dead_seconds=86_400,

@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from distrai.ledger.client import LedgerClient
-from distrai.ledger.errors import LedgerRefused, LedgerUnreachable, Reorganised
+from distrai.ledger.coins import lacks_coins
+from distrai.ledger.errors import LedgerRefused, LedgerUnreachable, NodeError, Reorganised
 from distrai.network.interface import Transport
+from distrai.peer.bookkeeping import Bookkeeping, work_kept
 from distrai.peer.bootstrap import Bootstrap
 from distrai.peer.circle import Circle, History, round_of
 from distrai.peer.directory import Directory
@@ -23,6 +25,7 @@ from distrai.peer.newcomer import Newcomer
 from distrai.peer.options import PeerOptions
 from distrai.peer.plan import Plan
 from distrai.peer.runtime import Runtime
+from distrai.peer.staking import ensure_staked
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
 from distrai.peer.welcome import Welcome
@@ -92,6 +95,8 @@ class Participation:
             await circle.ask(history.roster())
         bootstrap = Bootstrap(self.store.blobs, self.transport, tuple(circle.endpoints.values()))
         plan = await bootstrap.plan(opened.genesis)
+        if plan.resolved.recipe.stake is not None:
+            history = await self._with_stakes(plan)
         self.telemetry.emit("downloading", what="data", holders=len(circle.endpoints))
         corpus = await bootstrap.corpus(plan)
         self.member = member = await self._registered(history, plan)
@@ -200,7 +205,28 @@ class Participation:
         self.engine = engine
         leaving = Leaving(engine, self.ledger, plan, self.telemetry)
         living = runtime.run(first, standing.head if standing else None)
-        await together(living, *beside, leaving.when(self.leaving))
+        with ExitStack() as stack:
+            if plan.resolved.recipe.rewards is not None:
+                books = self._bookkeeping(opened, plan, engine, directory)
+                beside.append(books.run(stack.enter_context(work_kept(self.store))))
+            await together(living, *beside, leaving.when(self.leaving))
+
+    def _bookkeeping(
+        self, opened: RunOpened, plan: Plan, engine: Engine, directory: Directory
+    ) -> Bookkeeping:
+        return Bookkeeping(
+            plan,
+            self.options.link,
+            opened,
+            engine,
+            self.keyring,
+            self.store,
+            self.transport,
+            directory,
+            self._history,
+            self.telemetry,
+            self.address,
+        )
 
     def _guest(
         self, engine: Engine, newcomer: Newcomer, directory: Directory, runtime: Runtime, plan: Plan
@@ -240,6 +266,14 @@ class Participation:
                 else:
                     return History(self._events)
 
+    async def _with_stakes(self, plan: Plan) -> History:
+        """The history anew, with whose stake counts no more."""
+        contracts = plan.resolved.contracts
+        assert contracts is not None
+        self.ledger.watch_stakes(contracts.stakes)
+        self._feed = None
+        return await self._history()
+
     async def _registered(self, history: History, plan: Plan) -> MemberId:
         """The own member id, after registering where that has not happened yet."""
         first = self.keyring.first
@@ -264,6 +298,9 @@ class Participation:
         for attempt in range(JOINS_MAX):
             if _is_closed(plan) and not self.invitation:
                 self.invitation = await self.invitations.get()  # kept: joining may be begun again
+            await ensure_staked(
+                plan, self.options.link, member, self.keyring.first, self._answer, self.telemetry.emit
+            )
             try:
                 await self._answer(lambda: self.ledger.join(run, member, key, self.invitation))
             except LedgerRefused as refusal:
@@ -279,13 +316,17 @@ class Participation:
         self.telemetry.emit("joined", member=member.hex(), round=history.round)
 
     async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What the ledger answers; while it is away it is waited for."""
+        """What the ledger answers; while it is away, or there is nothing to pay it with, it is waited for."""
         while True:
             try:
                 return await ask()
             except LedgerUnreachable as error:
                 self.telemetry.emit("ledger", why=str(error))
-                await asyncio.sleep(LEDGER_RETRY_S)
+            except NodeError as error:
+                if not lacks_coins(error):
+                    raise
+                self.telemetry.emit("gas-needed", address=self.keyring.first.address.hex(), why=str(error))
+            await asyncio.sleep(LEDGER_RETRY_S)
 
 
 def _is_closed(plan: Plan) -> bool:

@@ -55,6 +55,7 @@ class PeerProcess:
             keyring = Keyring.open(options.home)
             link = options.link
             ledger = await LedgerClient.connect(link.rpc, link.registry, link.chain_id, keyring.first)
+            self.telemetry.emit("key", address=keyring.first.address.hex())
             try:
                 await self._take_part(store, keyring, await _current_key(keyring, ledger), ledger)
             finally:

@@ -79,6 +79,8 @@ class PeerStore:
         self.offering = Offering(home, self.blobs, self.public)
         self.on_change: Callable[[], None] = lambda: None
         """Called, by whichever thread applies, when there is something new to show."""
+        self.on_list: Callable[[int, CertifiedList], None] = lambda _number, _certified: None
+        """Called likewise with the list of every round that is applied: lists themselves are pruned soon."""
 
     def close(self) -> None:
         """Close the log."""
@@ -147,6 +149,8 @@ class PeerStore:
         # None where a reorg put a roll call in the place of this round's certificate.
         listed = None if apply.certified is None else apply.certified.to_bytes()
         self.offering.write_list(standing.round, listed)
+        if apply.certified is not None:
+            self.on_list(standing.round, apply.certified)
         if apply.body is not None and not apply.body.is_empty:
             write_atomically(self.state_path(standing.round), state)
         else:

@@ -192,12 +192,11 @@ def is_mark_due(pot: Pot, epoch_rounds: int, rounds: int, now: HeadMark) -> bool
         return False
     known = list(due_marks(pot, epoch_rounds, rounds))
     newest = (known[-1] if known else pot.since(len(pot.epochs))).mark
-    if now.worked <= newest.worked:
-        return False
     end = pot.last_paid(rounds)
-    is_end = now.round >= end and newest.round < end
+    if now.worked <= newest.worked or newest.round >= end:
+        return False
     is_closed = pot.closed_at is not None and not any(map(pot.is_after_closing, known))
-    return now.worked >= newest.worked + epoch_rounds or is_end or is_closed
+    return now.worked >= newest.worked + epoch_rounds or now.round >= end or is_closed
 
 
 def compute_epoch(

@@ -1,17 +1,24 @@
 """What the ledger of a run says: from the process that serves it, or from its folder when nobody does."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from distrai.ledger.deployment_file import Deployment
 from distrai.ledger.embedded.chain import EmbeddedChain
 from distrai.ledger.embedded.server import serve
+from distrai.ledger.index import LedgerIndex, LogSource
 from distrai.ledger.interface import RunState
 from distrai.ledger.locks import InUse
 from distrai.ledger.reader import LedgerReader
 from distrai.ledger.rpc import Patience, Rpc
 from distrai.peer.feed import LedgerFeed
-from distrai.protocol.ledger_events import RollCalled
+from distrai.protocol.ledger_events import Certified, LedgerEvent, RollCalled, Started
+from distrai.protocol.primitives import Hash
 from distrai.protocol.typed_data import Domain
+from distrai.runs.archive import Archive
 from distrai.runs.folder import RunFolder
 
 
@@ -37,7 +44,10 @@ async def roll_calls_until(folder: RunFolder, round_number: int) -> frozenset[in
 async def open_ledger(folder: RunFolder) -> AsyncIterator[LedgerReader]:
     """A reader of the run's ledger. Raises NoRun or NoLedger."""
     link = folder.link()
-    async with ledger_url(folder) as url, _reader(url, Domain(link.chain_id, link.registry)) as reader:
+    async with (
+        ledger_url(folder) as url,
+        registry_reader(url, Domain(link.chain_id, link.registry)) as reader,
+    ):
         yield reader
 
 
@@ -73,7 +83,8 @@ async def ledger_url(folder: RunFolder) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _reader(url: str, domain: Domain) -> AsyncIterator[LedgerReader]:
+async def registry_reader(url: str, domain: Domain) -> AsyncIterator[LedgerReader]:
+    """A reader of a registry on the chain behind an address."""
     patience = Patience()
     rpc = Rpc([url], patience)
     rpc.chain_id = domain.chain_id
@@ -82,3 +93,62 @@ async def _reader(url: str, domain: Domain) -> AsyncIterator[LedgerReader]:
         yield reader
     finally:
         await reader.close()
+
+
+def deployment_of(folder: RunFolder) -> Deployment | None:
+    """The contracts that the run's recipe names; None for a run without money. Raises NoRun, NothingPublished.
+
+    ``deployment.json`` adds how they were set up, and from which block on to read. Raises NoLedger if it names others.
+    """
+    link = folder.link()
+    name = Hash(bytes.fromhex(folder.read().recipe_hash.removeprefix("0x")))
+    found = Archive(folder.archive).recipe(name).contracts
+    if found is None:
+        return None
+    addresses = (link.registry, found.token, found.stakes, found.rewards, found.records)
+    named = Deployment(link.chain_id, *addresses, decimals=found.decimals, block=0)
+    if not folder.deployment.exists():
+        return named
+    written = Deployment.read(folder.deployment)
+    if replace(written, block=0, settings=None) != named:
+        raise NoLedger(
+            f"{folder.deployment} names other contracts than the run's recipe: remove it, or restore the folder"
+        )
+    return written
+
+
+@dataclass(frozen=True)
+class PotEvents:
+    """What the ledger says of the money of a run. ``now`` and ``head_time`` (of the newest head): ledger time."""
+
+    deployment: Deployment
+    run: int
+    events: list[LedgerEvent]
+    now: int
+    head_time: int
+
+    @property
+    def domain(self) -> Domain:
+        """The distributor's."""
+        return Domain(self.deployment.chain_id, self.deployment.rewards)
+
+
+async def pot_events(folder: RunFolder, deployment: Deployment, finality: int = 0) -> PotEvents:
+    """Read them anew, whatever index there is. Raises NoRun, NoLedger or a LedgerError."""
+    run = folder.link().run
+    with TemporaryDirectory() as scratch:
+        async with ledger_url(folder) as url, AsyncExitStack() as stack:
+            index = LedgerIndex.open(Path(scratch) / "index.sqlite", deployment)
+            stack.callback(index.close)
+            source = await LogSource.connect(url, deployment.chain_id)
+            stack.push_async_callback(source.close)
+            await index.sync(source)
+            return told_by(index, deployment, run, (await source.newest()).time, finality)
+
+
+def told_by(index: LedgerIndex, deployment: Deployment, run: int, now: int, finality: int = 0) -> PotEvents:
+    """What an index says of the money of a run."""
+    events = index.events(run=run, finality=finality)
+    heads = [event for event in events if isinstance(event, Started | Certified | RollCalled)]
+    head_time = index.block_time(heads[-1].at.block_number) if heads else None
+    return PotEvents(deployment, run, events, now, head_time or now)

@@ -27,19 +27,33 @@ class Chain:
     wallet: Wallet | None = None
 
 
-def choose_chain(rpc: str, deployment: Path | None, wallet: Wallet | None, *, resumes: bool) -> Chain | None:
-    """The chain that was asked for; None for one of the run's own. Raises CannotUseChain or what reading raises."""
+def choose_chain(rpc: str, deployment: Path | None, wallet: Wallet | None, folder: RunFolder) -> Chain | None:
+    """The chain that was asked for; None for one of the run's own, or for what a run in ``folder`` remembers.
+
+    Raises CannotUseChain or what reading the deployment raises.
+    """
+    known = folder.read() if folder.exists() else None
+    if known is not None and not known.external and (rpc or wallet is not None):
+        raise CannotUseChain(
+            f"the run in {folder.path} is on a chain of its own: resume it without --rpc and --wallet"
+        )
     if not rpc:
-        if deployment is not None or (wallet is not None and not resumes):
-            raise CannotUseChain("--deployment and --wallet are for a chain that is there: name its node with --rpc URL")
+        if known is not None and deployment is None:
+            return None if wallet is None else Chain(folder.link().rpc, None, wallet)
+        if deployment is not None or wallet is not None:
+            raise CannotUseChain(
+                "--deployment and --wallet are for a chain that is there: name its node with --rpc URL"
+            )
         return None
     if not rpc.startswith(("http://", "https://")):
         raise CannotUseChain(f"--rpc {rpc[:80]!r} is no URL of a node: it begins with http:// or https://")
-    if deployment is None and not resumes:
+    if known is not None:
+        return Chain(rpc, None, wallet)
+    if deployment is None:
         raise CannotUseChain(
             "--rpc needs --deployment FILE, which says where the contracts are: `distrai ledger deploy` writes it"
         )
-    return Chain(rpc, None if deployment is None else Deployment.read(deployment), wallet)
+    return Chain(rpc, Deployment.read(deployment), wallet)
 
 
 async def check_chain(chain: Chain) -> Deployment:

@@ -102,6 +102,8 @@ class LiveDisplay:
             lines.append(self._bar)
         if now.round or now.train_bits is not None:
             lines += [Text(learning(now)), certificate(now)]
+        if now.epochs:
+            lines.append(Text(f"earnings settled until round {now.settled_round} ({now.epochs} epochs)"))
         if now.refused:
             lines.append(Text(f"refused so far: {now.refused} messages (last: {now.last_refusal})"))
         return Group(*lines)

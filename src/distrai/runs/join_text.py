@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any, TextIO
 
+from distrai.runs.earnings_text import estimate_text
 from distrai.runs.telling import duration, size
 
 
@@ -60,6 +61,7 @@ def _over(event: dict[str, Any]) -> str:
 
 
 _LINES = {
+    "estimate": lambda event: estimate_text(event),
     "connecting": lambda event: f"connected to the ledger, which names {event['known']} peers to ask first",
     "downloading": _downloading,
     "snapshot": lambda event: (

@@ -24,6 +24,7 @@ from distrai.protocol.typed_data import Domain
 from distrai.runs.children import Child, ChildFailed, StartChild
 from distrai.runs.folder import RunFolder, make_home, write_json
 from distrai.runs.invitation import parse_invitation
+from distrai.runs.wallet import Wallet
 
 RUNS = Path("runs")
 Report = Callable[[dict[str, Any]], None]
@@ -114,7 +115,13 @@ def read_member(text: str) -> MemberId:
 
 def invite(folder: RunFolder, member: MemberId) -> bytes:
     """What lets a member into the run in a folder, signed with the owner's key there. Raises NoRun or KeyFileError."""
-    return sign_invitation(load_key(folder.owner_key), folder.link(), member)
+    return sign_invitation(owner_key(folder), folder.link(), member)
+
+
+def owner_key(folder: RunFolder) -> NodeKey:
+    """The key of who opened the run in a folder. Raises NoRun or KeyFileError, or a WalletError for its password."""
+    wallet = folder.read().wallet
+    return Wallet(Path(wallet)).open() if wallet else load_key(folder.owner_key)
 
 
 def sign_invitation(owner: NodeKey, link: Link, member: MemberId) -> bytes:

@@ -1,35 +1,44 @@
 """A whole network on this machine: a ledger process and peers, each with a home of its own, until the run is done.
 
 This process opens the run, invites the peers that it started, says when to begin and then only watches: rounds are
-between the peers and the ledger. It starts again what died, and ends what it started.
+between the peers and the ledger. It starts again what died, and ends what it started. Where the run pays, it fills the
+pot before, and waits until the peers have settled the last round. The ledger may also be one that is there already.
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from distrai.ledger.client import LedgerClient
-from distrai.ledger.interface import Limits, Opening
-from distrai.ledger.keys import NodeKey, create_key, load_key
-from distrai.network.store import BlobStore
-from distrai.peer.link import Link
-from distrai.protocol.primitives import MemberId
-from distrai.protocol.recipe import Recipe, ResolvedRecipe
+from distrai.ledger.coins import CoinClient
+from distrai.ledger.keys import NodeKey
+from distrai.protocol.primitives import Address, Hash, MemberId
+from distrai.protocol.recipe import Recipe
+from distrai.runs.archive import Archive
+from distrai.runs.chain import Chain, check_chain, open_owner
 from distrai.runs.children import Child, ChildFailed, StartChild
 from distrai.runs.folder import RunFolder, RunInfo, make_home
+from distrai.runs.gas_supply import GasSupply
 from distrai.runs.invitation import Invitation, format_invitation
 from distrai.runs.listening import Listening
-from distrai.runs.resolving import advice, resolve
+from distrai.runs.opening import Opener, Report, told
+from distrai.runs.paying import Paying
+from distrai.runs.recording import Recording
+from distrai.runs.tills import Tills
 
-Report = Callable[[dict[str, Any]], None]
-"""Takes what happens, one event at a time; ``event`` says what it is."""
+__all__ = ["LocalRun", "Report"]
 
 RESTARTS_MAX = 20
 """How often one process is started again before the run gives up on it."""
 RESTART_PAUSE_S = 0.5
+SETTLE_S = 60.0
+"""How long nothing may be heard of the last epoch before it is waited for no longer."""
+LOOK_S = 1.0
+GAS_LOOK_ROUNDS = 8
+_SETTLING = ("marked", "epoch-signed", "epoch-settled", "settlement-waits")
 
 
 @dataclass
@@ -45,39 +54,60 @@ class LocalRun:
     """How a process is started."""
     listening: Listening = field(default_factory=Listening)
     """Where ledger and peers listen."""
+    chain: Chain | None = None
+    """The chain to be on, where that is there already; None: one of the run's own, or what the folder says."""
+    owner: NodeKey | None = None
+    """The opener's key, once it was needed."""
     ledger: Child | None = None
     peers: dict[int, Child] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     finished: set[int] = field(default_factory=set)
     rounds: int = 0
     progress: asyncio.Event = field(default_factory=asyncio.Event)
-    failure: BaseException | None = None
+    restarts: int = 0
+    settled: bool = False
+    """Whether a peer said that nothing is left to settle."""
+    paying: Paying | None = None
+    gas: GasSupply | None = None
+    _heard: float = 0.0
+    """When something was heard of the last epoch: seconds of the event loop."""
+    _beside: "asyncio.TaskGroup | None" = None
 
     async def run(self, recipe: Recipe | None, base: Path) -> bool:
         """Do the rounds of a run; True if all were done. ``recipe`` None resumes what is in the folder.
 
-        ``base`` is the folder that the recipe's paths start from. Raises RecipeError, NoRun, ChildFailed.
+        ``base`` is the folder that the recipe's paths start from. Where the run pays, the last epoch is settled then,
+        or waiting for that was given up. Raises RecipeError, NoRun, ChildFailed, NotEnough, NotEnoughGas, LedgerError.
         """
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._stop_children)
-            url, chain_id = await self._start_ledger()
-            owner = self._owner()
-            if self.folder.exists():
-                info = await self._resumed(url, chain_id)
-            else:
-                assert recipe is not None
-                info = await self._open(recipe, base, url, chain_id, owner)
-            self._invite()
-            client = await LedgerClient.connect(url, self.folder.link().registry, chain_id, owner)
-            stack.push_async_callback(client.close)
-            await self._start_peers(info, client, owner)
-            return await self._watch(info)
+        try:
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(self._stop_children)
+                info = await (self._resumed() if self.folder.exists() else self._open(recipe, base))
+                await self._open_tills(stack, info)
+                self._beside = await stack.enter_async_context(asyncio.TaskGroup())
+                return await self._run(stack, info)
+        except (
+            BaseExceptionGroup
+        ) as group:  # of what is done beside: the first thing that went wrong says it all
+            raise group.exceptions[0] from None
 
     def stop(self) -> None:
         """End the run in order, as Ctrl-C does."""
         self.stopping.set()
         self.progress.set()
+
+    async def _run(self, stack: AsyncExitStack, info: RunInfo) -> bool:
+        link, owner = self.folder.link(), self._owner()
+        self._invite()
+        client = await LedgerClient.connect(link.rpc, link.registry, link.chain_id, owner)
+        stack.push_async_callback(client.close)
+        if self.paying is not None:
+            if await self.paying.is_over(info.rounds):
+                return True  # nobody is needed any more
+            await self.paying.begin()
+        await self._start_peers(info, client, owner)
+        return await self._watch(info)
 
     # The ledger
 
@@ -92,48 +122,49 @@ class LocalRun:
         return str(ready["url"]), int(ready["chain_id"])
 
     def _owner(self) -> NodeKey:
-        path = self.folder.owner_key
-        return load_key(path) if path.exists() else create_key(path)
+        if self.owner is None:
+            self.owner = open_owner(self.folder, None if self.chain is None else self.chain.wallet)
+        return self.owner
 
-    async def _resumed(self, url: str, chain_id: int) -> RunInfo:
-        info = self.folder.read()
-        link = self.folder.link()
-        if link.chain_id != chain_id:
-            raise ChildFailed(
-                "the ledger in this folder is of another run: restore the folder, or start a new one"
-            )
+    async def _resumed(self) -> RunInfo:
+        info, link = self.folder.read(), self.folder.link()
+        if info.external:
+            url = link.rpc if self.chain is None else self.chain.rpc
+        else:
+            url, chain_id = await self._start_ledger()
+            if link.chain_id != chain_id:
+                raise ChildFailed(
+                    "the ledger in this folder is of another run: restore the folder, or start a new one"
+                )
         info = replace(info, link=str(replace(link, rpc=url)))
         self.folder.write(info)
-        self.report({"event": "resumed", **_told(info)})
+        self.report({"event": "resumed", **told(info)})
         return info
 
-    async def _open(self, recipe: Recipe, base: Path, url: str, chain_id: int, owner: NodeKey) -> RunInfo:
-        for text in advice(recipe):
-            self.report({"event": "advice", "why": text})
-        self.report(
-            {"event": "preparing", "what": "reading and cutting up the data, drawing the first parameters"}
-        )
-        make_home(self.folder.archive)
-        blobs = BlobStore(self.folder.archive / "blobs")
-        resolved = await asyncio.to_thread(resolve, recipe, base, blobs)
-        registry = await LedgerClient.deploy_registry(url, chain_id, owner)
-        client = await LedgerClient.connect(url, registry, chain_id, owner)
-        try:
-            run = await client.open_run(_opening(resolved), _limits(recipe))
-            genesis = (await client.run_state(run)).head
-        finally:
-            await client.close()
-        info = RunInfo(
-            link=str(Link(url, chain_id, registry, run, genesis)),
-            preset=recipe.algorithm.preset,
-            peers=recipe.membership.peers,
-            rounds=recipe.rounds.count,
-            recipe_hash="0x" + resolved.blob.hash.hex(),
-            name=recipe.name,
-        )
-        self.folder.write(info)
-        self.report({"event": "opened", **_told(info)})
-        return info
+    async def _open(self, recipe: Recipe | None, base: Path) -> RunInfo:
+        assert recipe is not None
+        if self.chain is None:
+            url, chain_id = await self._start_ledger()
+            opener = Opener(self.folder, url, chain_id, self._owner(), self.report)
+        else:
+            deployment = await check_chain(self.chain)
+            url, chain_id = self.chain.rpc, deployment.chain_id
+            opener = Opener(self.folder, url, chain_id, self._owner(), self.report, self.chain, deployment)
+        return await opener.open(recipe, base)
+
+    async def _open_tills(self, stack: AsyncExitStack, info: RunInfo) -> None:
+        """Be ready to pay: gas on a chain where that costs something, and rewards where the run has some."""
+        link, owner, turn = self.folder.link(), self._owner(), asyncio.Lock()
+        if info.external:
+            coins = await CoinClient.connect(link.rpc, link.chain_id, owner)
+            stack.push_async_callback(coins.close)
+            self.gas = GasSupply.bounded(coins, owner.address, info.peers, info.rounds, self.report, turn)
+        recipe_hash = Hash(bytes.fromhex(info.recipe_hash.removeprefix("0x")))
+        resolved = Archive(self.folder.archive).recipe(recipe_hash)
+        if resolved.contracts is not None:
+            tills = await stack.enter_async_context(Tills.opened(link.rpc, self.folder, resolved, owner))
+            recording = Recording(tills, self.device, self.report)
+            self.paying = Paying(tills, recording, self.report, turn)
 
     def _invite(self) -> None:
         """Say what others need to join."""
@@ -159,6 +190,8 @@ class LocalRun:
         members |= dict(enumerate(await asyncio.gather(*rest), start=1))
         if not state.started:
             await client.start(self.folder.link().run, sorted(members.values()))
+        if self.paying is not None:
+            await self.paying.started()
         self.report({"event": "started", "members": {f"peer-{n}": m.hex() for n, m in members.items()}})
 
     async def _start_peer(self, number: int, info: RunInfo) -> None:
@@ -171,9 +204,12 @@ class LocalRun:
         self.peers[number] = await self.start(f"peer-{number}", arguments, log, self._on_event, user)
 
     async def _admit(self, number: int, client: LedgerClient, owner: NodeKey) -> MemberId:
-        """Invite a peer of this run, and wait until it takes part."""
+        """Invite a peer of this run, let it earn, and wait until it takes part."""
         child = self.peers[number]
-        member = MemberId(bytes.fromhex((await child.said("member"))["member"]))
+        said = await child.said("member")
+        member = MemberId(bytes.fromhex(said["member"]))
+        if self.paying is not None:
+            await self.paying.admit(member, Address(bytes.fromhex(said["address"])))
         run = self.folder.link().run
         await child.tell({"invitation": client.invitation(owner, run, member).hex()})
         await child.said("ready")
@@ -183,21 +219,69 @@ class LocalRun:
 
     def _on_event(self, name: str, event: dict[str, Any]) -> None:
         self.report({**event, "from": name})
-        if event["event"] in ("applied", "ready") and event.get("round", -1) >= self.rounds:
+        kind = event["event"]
+        if kind in ("applied", "ready") and event.get("round", -1) >= self.rounds:
             self.finished.add(int(name.removeprefix("peer-")))
-        if event["event"] in ("applied", "ready", "exited"):
+        if kind in _SETTLING:
+            self._heard = asyncio.get_running_loop().time()
+        if kind == "settlement-done":
+            self.settled = True
+        if kind in ("key", "gas-needed"):
+            self._supply(str(event["address"]))
+        elif kind == "applied" and event["round"] % GAS_LOOK_ROUNDS == 0 and self.gas is not None:
+            self._supply(str(self.peers[int(name.removeprefix("peer-"))].events["member"]["address"]))
+        if kind in ("applied", "ready", "exited", "settlement-done", *_SETTLING):
             self.progress.set()
 
+    def _supply(self, address: str) -> None:
+        """Fill up the gas of a peer's key, beside everything else."""
+        if self.gas is not None and self._beside is not None:
+            self._beside.create_task(self.gas.top_up(Address(bytes.fromhex(address.removeprefix("0x")))))
+
     async def _watch(self, info: RunInfo) -> bool:
-        """Wait for the last round; start again what ended before it."""
-        restarts = 0
-        while len(self.finished) < info.peers and not self.stopping.is_set():
+        """Wait for the last round and, where the run pays, until that is settled."""
+        await self._until(lambda: len(self.finished) == info.peers, info)
+        if self.paying is not None and not self.stopping.is_set():
+            await self._settle(info, self.paying)
+        return len(self.finished) == info.peers and not self.stopping.is_set()
+
+    async def _settle(self, info: RunInfo, paying: Paying) -> None:
+        """The peers settle what the last rounds earned; then nobody can earn any more."""
+        loop = asyncio.get_running_loop()
+        self._heard = loop.time()
+        if paying.pays:
+            self.report({"event": "settling", "what": "the seats sign what was earned"})
+            await self._until(lambda: self.settled or loop.time() > self._heard + SETTLE_S, info, LOOK_S)
+        if self.settled or not paying.pays:
+            await self._until_done(paying.close(), info)
+        elif not self.stopping.is_set():
+            waits = [child.events.get("settlement-waits", {}).get("why", "") for child in self.peers.values()]
+            why = next(filter(None, waits), "nothing was heard of it")
+            self.report({"event": "settlement-given-up", "why": why, "folder": str(self.folder.path)})
+
+    async def _until_done(self, work: Coroutine[Any, Any, None], info: RunInfo) -> None:
+        """Do something with the ledger while processes that end are started again. Raises what it raises."""
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda _: self.progress.set())
+        try:
+            await self._until(task.done, info)
+        finally:
+            task.cancel()
+        if task.done() and not task.cancelled():
+            task.result()
+
+    async def _until(self, condition: Callable[[], bool], info: RunInfo, look_s: float | None = None) -> None:
+        """Wait for something, or to be stopped; start again what ended before it.
+
+        It is looked at when something happens and, if it may come true by itself, every ``look_s``.
+        """
+        while not condition() and not self.stopping.is_set():
             self.progress.clear()
             ended = [number for number, child in self.peers.items() if child.process.returncode is not None]
             ledger_ended = self.ledger is not None and self.ledger.process.returncode is not None
             if ended or ledger_ended:
-                restarts += 1
-                if restarts > RESTARTS_MAX:
+                self.restarts += 1
+                if self.restarts > RESTARTS_MAX:
                     raise ChildFailed(
                         f"processes of this run keep ending; see the logs in {self.folder.path}"
                     )
@@ -208,8 +292,9 @@ class LocalRun:
                     self.report({"event": "restarting", "from": f"peer-{number}"})
                     await self._start_peer(number, info)
                 continue
-            await self.progress.wait()
-        return len(self.finished) == info.peers
+            with suppress(TimeoutError):
+                async with asyncio.timeout(look_s):
+                    await self.progress.wait()
 
     async def _stop_children(self) -> None:
         for child in self.peers.values():
@@ -218,33 +303,3 @@ class LocalRun:
         await asyncio.gather(*(child.stop() for child in self.peers.values()))
         if self.ledger is not None:
             await self.ledger.stop()
-
-
-def _told(info: RunInfo) -> dict[str, Any]:
-    return {
-        "link": info.link,
-        "preset": info.preset,
-        "peers": info.peers,
-        "rounds": info.rounds,
-        "name": info.name,
-    }
-
-
-def _opening(resolved: ResolvedRecipe) -> Opening:
-    return Opening(
-        recipe_hash=resolved.blob.hash,
-        state_root=resolved.initial_root,
-        data_hash=resolved.corpus.hash,
-        tokenizer_hash=resolved.tokenizer_hash,
-    )
-
-
-def _limits(recipe: Recipe) -> Limits:
-    members = recipe.membership
-    return Limits(
-        min_seats=members.min_seats,
-        max_seats=members.max_seats,
-        stall_seconds=recipe.rounds.stall_seconds,
-        roll_call_min=members.roll_call_min,
-        open_admission=members.admission == "open",
-    )

@@ -4,6 +4,7 @@ The recipe names the contracts, and its hash is on the ledger, so nobody can poi
 """
 
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -84,6 +85,11 @@ class RunMoney:
             found += [*sorted(self.folder.path.glob("peers/peer-*")), *sorted(self.folder.path.glob("joined*"))]
         return [home for home in dict.fromkeys(found) if (home / FIRST).exists()]
 
+    def homes_and_archive(self) -> list[Path]:
+        """All homes that may hold lists of rounds."""
+        archive = [] if self.folder is None else [self.folder.archive]
+        return list(dict.fromkeys([*archive, *self.homes()]))
+
     async def members(self) -> dict[MemberId, Path]:
         """The members whose homes are here."""
         members: dict[MemberId, Path] = {}
@@ -95,8 +101,32 @@ class RunMoney:
 
     def tables(self) -> Tables:
         """The tables of rewards that are on this machine."""
+        if self.folder is not None:
+            return Tables.of_folder(self.folder)
         stores = [home / "blobs" for home in self.homes()]
         return Tables(tuple(BlobStore(store) for store in stores if store.is_dir()))
+
+    def now(self, ledger_time: int) -> int:
+        """Ledger time if a block were made now: that of a run's own chain is the time of this machine."""
+        own = self.folder is not None and not self.folder.read().external
+        return max(ledger_time, int(time.time())) if own else ledger_time
+
+
+@asynccontextmanager
+async def reach_ledger(
+    what: str, home: Path | None = None
+) -> AsyncIterator[tuple[JoinTarget, RunFolder | None, str]]:
+    """Which run a folder or a link means, its folder if it is here, and where its ledger answers.
+
+    Raises NoRun, CannotJoin or NoLedger.
+    """
+    target = choose_join(what, home)
+    if what.startswith("distrai:"):
+        yield target, None, target.link.rpc
+        return
+    folder = RunFolder(Path(what))
+    async with ledger_url(folder) as url:
+        yield target, folder, url
 
 
 @asynccontextmanager
@@ -105,10 +135,8 @@ async def open_money(what: str, home: Path | None = None) -> AsyncIterator[RunMo
 
     Raises NoRun, CannotJoin, NoLedger, NoRecipe or a LedgerError.
     """
-    target = choose_join(what, home)
-    folder = None if what.startswith("distrai:") else RunFolder(Path(what))
     async with AsyncExitStack() as stack:
-        url = target.link.rpc if folder is None else await stack.enter_async_context(ledger_url(folder))
+        target, folder, url = await stack.enter_async_context(reach_ledger(what, home))
         link = target.link
         ledger = await LedgerClient.connect(url, link.registry, link.chain_id, NodeKey.generate())
         stack.push_async_callback(ledger.close)

@@ -78,11 +78,10 @@ class Opener:
             return self.deployment.registry, self.deployment
         if not uses_money(recipe):
             return await LedgerClient.deploy_registry(self.url, self.chain_id, self.owner), None
-        if path.exists() and (known := Deployment.read(path)).chain_id == self.chain_id:
-            return known.registry, known  # interrupted after it
         self.report({"event": "preparing", "what": "putting the contracts on the ledger"})
-        made = await deploy(self.url, self.chain_id, self.owner, LOCAL)
-        made.write(path)
+        made = await deploy(
+            self.url, self.chain_id, self.owner, LOCAL, path=path
+        )  # goes on with what is there
         return made.registry, made
 
     async def _open_once(self, client: LedgerClient, resolved: ResolvedRecipe) -> int:

@@ -6,7 +6,7 @@ nothing is opened, funded or sent twice.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from distrai.protocol.amounts import format_amount
@@ -28,12 +28,25 @@ class Paying:
     tills: Tills
     recording: Recording
     report: Report
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: asyncio.Lock
     """One transaction of the opener at a time, whichever contract it is for."""
+
+    @property
+    def pays(self) -> bool:
+        """Whether members earn something; else seats have stakes only."""
+        return self.tills.resolved.recipe.rewards is not None
+
+    async def is_over(self, rounds: int) -> bool:
+        """Whether all rounds are done and settled, and the pot is closed."""
+        tills = self.tills
+        pot = await tills.pots.pot_of(tills.run)
+        if pot is None or not pot.closed_at or not pot.live:
+            return False
+        return (await tills.pots.epoch_of(tills.run, pot.live)).last_round >= rounds
 
     async def begin(self) -> None:
         """Ask for stakes, open and fund the pot, open the training record. Raises NotEnough or a LedgerError."""
-        async with self._turn:
+        async with self.turn:
             await self.tills.coins.settle()
             await self._check_balance()
             await self._ask_stakes()
@@ -43,7 +56,7 @@ class Paying:
     async def admit(self, member: MemberId, address: Address) -> None:
         """Let a member earn, and give it what its seat must stake; ``address`` is its key's, which controls it."""
         tills, recipe = self.tills, self.tills.resolved.recipe
-        async with self._turn:
+        async with self.turn:
             if recipe.stake is not None:
                 await self._give_stake(member, address)
             if recipe.rewards is None or await tills.pots.pot_of(tills.run) is None:
@@ -54,13 +67,13 @@ class Paying:
 
     async def started(self) -> None:
         """Write down that the run has started."""
-        async with self._turn:
+        async with self.turn:
             await self.recording.started()
 
     async def close(self) -> None:
         """Write down that it is trained, and close the pot: what nobody earned comes back some time after that."""
         tills = self.tills
-        async with self._turn:
+        async with self.turn:
             await self.recording.trained()
             pot = await tills.pots.pot_of(tills.run)
             if pot is not None and not pot.closed_at:

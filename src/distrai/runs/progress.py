@@ -38,6 +38,10 @@ class Progress:
     """State roots of the newest rounds, as each peer reported them."""
     certified: frozenset[str] = frozenset()
     """Members in the newest certificate."""
+    epochs: int = 0
+    """How many epochs are settled, ..."""
+    settled_round: int = 0
+    """... and their last round."""
     held_out: float | None = None
     """Bits per byte."""
     refused: int = 0
@@ -105,7 +109,23 @@ class Progress:
     def _on_preparing(self, event: dict[str, Any]) -> None:
         self.doing = str(event["what"])
 
-    _on_measuring = _on_exporting = _on_stopping = _on_preparing
+    _on_measuring = _on_exporting = _on_stopping = _on_settling = _on_waiting = _on_preparing
+
+    def _on_pot_opened(self, event: dict[str, Any]) -> None:
+        self.notices.append(f"this run pays {event['price']} tokens for a million accepted tokens of work")
+
+    def _on_epoch_settled(self, event: dict[str, Any]) -> None:
+        if int(event["epoch"]) > self.epochs:
+            self.epochs, self.settled_round = int(event["epoch"]), int(event["last_round"])
+
+    def _on_claimed(self, event: dict[str, Any]) -> None:
+        self.doing = f"paid {event['amount']} tokens to {str(event['member']).removeprefix('0x')[:8]}"
+
+    def _on_gas_sent(self, event: dict[str, Any]) -> None:
+        self.notices.append(f"sent gas to {event['to']}")
+
+    def _on_settlement_given_up(self, event: dict[str, Any]) -> None:
+        self.notices.append(f"the last rounds are not settled: {event['why']}")
 
     def _on_started(self, event: dict[str, Any]) -> None:
         self.doing = "training"

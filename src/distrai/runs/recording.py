@@ -28,7 +28,15 @@ PROVIDER = "own machine"
 TEXT_BYTES, MODEL_BYTES, PARAMETERS_BYTES = 64, 96, 1024
 """What the contract keeps of a text, of the model's name, of the hyper-parameters."""
 _KEY_TRAINING = ("batch", "accumulation", "lr", "schedule", "weight_decay", "precision")
-_KEY_ALGORITHM = ("codec", "aggregate", "outer", "outer_lr", "outer_momentum", "inner_optimiser", "inner_steps")
+_KEY_ALGORITHM = (
+    "codec",
+    "aggregate",
+    "outer",
+    "outer_lr",
+    "outer_momentum",
+    "inner_optimiser",
+    "inner_steps",
+)
 
 
 @dataclass(frozen=True)
@@ -173,7 +181,10 @@ def publish_manifest(folder: RunFolder) -> Hash:
     files = {}
     for path in sorted(item for item in folder.model.rglob("*") if item.is_file()):
         name = file_hash(path)
-        files[path.relative_to(folder.model).as_posix()] = {"hash": "0x" + name.hex(), "size": path.stat().st_size}
+        files[path.relative_to(folder.model).as_posix()] = {
+            "hash": "0x" + name.hex(),
+            "size": path.stat().st_size,
+        }
     data = canonical_json({"files": files})
     folder.manifest.write_bytes(data)
     return blobs.put(data).hash

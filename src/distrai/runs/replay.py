@@ -33,6 +33,7 @@ from distrai.protocol.lists import CertifiedList, check_list, check_signatures
 from distrai.protocol.merkle import state_root
 from distrai.protocol.messages import Update
 from distrai.protocol.primitives import Hash
+from distrai.protocol.rewards import WorkedRound, accepted_tokens
 from distrai.protocol.seating import check_published
 from distrai.protocol.signatures import recover
 from distrai.protocol.standing import Standing, advance, call_roll
@@ -44,13 +45,19 @@ __all__ = ["Anchor", "Replay", "ReplayFailed", "Replayed"]
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay arrived at."""
+    """What a replay arrived at.
+
+    ``heads`` are those after each round, from the start's on; ``worked`` the rounds that were not empty, with the
+    tokens that count for rewards.
+    """
 
     rounds: int
     head: Hash
     state_root: Hash
     updates: int
     state: bytes
+    heads: tuple[Hash, ...] = ()
+    worked: tuple[WorkedRound, ...] = ()
 
 
 class Replay:
@@ -73,7 +80,7 @@ class Replay:
             step = _Step(domain, plan, algorithm, self.published.blobs)
             with blaming("initial state", 0):
                 state = algorithm.state_from_bytes(initial)
-            updates = 0
+            updates, heads, worked = 0, [standing.head], list[WorkedRound]()
             for link in links:
                 if isinstance(link, RollCallRecord):
                     standing, listed = step.roll_call(standing, link), 0
@@ -81,11 +88,14 @@ class Replay:
                     certified = self.published.certified_list(standing.round + 1)
                     standing, state = step.round(standing, state, link, certified)
                     listed = len(certified.entries)
+                    worked += [WorkedRound(standing.round, accepted_tokens(certified))] if listed else []
                 updates += listed
+                heads.append(standing.head)
                 self.on_round(standing.round, listed)
             data = algorithm.state_bytes(state)
         assert standing.head == anchor.head, "the chain of heads was proved before"
-        return Replayed(standing.round, standing.head, standing.state_root, updates, data)
+        root = standing.state_root
+        return Replayed(standing.round, standing.head, root, updates, data, tuple(heads), tuple(worked))
 
 
 @contextmanager

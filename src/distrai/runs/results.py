@@ -7,12 +7,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from distrai.ledger.keys import NodeKey
+from distrai.protocol.blobs import blob_ref
 from distrai.protocol.recipe import to_mapping
 from distrai.runs.anchor import ledger_state
 from distrai.runs.archive import NothingPublished
+from distrai.runs.chain import open_owner
 from distrai.runs.folder import RunFolder, write_json
 from distrai.runs.local import Report
 from distrai.runs.opened import OpenedRun
+from distrai.runs.payday import Payday, pay
+from distrai.runs.recording import publish_manifest, result_of
 from distrai.runs.summary import Facts, Final, Summary, summarise
 from distrai.training.card import ModelCard
 from distrai.training.export import export_model
@@ -24,21 +29,32 @@ PROMPT_CHARACTERS = 40
 """How much of a held-out text the sample goes on from, where the data is no code."""
 
 
-def finish(folder: RunFolder, device: str, report: Report) -> Summary:
-    """Measure, export and summarise a run that has done its rounds. Raises NoRun, NothingPublished, LedgerError."""
+def finish(folder: RunFolder, device: str, report: Report, owner: NodeKey | None = None) -> Summary:
+    """Measure, export, pay out and summarise a run that has done its rounds.
+
+    ``owner``: the opener's key, if it is at hand. Raises NoRun, NothingPublished, LedgerError. Interrupted (Ctrl-C)
+    while it pays, it says how far that has come.
+    """
     facts = Facts.gather(folder, asyncio.run(ledger_state(folder)))
-    report({"event": "measuring", "what": "held-out loss before the first and after the last round"})
-    run = OpenedRun.open(folder, device)
-    final = measure(run)
-    report({"event": "exporting", "what": f"the model, to {folder.model}"})
-    final = replace(final, model_path=str(folder.model))
-    summary = summarise(facts, final)
-    export(run, summary, folder.model)
+    final = _measured(folder)
+    if final is None:
+        report({"event": "measuring", "what": "held-out loss before the first and after the last round"})
+        run = OpenedRun.open(folder, device)
+        final = measure(run)
+        report({"event": "exporting", "what": f"the model, to {folder.model}"})
+        final = replace(final, model_path=str(folder.model))
+        summary = summarise(facts, final)
+        export(run, summary, folder.model)
+        if facts.resolved.contracts is not None:
+            publish_manifest(folder)
+            summary = replace(summary, money={"done": False})
+        write_json(folder.summary, summary.to_json())
+    summary = summarise(facts, final, _paid(folder, facts, report, owner))
     write_json(folder.summary, summary.to_json())
     return summary
 
 
-def partial(folder: RunFolder) -> Summary | None:
+def partial(folder: RunFolder, owner: NodeKey | None = None) -> Summary | None:
     """Summarise a run that was stopped, and write that down; None if it never came to its start."""
     try:
         facts = Facts.gather(folder, asyncio.run(ledger_state(folder)))
@@ -46,9 +62,28 @@ def partial(folder: RunFolder) -> Summary | None:
         return None
     if not facts.ledger.started:
         return None
-    summary = summarise(facts)
+    summary = summarise(facts, None, _seen(folder, facts, owner))
     write_json(folder.summary, summary.to_json())
     return summary
+
+
+def _paid(folder: RunFolder, facts: Facts, report: Report, owner: NodeKey | None) -> Payday | None:
+    """What came of paying out; None for a run without money."""
+    if facts.resolved.contracts is None:
+        return None
+    key = owner or open_owner(folder)
+    result = result_of(folder, facts.logs, facts.ledger.round, blob_ref(folder.manifest.read_bytes()).hash)
+    try:
+        return asyncio.run(pay(folder, key, report, result))
+    except KeyboardInterrupt:
+        return _seen(folder, facts, key)
+
+
+def _seen(folder: RunFolder, facts: Facts, owner: NodeKey | None) -> Payday | None:
+    """What members of a run that goes on later have until now."""
+    if facts.resolved.contracts is None or owner is None:
+        return None
+    return asyncio.run(pay(folder, owner, lambda _: None, None, only_look=True))
 
 
 def measure(run: OpenedRun) -> Final:
@@ -156,8 +191,14 @@ def _measured(folder: RunFolder) -> Final | None:
     """What was measured when the run was done."""
     if not folder.is_finished():
         return None
-    told = json.loads(folder.summary.read_bytes())
-    return Final(**{name: told[name] for name in _LOSSES}, samples=told["evaluation_samples"])
+    told, sample = folder.told(), folder.told().get("sample") or {"prompt": "", "text": ""}
+    return Final(
+        **{name: told[name] for name in _LOSSES},
+        samples=told["evaluation_samples"],
+        model_path=told.get("model_path"),
+        sample_prompt=sample["prompt"],
+        sample=sample["text"],
+    )
 
 
 def _is_foreign(target: Path) -> bool:

@@ -13,6 +13,7 @@ from distrai.ledger.locks import FileLock
 from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe import Recipe
 from distrai.runs.archive import Archive
+from distrai.runs.chain import Chain
 from distrai.runs.display import Display
 from distrai.runs.folder import RunFolder, free_folder
 from distrai.runs.listening import Listening
@@ -104,7 +105,7 @@ def _check_usable(folder: RunFolder, recipe: Recipe) -> None:
 
 
 def _check_unfinished(folder: RunFolder) -> None:
-    if folder.is_finished():
+    if folder.is_settled():
         raise CannotRunHere(
             f"the run in {folder.path} is finished: look at it with `distrai status {folder.path}`, or choose another "
             "folder with --out to train again"
@@ -117,19 +118,27 @@ def _same_recipe(folder: RunFolder, recipe: Recipe) -> bool:
     return Archive(folder.archive).recipe(name).recipe == wanted
 
 
-def run_session(target: Target, device: str, display: Display, listening: Listening | None = None) -> Outcome:
-    """Train until the last round or a signal, then measure, export and summarise. Raises what makes that impossible."""
+def run_session(
+    target: Target,
+    device: str,
+    display: Display,
+    listening: Listening | None = None,
+    chain: Chain | None = None,
+) -> Outcome:
+    """Train until the last round or a signal, then measure, export, pay and summarise. Raises what makes that
+    impossible. ``chain``: one that is there already, to be on.
+    """
     folder = target.folder
     folder.path.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.path / "run.lock", f"the run in {folder.path}"), display:
-        local = LocalRun(folder, display.report, device, listening=listening or Listening())
+        local = LocalRun(folder, display.report, device, listening=listening or Listening(), chain=chain)
         try:
             finished = asyncio.run(_train(local, target))
         except (asyncio.CancelledError, KeyboardInterrupt):
             finished = False
         if not finished:
-            return Outcome(folder, False, partial(folder) if folder.exists() else None)
-        return Outcome(folder, True, finish(folder, device, display.report))
+            return Outcome(folder, False, partial(folder, local.owner) if folder.exists() else None)
+        return Outcome(folder, True, finish(folder, device, display.report, local.owner))
 
 
 async def _train(local: LocalRun, target: Target) -> bool:

@@ -6,8 +6,8 @@ from the wallet, and what it gets back goes to the member's payout address.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from typing import Any
 from distrai.ledger.client import LedgerClient
 from distrai.ledger.coins import CoinClient
 from distrai.ledger.errors import LedgerRefused
-from distrai.ledger.keys import NodeKey, key_lock
-from distrai.ledger.locks import FileLock
+from distrai.ledger.keys import NodeKey
 from distrai.ledger.stakes import StakesClient, StakeState
 from distrai.ledger.token import TokenClient
-from distrai.peer.keyring import FIRST, Keyring
+from distrai.peer.keyring import FIRST
 from distrai.protocol.amounts import format_amount, parse_amount
 from distrai.protocol.primitives import Address, MemberId
-from distrai.runs.money import NoSuchMember, RunMoney
+from distrai.runs.membership import Payout, ensure_member, locked_home
+from distrai.runs.money import NoSuchMember, RunMoney, open_money
 from distrai.runs.wallet import Wallet, show_address
 
 Report = Callable[[dict[str, Any]], None]
@@ -56,7 +56,7 @@ class Staker:
     wallet: Wallet
     report: Report
 
-    async def member(self, payout: Address | None, *, register: bool) -> MemberId:
+    async def member(self, payout: Payout, *, register: bool) -> MemberId:
         """The home's member, registered where it is not yet. Raises NoSuchMember or OtherController."""
         if not register and await self.ledger.member_of_key(self.key.address) is None:
             raise NoSuchMember(f"{self.home} is no member's home on this ledger: nothing was staked with it")
@@ -69,7 +69,7 @@ class Staker:
             )
         return member
 
-    async def stake(self, amount: str | None, payout: Address | None) -> dict[str, Any]:
+    async def stake(self, amount: str | None, payout: Payout) -> dict[str, Any]:
         """Stake so many tokens more, or what is missing for a seat. Raises BadStake or TooFewTokens."""
         run, decimals = self.money.run, self.money.contracts.decimals
         terms = await self.stakes.terms_of(run)
@@ -100,7 +100,7 @@ class Staker:
     async def unstake(self, wait_s: float) -> dict[str, Any]:
         """Leave the run, ask the stake back, wait at most so long, take it out; told step by step. Can be repeated."""
         run = self.money.run
-        member = await self.member(None, register=False)
+        member = await self.member(Payout(), register=False)
         await self._fill_gas()
         if (await self.ledger.membership(run, member)).joined:
             await self.ledger.leave(run, member)
@@ -175,7 +175,7 @@ class Staker:
             "staked": format_amount(state.staked, decimals),
             "unbonding": format_amount(state.unbonding, decimals),
             "active": await self.stakes.is_active(run, member),
-            "ledger_time": await self.stakes.ledger_time(),
+            "ledger_time": self.money.now(await self.stakes.ledger_time()),
         }
 
     async def _fill(self, amount: int) -> None:
@@ -223,28 +223,6 @@ class Staker:
         self.report({"event": "gas-sent", "wei": missing, "to": show_address(self.key.address)})
 
 
-async def ensure_member(ledger: LedgerClient, key: NodeKey, payout: Address | None) -> MemberId:
-    """The member of a home's first key, registered with itself as controller where it is none yet.
-
-    A ``payout`` that is given becomes its payout address; ``ledger`` signs with this key.
-    """
-    member = await ledger.member_of_key(key.address)
-    if member is None:
-        return await ledger.register(key, key.address, payout or key.address)
-    if payout is not None:
-        state = await ledger.member(member)
-        if state.payout != payout and state.controller == key.address:
-            await ledger.set_attributes(member, state.controller, payout)
-    return member
-
-
-@contextmanager
-def locked_home(home: Path) -> Iterator[Keyring]:
-    """The keys of a home, of which no other process uses any. Raises InUse or a KeyFileError."""
-    with FileLock(home / "peer.lock", "this peer's home"), key_lock(home / FIRST):
-        yield Keyring.open(home)
-
-
 @asynccontextmanager
 async def staker(money: RunMoney, wallet: Wallet, report: Report) -> AsyncIterator[Staker]:
     """The home that ``money.target`` names, at work. Raises NoMoney, CannotJoin, InUse or a LedgerError."""
@@ -271,3 +249,30 @@ async def coins(url: str, chain_id: int, key: NodeKey) -> AsyncIterator[CoinClie
         yield client
     finally:
         await client.close()
+
+
+def stake_in(
+    what: str, home: Path | None, amount: str | None, payout: Payout, wallet: Wallet, report: Report
+) -> dict[str, Any]:
+    """``distrai stake``. Raises as ``staker`` and ``Staker.stake``."""
+
+    async def run() -> dict[str, Any]:
+        async with open_money(what, home) as money, staker(money, wallet, report) as at:
+            return await at.stake(amount, payout)
+
+    return asyncio.run(run())
+
+
+def unstake_from(
+    what: str, home: Path | None, wait_s: float, wallet: Wallet, report: Report
+) -> dict[str, Any]:
+    """``distrai unstake``. Raises as ``staker`` and ``Staker.unstake``."""
+
+    async def run() -> dict[str, Any]:
+        async with open_money(what, home) as money:
+            if not (money.target.home / FIRST).exists():
+                raise NoSuchMember(f"{money.target.home} is no peer's home: give the --home that staked")
+            async with staker(money, wallet, report) as at:
+                return await at.unstake(wait_s)
+
+    return asyncio.run(run())

@@ -5,7 +5,7 @@ Works for a run that was stopped, resumed or is still going on; what only a fini
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, median
 from typing import Any
@@ -18,6 +18,7 @@ from distrai.protocol.recipe import ResolvedRecipe
 from distrai.runs.archive import Archive, NothingPublished
 from distrai.runs.folder import RunFolder
 from distrai.runs.logs import PeerLog, read_log
+from distrai.runs.payday import Payday
 from distrai.runs.telling import TRUST
 from distrai.runs.timing import Timing
 
@@ -49,6 +50,7 @@ class Summary:
     ``compute_utilisation`` is the share of the rounds' time that the peers of their certificates spent in inner steps.
     ``round_overhead_s`` is the median over rounds of: certificate applied, minus the last inner step of its peers.
     ``round_overhead_cpu_s`` is the median over peers and rounds of the CPU seconds spent beside training.
+    ``earned`` and ``claimed`` are whole tokens; ``money`` is None for a run that pays nothing and asks for no stakes.
     """
 
     run_id: str
@@ -81,6 +83,7 @@ class Summary:
     roll_calls: int
     updates: int
     updates_of: dict[str, int]
+    tokens_of: dict[str, int]
     refused: dict[str, int]
     state_root: str
     head: str
@@ -90,6 +93,9 @@ class Summary:
     corpus_hash: str
     model_path: str | None
     sample: dict[str, str] | None
+    earned: dict[str, str] = field(default_factory=dict)
+    claimed: dict[str, str] = field(default_factory=dict)
+    money: dict[str, Any] | None = None
     trust: str = TRUST
     warnings: list[str] = field(default_factory=list)
 
@@ -123,7 +129,7 @@ class Facts:
         return cls(folder, archive.recipe(genesis.recipe_hash), logs, lists, ledger, genesis.head, called)
 
 
-def summarise(facts: Facts, final: Final | None = None) -> Summary:
+def summarise(facts: Facts, final: Final | None = None, payday: Payday | None = None) -> Summary:
     """The summary; without ``final`` losses are those that the peers looked at on the way, on fewer samples."""
     info, recipe = facts.folder.read(), facts.resolved.recipe
     work, timing = _Work.of(facts.lists), Timing(facts.logs, facts.ledger.round)
@@ -161,6 +167,7 @@ def summarise(facts: Facts, final: Final | None = None) -> Summary:
         roll_calls=facts.roll_calls,
         updates=sum(work.updates.values()),
         updates_of={_name(facts.logs, member): count for member, count in sorted(work.updates.items())},
+        tokens_of={_name(facts.logs, member): count for member, count in sorted(work.tokens_of.items())},
         refused=dict(sorted(sum((log.refused for log in facts.logs), Counter()).items())),
         state_root="0x" + facts.ledger.state_root.hex(),
         head="0x" + facts.ledger.head.hex(),
@@ -170,6 +177,9 @@ def summarise(facts: Facts, final: Final | None = None) -> Summary:
         corpus_hash="0x" + facts.resolved.corpus.hash.hex(),
         model_path=final.model_path if final else None,
         sample={"prompt": final.sample_prompt, "text": final.sample} if final and final.sample else None,
+        earned=_amounts(facts.logs, payday, payday.earned) if payday else {},
+        claimed=_amounts(facts.logs, payday, payday.claimed) if payday else {},
+        money=payday.money if payday else None,
         warnings=_warnings(facts, final),
     )
 
@@ -193,15 +203,20 @@ class _Work:
     steps: int
     payload: int
     updates: Counter[MemberId]
+    tokens_of: Counter[MemberId]
 
     @classmethod
     def of(cls, lists: Iterable[tuple[int, CertifiedList]]) -> "_Work":
         updates = [update for _, listed in lists for update in listed.updates]
+        tokens_of: Counter[MemberId] = Counter()
+        for update in updates:
+            tokens_of[update.member] += update.tokens
         return cls(
             sum(update.tokens for update in updates),
             sum(update.inner_steps for update in updates),
             sum(update.blob_size for update in updates),
             Counter(update.member for update in updates),
+            tokens_of,
         )
 
 
@@ -229,6 +244,10 @@ def _median(values: Sequence[float]) -> float | None:
 
 def _name(logs: Iterable[PeerLog], member: MemberId) -> str:
     return next((log.name for log in logs if log.member == member), member.hex()[:12])
+
+
+def _amounts(logs: Sequence[PeerLog], payday: Payday, units: Mapping[MemberId, int]) -> dict[str, str]:
+    return {_name(logs, member): payday.amount(amount) for member, amount in sorted(units.items())}
 
 
 def _ledger(link: Link, state: RunState) -> dict[str, Any]:

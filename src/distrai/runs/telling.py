@@ -4,6 +4,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from distrai.runs.payday_text import payday_lines
+
 TRUST = "trusted"
 """What every run without stake is called wherever it is shown."""
 TRUST_TEXT = "trusted: members have no stake, and the checks of this version do not prove work"
@@ -36,6 +38,7 @@ def summary_text(summary: dict[str, Any], folder: Path) -> str:
     """The content of ``summary.json`` for people, with what to type next."""
     rows = [*_learned(summary), *_sent(summary), *_time(summary), *_evidence(summary), *_model(summary)]
     lines = [_headline(summary), "", *(_row(label, text) for label, text in rows)]
+    lines += payday_lines(summary, shlex.quote(str(folder)))
     if summary["sample"]:
         lines += ["", "  What it writes (it goes on from what stands before the bar):", ""]
         text = printable(f"{summary['sample']['prompt']}▏{summary['sample']['text']}")

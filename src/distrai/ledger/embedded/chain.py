@@ -19,6 +19,7 @@ from distrai.ledger.embedded.evm import (
     decode_header,
     decode_transaction,
     genesis_header,
+    header_time,
     next_header,
 )
 from distrai.ledger.embedded.nodes import NodeDatabase
@@ -137,6 +138,12 @@ class EmbeddedChain:
         if found is None:
             raise UnknownBlock(f"there is no block {number}")
         return decode_header(found.header)
+
+    def block_time(self, number: int) -> int:
+        """A mined block's timestamp."""
+        found = self._store.block(number)
+        assert found is not None, "a block that is on the chain"
+        return header_time(found.header)
 
     def header_by_hash(self, block_hash: bytes) -> CancunBlockHeader:
         """A block's header. Raises UnknownBlock."""

@@ -30,6 +30,8 @@ GAS_LIMIT = 1 << 24
 """Gas of one block, and so of one transaction or call: what EIP-7825 allows one transaction on mainnet."""
 _NO_NONCE = bytes(8)
 """Since blocks are not searched for, their nonce is zero (EIP-3675)."""
+_TIMESTAMP = 11
+"""Its place in a header."""
 _MALFORMED = (
     rlp.RLPException,
     ValidationError,
@@ -94,6 +96,11 @@ def decode_header(data: bytes) -> CancunBlockHeader:
     header = rlp.decode(data, sedes=CancunBlockHeader)
     assert isinstance(header, CancunBlockHeader)
     return header
+
+
+def header_time(data: bytes) -> int:
+    """The timestamp in a header's stored RLP, without decoding the rest: logs of many blocks are shown with it."""
+    return int.from_bytes(rlp.decode(data)[_TIMESTAMP], "big")
 
 
 def decode_transaction(raw: bytes, chain_id: int) -> SignedTransactionAPI:

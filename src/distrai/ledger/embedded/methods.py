@@ -96,7 +96,9 @@ def _receipt(chain: EmbeddedChain, record: TransactionRecord) -> Any:
 
 
 def _get_logs(chain: EmbeddedChain, params: list[Any]) -> Any:
-    return [log_json(log) for log in chain.logs(read.log_filter(chain, read.argument(params, 0)))]
+    logs = chain.logs(read.log_filter(chain, read.argument(params, 0)))
+    times = {number: chain.block_time(number) for number in {log.block_number for log in logs}}
+    return [log_json(log, times[log.block_number]) for log in logs]
 
 
 def _call(chain: EmbeddedChain, params: list[Any]) -> Any:

@@ -89,14 +89,15 @@ def _typed_fields(transaction: Any, kind: int) -> dict[str, Any]:
     return fields
 
 
-def log_json(log: LogRecord) -> dict[str, Any]:
-    """A log entry."""
+def log_json(log: LogRecord, timestamp: int) -> dict[str, Any]:
+    """A log entry; ``timestamp`` is its block's, so that readers need no look at that."""
     return {
         "address": to_hex(log.address),
         "topics": [to_hex(topic) for topic in log.topics],
         "data": to_hex(log.data),
         "blockNumber": hex(log.block_number),
         "blockHash": to_hex(log.block_hash),
+        "blockTimestamp": hex(timestamp),
         "transactionHash": to_hex(log.transaction_hash),
         "transactionIndex": "0x0",
         "logIndex": hex(log.log_index),
@@ -122,6 +123,6 @@ def receipt_json(
         "gasUsed": hex(record.gas_used),
         "cumulativeGasUsed": hex(record.gas_used),
         "effectiveGasPrice": "0x0",
-        "logs": [log_json(log) for log in logs],
+        "logs": [log_json(log, header.timestamp) for log in logs],
         "logsBloom": to_hex(header.bloom.to_bytes(_BLOOM_SIZE, "big")),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from distrai.protocol.amounts import DECIMALS_MAX
+from distrai.protocol.amounts import DECIMALS_MAX, parse_amount
 from distrai.protocol.recipe.reading import RecipeError
 from distrai.protocol.recipe.sections import DataSection, Recipe, RoundsSection
 
@@ -118,8 +118,8 @@ def _stake(recipe: Recipe) -> None:
     if recipe.rewards is None:
         hint = "add a [rewards] table: its finality_blocks hold for stakes, too"
         raise RecipeError("stake", "asks for stakes in a run that pays nothing", hint)
-    minimum, fault_max = recipe.stake.units(DECIMALS_MAX)
-    if fault_max > minimum:
+    minimum = parse_amount(recipe.stake.minimum, DECIMALS_MAX)
+    if parse_amount(recipe.stake.fault_max, DECIMALS_MAX) > minimum:
         hint = f'use at most stake.minimum = "{recipe.stake.minimum}"'
         raise RecipeError("stake.fault_max", f"{recipe.stake.fault_max} tokens", hint)
 

@@ -1,0 +1,396 @@
+"""Whatever owner, guardian, seats and claimers do in whatever order: the ledger pays what was earned, and no more.
+
+The contracts run on py-evm; honest seats settle by the pure rules from the contracts' events alone, captured ones sign
+what they like. Two runs, of which one is the other's child, share one distributor.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from contracts.support.evm import Contract, Evm, Outcome, Point
+from contracts.support.money import (
+    ACTIVATION,
+    CAP,
+    GUARDIAN,
+    MEMBERS,
+    PRICE,
+    RATE,
+    SECONDS,
+    SETTLE,
+    Economy,
+    Paying,
+    deploy_all,
+)
+from contracts.support.players import NOBODY, Key, Member, Running, World
+from distrai.ledger.abi import load_artifact
+from distrai.ledger.errors import LedgerRefused
+from distrai.protocol import money_events as told
+from distrai.protocol.body import Body, quorum
+from distrai.protocol.keccak import keccak
+from distrai.protocol.ledger_events import LedgerEvent, Position
+from distrai.protocol.pot import Pot, next_epoch
+from distrai.protocol.primitives import ZERO_HASH, MemberId
+from distrai.protocol.rewards import (
+    MILLION,
+    Earnings,
+    Epoch,
+    RewardTerms,
+    WorkedRound,
+    paid_rounds,
+    rewards_proof,
+    rewards_root,
+)
+
+EPOCH_ROUNDS = 2
+SEATS = 5
+TERMS = RewardTerms(PRICE, CAP, MEMBERS, SECONDS)
+MOST_TOKENS = CAP * MILLION // PRICE
+"""Tokens of a round that earn the cap."""
+RUNS = st.integers(0, 1)
+WHO = st.integers(0, SEATS - 1)
+RENAMED = {"from": "sender", "firstRound": "first_round", "lastRound": "last_round", "dataHash": "data_hash"}
+RENAMED |= {"activeFrom": "active_from", "workedMax": "worked_max", "afterRound": "after_round"}
+
+
+@cache
+def scene() -> tuple[Economy, list[Member], Point]:
+    evm, artifact = Evm(), load_artifact("RunRegistry")
+    registry = Contract(evm, artifact.abi, artifact.bytecode, b"\xdd" * 20)
+    economy = Economy(deploy_all(evm, registry), World(evm, registry))
+    return economy, economy.world.members(SEATS), evm.snapshot()
+
+
+@dataclass
+class Run:
+    """A run with a pot, what its members did, and what was told of it."""
+
+    paying: Paying
+    events: list[LedgerEvent] = field(default_factory=list)
+    work: list[WorkedRound] = field(default_factory=list)
+    earned: list[Earnings] = field(default_factory=lambda: [Earnings()])
+    """By number of live epochs."""
+    leaves: list[dict[MemberId, int]] = field(default_factory=lambda: [{}])
+    """Of each live epoch, also of those that captured seats signed."""
+    captured: int = 0
+    """The first live epoch that is false; 0: none."""
+    signed: list[tuple[Epoch, bytes]] = field(default_factory=list)
+    """All that ever landed."""
+
+    @property
+    def id(self) -> int:
+        return self.paying.run
+
+    @property
+    def pot(self) -> Pot:
+        return Pot.fold(self.events)
+
+    def tell(self, outcome: Outcome, now: int) -> None:
+        """Take the logs of a transaction as the ledger's readers do."""
+        for log in outcome.logs:
+            if log.arguments["run"] != self.id:
+                continue
+            values = {RENAMED.get(name, name): value for name, value in log.arguments.items()}
+            at = Position(len(self.events), 0, keccak(b"block %d" % len(self.events)))
+            if log.name == "PotOpened":
+                values["terms"] = RewardTerms(*values["terms"])
+            if log.name == "RewardClaimed":
+                values["transaction"] = ZERO_HASH
+            if log.name == "PotClosed":
+                values["time"] = now
+            self.events.append(getattr(told, log.name)(at, **values))
+
+
+class Money(RuleBasedStateMachine):
+    """Anything in any order; after each step the books are right."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.economy, self.members, point = scene()
+        self.economy.evm.revert(point)
+        self.keys = {member.id: member.key for member in self.members}
+        self.rotations = 0
+        self.payouts = {member.id: {member.controller} for member in self.members}
+        self.start = self.economy.evm.now
+        parent = self._open((0, 0, ZERO_HASH))
+        state = parent.paying.running.state
+        self.runs = [parent, self._open((parent.id, state.round, state.head))]
+        self.given = sum(100 * RATE for _ in self.runs)
+
+    def _open(self, parent: tuple[int, int, bytes]) -> Run:
+        world = self.economy.world
+        run = world.open(parent=parent)
+        for member in self.members:
+            world.join(run, member)
+        world.start(run, self.members)
+        made = Run(Paying(self.economy, Running(world, run, list(self.members))))
+        self._say(made, "openPot", (PRICE, CAP, MEMBERS, SECONDS))
+        self.economy.give(world.owner.address, 100 * RATE, self.economy.rewards)
+        self._say(made, "fund", 100 * RATE)
+        for member in self.members[:MEMBERS]:
+            self._say(made, "allow", member.id)
+        return made
+
+    def _say(self, run: Run, function: str, *arguments: Any, sender: bytes | None = None) -> Outcome:
+        now = self.economy.evm.now
+        outcome = run.paying.send(function, *arguments, sender=sender)
+        run.tell(outcome, now)
+        return outcome
+
+    def _try(self, run: Run, function: str, *arguments: Any, sender: bytes | None = None) -> str:
+        """The error's name, or nothing."""
+        try:
+            self._say(run, function, *arguments, sender=sender)
+        except LedgerRefused as refusal:
+            return str(refusal.name)
+        return ""
+
+    # What happens in a run
+
+    @rule(which=RUNS, tokens=st.lists(st.integers(0, 2 * MOST_TOKENS), min_size=SEATS, max_size=SEATS))
+    def work(self, which: int, tokens: list[int]) -> None:
+        run = self.runs[which]
+        running = run.paying.running
+        number = running.state.round + 1
+        self._certify(running, running.body())
+        done = {
+            MemberId(member.id): amount for member, amount in zip(self.members, tokens, strict=True) if amount
+        }
+        run.work.append(WorkedRound(number, done))
+
+    @rule(which=RUNS)
+    def rest(self, which: int) -> None:
+        running = self.runs[which].paying.running
+        self._certify(running, running.empty())
+
+    def _certify(self, running: Running, body: Body) -> None:
+        running.submit(body, running.signatures(body, running.seats[: quorum(SEATS)]))
+
+    @rule(seconds=st.sampled_from([1, SECONDS - 1, SECONDS, 3 * SECONDS, ACTIVATION, SETTLE + ACTIVATION]))
+    def wait(self, seconds: int) -> None:
+        self.economy.evm.now += seconds
+
+    @rule(which=RUNS)
+    def mark(self, which: int) -> None:
+        assert self._try(self.runs[which], "markHead", sender=NOBODY) in ("", "AlreadyMarked")
+
+    # Who settles
+
+    def _land(self, run: Run, epoch: Epoch) -> str:
+        signatures = run.paying.signatures(epoch)
+        try:
+            now = self.economy.evm.now
+            run.tell(run.paying.submit(epoch, signatures), now)
+        except LedgerRefused as refusal:
+            return str(refusal.name)
+        run.signed.append((epoch, signatures))
+        return ""
+
+    @rule(which=RUNS)
+    def settle_honestly(self, which: int) -> None:
+        """What follows from the events is what the contract takes."""
+        run = self.runs[which]
+        if run.captured:
+            return
+        before = run.earned[-1]
+        due = next_epoch(
+            run.pot,
+            before,
+            run.work,
+            self.economy.domain,
+            run.id,
+            epoch_rounds=EPOCH_ROUNDS,
+            rounds=10_000,
+        )
+        if due is None:
+            return
+        assert self._land(run, due.epoch) == ""
+        run.earned.append(due.earnings)
+        run.leaves.append(due.earnings.amounts)
+
+    @rule(
+        which=RUNS,
+        extra=st.sampled_from([-RATE, -1, 0, 1, RATE, 2**100]),
+        more=st.integers(0, RATE),
+        thief=WHO,
+        at_newest=st.booleans(),
+    )
+    def settle_falsely(self, which: int, extra: int, more: int, thief: int, at_newest: bool) -> None:
+        """Two thirds sign what they like: the contract takes exactly what the rate of the new rounds allows."""
+        run = self.runs[which]
+        pot = run.pot
+        later = [marked for number, marked in pot.marks.items() if number > self._since(pot).mark.round]
+        if not later:
+            return
+        marked = later[-1 if at_newest else 0]
+        rounds = paid_rounds(TERMS, self._since(pot).mark, marked.mark, pot.closing)
+        most = min(pot.total + rounds * RATE, pot.escrow)
+        total = max(most + extra, 0)
+        member = MemberId(self.members[thief].id)
+        leaves = {**run.leaves[-1], member: total + more}
+        epoch = Epoch(
+            run=run.id,
+            epoch=len(pot.epochs) + 1,
+            last_round=marked.mark.round,
+            head=marked.head,
+            root=rewards_root(self.economy.domain, run.id, leaves),
+            total=total,
+            data_hash=keccak(b"no table"),
+            previous_root=pot.epochs[-1].settled.root if pot.epochs else ZERO_HASH,
+            kills=pot.kills,
+        )
+        said = self._land(run, epoch)
+        assert (said == "") == (pot.total <= total <= most), (said, total, most)
+        if not said:
+            run.captured = run.captured or len(run.leaves)
+            run.earned.append(run.earned[-1])
+            run.leaves.append(leaves)
+
+    def _since(self, pot: Pot) -> Any:
+        return pot.since(len(pot.epochs))
+
+    @rule(which=RUNS, other=RUNS, back=st.integers(1, 8))
+    def replay_signatures(self, which: int, other: int, back: int) -> None:
+        """What was signed for one epoch lands no second time: after a kill, in another run, or renamed."""
+        signed = self.runs[which].signed[-back:]
+        if not signed:
+            return
+        epoch, signatures = signed[0]
+        live = {item.settled.root for item in self.runs[which].pot.epochs}
+        renamed = msgspec.structs.replace(epoch, run=self.runs[other].id)
+        for again in (epoch, renamed, msgspec.structs.replace(epoch, kills=self.runs[which].pot.kills)):
+            if again == epoch and epoch.root not in live and epoch.kills == self.runs[which].pot.kills:
+                continue
+            try:
+                self.runs[other].paying.submit(again, signatures)
+            except LedgerRefused:
+                continue
+            raise AssertionError("signatures counted twice")
+
+    @rule(which=RUNS, epoch=st.integers(1, 6))
+    def kill(self, which: int, epoch: int) -> None:
+        run = self.runs[which]
+        if self._try(run, "kill", epoch, sender=GUARDIAN):
+            return
+        del run.earned[epoch:], run.leaves[epoch:]
+        if run.captured >= epoch:
+            run.captured = 0
+
+    # Who is paid
+
+    @rule(which=RUNS, who=WHO, epoch=st.integers(1, 6), add=st.sampled_from([0, 0, 0, 1]), other=RUNS)
+    def claim(self, which: int, who: int, epoch: int, add: int, other: int) -> None:
+        """A leaf of a live, active epoch pays the difference; nothing else pays."""
+        run, member = self.runs[which], MemberId(self.members[who].id)
+        if epoch >= len(run.leaves) or member not in run.leaves[epoch]:
+            return
+        leaves = run.leaves[epoch]
+        proof = rewards_proof(self.economy.domain, run.id, leaves, member)
+        target = self.runs[other]
+        to = self._payout(member)
+        before, claimed = self.economy.balance(to), run.pot.claimed.get(member, 0)
+        said = self._try(target, "claim", epoch, member, leaves[member] + add, proof, sender=NOBODY)
+        got = self.economy.balance(to) - before
+        if said:
+            assert got == 0
+            return
+        assert other == which and add == 0 and got == leaves[member] - claimed > 0
+        assert self.economy.evm.now >= run.pot.epochs[epoch - 1].settled.active_from
+
+    def _payout(self, member: bytes) -> bytes:
+        return bytes(self.economy.world.read("payee", member))
+
+    @rule(who=WHO)
+    def rotate_key(self, who: int) -> None:
+        """A new key changes nothing about money; the seat keeps its key until a certificate gives it the new one."""
+        self.rotations += 1
+        member = self.members[who]
+        new = self.economy.world.rotate(member, Key(f"rotation {self.rotations} of {who}"))
+        assert new.id == member.id
+
+    @rule(who=WHO, number=st.integers(1, 3))
+    def change_payout(self, who: int, number: int) -> None:
+        member = self.members[who]
+        to = Key(f"payout {who} {number}").address
+        self.economy.world.send(member.controller, "setPayout", member.id, to)
+        self.payouts[member.id].add(to)
+
+    # What the owner does
+
+    @rule(which=RUNS, who=WHO)
+    def allow(self, which: int, who: int) -> None:
+        self._try(self.runs[which], "allow", self.members[who].id)
+
+    @rule(which=RUNS, who=WHO)
+    def disallow(self, which: int, who: int) -> None:
+        self._try(self.runs[which], "disallow", self.members[who].id)
+
+    @rule(which=RUNS, amount=st.integers(1, 3 * RATE))
+    def fund(self, which: int, amount: int) -> None:
+        self.economy.give(self.economy.world.owner.address, amount, self.economy.rewards)
+        if not self._try(self.runs[which], "fund", amount):
+            self.given += amount
+
+    @precondition(lambda self: self.economy.evm.now > self.start + 3 * ACTIVATION)
+    @rule(which=RUNS)
+    def close(self, which: int) -> None:
+        self._try(self.runs[which], "close")
+
+    @rule(which=RUNS)
+    def refund(self, which: int) -> None:
+        self._try(self.runs[which], "refund")
+
+    # The books
+
+    @invariant()
+    def the_till_holds_what_is_owed(self) -> None:
+        pots = [run.pot for run in self.runs]
+        owed = sum(pot.escrow - sum(pot.claimed.values()) for pot in pots)
+        assert self.economy.balance(self.economy.rewards.address) == owed
+        assert sum(pot.funded for pot in pots) == self.given
+
+    @invariant()
+    def events_alone_tell_everything(self) -> None:
+        for run in self.runs:
+            pot, said = run.pot, run.paying.pot
+            closing = (0, 0) if pot.closing is None else (pot.closing.time, pot.closing.worked_max)
+            assert (pot.funded, pot.refunded, len(pot.epochs), pot.kills) == (
+                said["funded"],
+                said["refunded"],
+                said["live"],
+                said["kills"],
+            )
+            assert (said["closed_at"], said["worked_max"]) == closing
+            assert said["paid"] == sum(pot.claimed.values())
+
+    @invariant()
+    def nobody_takes_more_than_the_rate(self) -> None:
+        """Also where two thirds of the seats lie: rounds, and seconds since the pot was opened, bound it."""
+        for run in self.runs:
+            seconds = self.economy.evm.now - self.start
+            rounds = min(len(run.work), seconds // SECONDS)
+            pot = run.pot
+            paid = sum(pot.claimed.values())
+            assert paid <= min(rounds * RATE, pot.escrow)
+            assert pot.total <= min(rounds * RATE, pot.escrow)
+
+    @invariant()
+    def honest_work_is_not_lost(self) -> None:
+        """What honest seats settled stays claimable whatever the owner does, until somebody claims it or kills it."""
+        for run in self.runs:
+            if run.captured:
+                continue
+            pot = run.pot
+            owed = {member: amount - pot.claimed.get(member, 0) for member, amount in run.leaves[-1].items()}
+            assert sum(amount for amount in owed.values() if amount > 0) <= pot.escrow - sum(
+                pot.claimed.values()
+            )
+
+
+Money.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+TestMoney = Money.TestCase

@@ -1,0 +1,207 @@
+"""A run that pays, on anvil: gas costs something, blocks come by the clock, and not all that was mined stays.
+
+The chain takes three blocks back twice: once with a certificate in them, once with a settled epoch. In between its node
+cannot be reached for a while. In the end every round and epoch stands on the ledger, who worked has what it earned, once.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from distrai.ledger.deployment import LOCAL, Deployment, deploy
+from distrai.ledger.index import LedgerIndex, LogSource
+from distrai.ledger.keys import NodeKey, save_key
+from distrai.ledger.token import TokenClient
+from distrai.protocol.ledger_events import Certified, LedgerEvent, Started
+from distrai.protocol.money_events import EpochSettled, Funded, Refunded, RewardClaimed
+from distrai.protocol.primitives import Address, MemberId
+from distrai.runs.chain import Chain
+from distrai.runs.folder import RunFolder
+from distrai.runs.results import finish
+from distrai.runs.summary import Summary
+from distrai.runs.verify import Verdict, verify
+from helpers.anvil import FUNDED_KEY, AnvilProcess, running_anvil
+from helpers.local_runs import DEADLINE_S, Drive, check_consistent, tiny_recipe
+from helpers.nursery import Nursery
+from helpers.proxies import Proxy, proxy_to
+
+pytestmark = pytest.mark.processes
+
+CHAIN_ID = 777_000_111
+BLOCK_S = "0.25"
+DEPTH = 3
+FINALITY = DEPTH + 1
+ROUNDS = 9
+OUTAGE_S = 3.0
+PEERS = [f"peer-{number}" for number in range(3)]
+MONEY = {
+    "rewards": {
+        "price": "1000",
+        "cap": "0.1",
+        "max_members": 3,
+        "epoch_rounds": 3,
+        "finality_blocks": FINALITY,
+    },
+    "stake": {"minimum": "10", "fault_max": "1"},
+}
+
+
+@dataclass
+class Chronicle:
+    """What anvil itself says, and what it once said and took back."""
+
+    anvil: AnvilProcess
+    index: LedgerIndex
+    source: LogSource
+    lost: list[LedgerEvent] = field(default_factory=list)
+
+    async def events(self, kind: type[LedgerEvent]) -> list[LedgerEvent]:
+        await self.index.sync(self.source)
+        return self.index.events((kind,))
+
+    async def take_back(self, kind: type[LedgerEvent]) -> None:
+        """Wait for an event of this kind to land, and take its block back at once."""
+        seen = len(await self.events(kind))
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                found = (await self.events(kind))[seen:]
+                # The block of now may be the last but one when the chain hears of it.
+                if found and found[-1].at.block_number > self.index.newest_block - DEPTH + 1:
+                    break
+                seen += len(found)
+                await asyncio.sleep(0.02)
+        await asyncio.to_thread(self.anvil.call, "anvil_reorg", DEPTH, [])
+        number = found[-1].at.block_number
+        block = await asyncio.to_thread(self.anvil.call, "eth_getBlockByNumber", hex(number), False)
+        assert block["hash"] != f"0x{found[-1].at.block_hash.hex()}", "its block is another one now"
+        self.lost.append(found[-1])
+
+
+@dataclass
+class Record:
+    """What came of the run."""
+
+    folder: RunFolder
+    drive: Drive
+    lost: list[LedgerEvent]
+    history: list[LedgerEvent]
+    balances: dict[Address, int]
+    summary: Summary
+    replayed: Verdict
+
+    def of(self, kind: type[LedgerEvent]) -> list[LedgerEvent]:
+        return [event for event in self.history if isinstance(event, kind)]
+
+
+async def outage(proxy: Proxy) -> None:
+    """Nobody reaches the node for a while; its blocks go on."""
+    await proxy.down()
+    await asyncio.sleep(OUTAGE_S)
+    await proxy.up()
+
+
+async def train(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
+    texts, path = new_folder("anvil-texts"), new_folder("anvil")
+    recipe = tiny_recipe(
+        texts,
+        rounds={"count": ROUNDS, "d0_s": 0.3, "cut_s": 2.0, "hard_s": 8.0, "stall_seconds": 300},
+        membership={"peers": 3},
+        **MONEY,
+    )
+    folder, owner = RunFolder(path), NodeKey(FUNDED_KEY)
+    save_key(owner, folder.owner_key)
+    with running_anvil("--chain-id", str(CHAIN_ID), "--block-time", BLOCK_S) as anvil:
+        made = await deploy(anvil.url, CHAIN_ID, owner, LOCAL)
+        source, index = await LogSource.connect(anvil.url, CHAIN_ID), LedgerIndex.open(path / "test", made)
+        try:
+            async with proxy_to(anvil.port) as proxy:
+                with nursery.attached():
+                    drive = Drive(folder, nursery, recipe, texts, chain=Chain(proxy.url, made))
+                    chronicle = Chronicle(anvil, index, source)
+                    async with drive:
+                        await drive.until(lambda: drive.observer.newest_round() >= 1, "a round")
+                        await chronicle.take_back(Certified)
+                        await drive.until(lambda: drive.observer.newest_round() >= 4, "rounds after that")
+                        await outage(proxy)
+                        await chronicle.take_back(EpochSettled)
+                        assert await drive.finish()
+                summary = await asyncio.to_thread(finish, folder, "cpu", drive.observer.report)
+                replayed = await asyncio.to_thread(verify, folder, None, lambda _: None)
+            await index.sync(source)
+            balances = await read_balances(anvil.url, made, index.events())
+            return Record(folder, drive, chronicle.lost, index.events(), balances, summary, replayed)
+        finally:
+            index.close()
+            await source.close()
+
+
+async def read_balances(url: str, made: Deployment, events: list[LedgerEvent]) -> dict[Address, int]:
+    token = await TokenClient.connect(url, made.token, made.chain_id)
+    try:
+        paid = {event.to for event in events if isinstance(event, RewardClaimed)}
+        return {account: await token.balance(account) for account in paid}
+    finally:
+        await token.close()
+
+
+@pytest.fixture(scope="module")
+def record(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
+    return asyncio.run(train(nursery, new_folder))
+
+
+def test_what_was_taken_back_landed_again(record: Record) -> None:
+    certificate, epoch = record.lost
+    assert isinstance(certificate, Certified)
+    (again,) = [each for each in record.of(Certified) if each.body.round == certificate.body.round]
+    assert (again.body, again.head) == (certificate.body, certificate.head)
+    assert again.at.block_hash != certificate.at.block_hash
+    assert isinstance(epoch, EpochSettled)
+    (settled,) = [each for each in record.of(EpochSettled) if each.epoch == epoch.epoch]
+    assert (settled.root, settled.total) == (epoch.root, epoch.total)
+    assert settled.at.block_hash != epoch.at.block_hash
+
+
+def test_all_rounds_are_certified_and_all_peers_agree(record: Record) -> None:
+    observer = record.drive.observer
+    rounds = [event.body.round for event in record.of(Certified)]
+    assert rounds == list(range(1, ROUNDS + 1)), "none empty for want of a ledger, none twice"
+    states = observer.states()  # two states of a round would raise
+    for event in record.of(Certified):
+        told = states[event.body.round]
+        assert set(told.values()) == {("0x" + event.head.hex(), "0x" + event.body.state_root.hex())}
+    for name in PEERS:
+        assert observer.of("reorganised", name)
+        assert observer.of("ledger", name), "it noticed the outage"
+    check_consistent(observer, record.folder, PEERS)
+
+
+def test_everybody_was_paid_what_it_earned_once(record: Record) -> None:
+    epochs = record.of(EpochSettled)
+    assert [event.last_round for event in epochs][-1] == ROUNDS
+    claims: dict[MemberId, list[RewardClaimed]] = defaultdict(list)
+    for event in record.of(RewardClaimed):
+        claims[event.member].append(event)
+    (started,) = record.of(Started)
+    members = {seat.member for seat in started.seats}
+    assert claims.keys() == members
+    paid = {member: sum(event.amount for event in found) for member, found in claims.items()}
+    assert paid == {member: found[-1].claimed for member, found in claims.items()}
+    assert sum(paid.values()) == epochs[-1].total
+    assert all(amount > 0 for amount in paid.values())
+    held = defaultdict(int)
+    for member, found in claims.items():
+        held[found[0].to] += paid[member]
+    assert record.balances == held
+    funded = record.of(Funded)[-1].funded
+    assert sum(event.amount for event in record.of(Refunded)) == funded - epochs[-1].total
+
+
+def test_the_run_replays_and_its_summary_tells_the_money(record: Record) -> None:
+    assert record.replayed.replayed is not None, record.replayed.failure
+    assert record.replayed.replayed.rounds == ROUNDS
+    assert record.summary.earned == record.summary.claimed
+    assert len(record.summary.earned) == len(PEERS)
