@@ -1,4 +1,4 @@
-"""``distrai wallet``: one encrypted file, a password from where only its owner can put one, and never a key in any output."""
+"""``distrai wallet``: an encrypted file, a password that only its owner can give, and never a key in any output."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def distrai(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         reading, writing = os.pipe()
         os.write(writing, stdin.encode())
         os.close(writing)
-        with open(reading) as given:
+        with os.fdopen(reading) as given:
             monkeypatch.setattr("sys.stdin", given)
             code = main([str(argument) for argument in arguments])
         said = capsys.readouterr()
@@ -163,7 +163,7 @@ def test_a_password_is_typed_twice(
     typed = iter([PASSWORD, OTHER, PASSWORD, PASSWORD, PASSWORD])
     monkeypatch.setattr("getpass.getpass", lambda prompt: next(typed))
     _, terminal = pty.openpty()
-    with open(terminal) as stdin:
+    with os.fdopen(terminal) as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
         assert main(["wallet", "new"]) == 2
         assert not default.exists()

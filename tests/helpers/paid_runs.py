@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from distrai.ledger.client import LedgerClient
 from distrai.ledger.deployment import LOCAL, Deployment, DeploymentSettings, deploy
 from distrai.ledger.embedded.chain import EmbeddedChain
@@ -24,23 +26,42 @@ from distrai.ledger.token import TokenClient
 from distrai.ledger.training_records import RecordsClient
 from distrai.network.store import BlobStore
 from distrai.peer.link import Link
-from distrai.protocol.body import quorum
+from distrai.protocol.body import Body, quorum
 from distrai.protocol.ledger_events import LedgerEvent
 from distrai.protocol.lists import CertifiedList
-from distrai.protocol.pot import Due, Pot, compute_epoch
-from distrai.protocol.primitives import Address, MemberId
+from distrai.protocol.money_events import EpochSettled
+from distrai.protocol.pot import Due, Pot, compute_epoch, recompute
+from distrai.protocol.primitives import ZERO_HASH, Address, Hash, MemberId
 from distrai.protocol.recipe import Contracts, ResolvedRecipe, parse_recipe
-from distrai.protocol.rewards import Earnings, WorkedRound, accepted_tokens
+from distrai.protocol.rewards import (
+    MILLION,
+    Earnings,
+    Epoch,
+    WorkedRound,
+    accepted_tokens,
+    reward_table,
+    rewards_proof,
+    rewards_root,
+)
 from distrai.protocol.typed_data import Domain
 from distrai.runs.archive import Archive
 from distrai.runs.folder import RunFolder, RunInfo
 from distrai.runs.resolving import resolve
-from helpers.archives import SEATS, ArchiveMaker, recipe_of
-from helpers.messages import Author
+from helpers.archives import SEATS, ArchiveMaker, attested, recipe_of
+from helpers.messages import Author, named
 
 BEGAN = 1_700_000_000.0
 ROUND_S = 10
-ROUNDS = {1: (0, 1, 2, 3), 2: (0, 1, 2), 3: (), 4: (0, 1, 2), 5: (0, 1, 2), 6: (1, 2), 7: (0, 1, 2), 8: (0, 1, 2)}
+ROUNDS = {
+    1: (0, 1, 2, 3),
+    2: (0, 1, 2),
+    3: (),
+    4: (0, 1, 2),
+    5: (0, 1, 2),
+    6: (1, 2),
+    7: (0, 1, 2),
+    8: (0, 1, 2),
+}
 PRICE, CAP = 12_345, 4
 """Base units; an update of 256 tokens earns 3.16 of them, and one of 512 would be cut down to the cap."""
 REWARDS = {
@@ -49,8 +70,9 @@ REWARDS = {
     "max_members": SEATS,
     "epoch_rounds": 3,
 }
-WINDOWS = replace(LOCAL.windows, activation_seconds=100, unbond_seconds=200)
-SETTINGS = replace(LOCAL, windows=WINDOWS)
+WINDOWS = replace(LOCAL.windows, activation_seconds=100, unbond_seconds=300)
+OWNER = NodeKey(b"\x07" * 32)
+SETTINGS = replace(LOCAL, windows=WINDOWS, guardian=OWNER.address, guardian_may_be_key=True)
 
 
 @dataclass
@@ -129,6 +151,9 @@ class PaidRun:
     def wait(self, seconds: float) -> None:
         self.clock.now += seconds
 
+    def resolved(self) -> ResolvedRecipe:
+        return Archive(self.folder.archive).recipe(Hash(bytes.fromhex(self.folder.read().recipe_hash[2:])))
+
     def lists(self) -> dict[int, CertifiedList]:
         return dict(Archive(self.folder.archive).lists())
 
@@ -152,7 +177,9 @@ class PaidRun:
             invitation = self.ledger.invitation(self.owner, run, player.member)
             await self.ledger.join(run, player.member, player.key, invitation)
 
-    async def open_pot(self, run: int, resolved: ResolvedRecipe, people: Sequence[Player], rounds: int) -> None:
+    async def open_pot(
+        self, run: int, resolved: ResolvedRecipe, people: Sequence[Player], rounds: int
+    ) -> None:
         """A pot that is funded, from which these may earn."""
         assert resolved.recipe.rewards is not None
         terms = resolved.recipe.rewards.terms(self.deployment.decimals)
@@ -185,20 +212,59 @@ class PaidRun:
             earned = compute_epoch(earlier, earned, self.worked(), mark, self.domain, self.run).earnings
         return earned
 
-    async def settle(self, due: Due, maker: ArchiveMaker) -> None:
-        """Land an epoch with the signatures of the seats of now, and publish its table."""
-        maker.blobs.put(due.table.to_bytes())
-        seats = [each for each in self.people if maker.standing.seat_key(each.member)]
+    async def settle(self, epoch: Epoch) -> None:
+        """Land an epoch with the signatures of the seats of now."""
+        seats = [each for each in self.people if await self.has_seat(epoch.run, each)]
         signers = sorted(seats[: quorum(len(seats))], key=lambda each: each.address)
-        digest = self.domain.digest(due.epoch.id)
-        await self.pots.settle(due.epoch, [each.sign(digest) for each in signers])
+        digest = self.domain.digest(epoch.id)
+        await self.pots.settle(epoch, [each.sign(digest) for each in signers])
+
+    async def has_seat(self, run: int, player: Player) -> bool:
+        return (await self.ledger.membership(run, player.member)).seat_key is not None
 
     async def end_epoch(self, maker: ArchiveMaker) -> Due:
-        """Mark the newest head, and settle until there."""
+        """Mark the newest head, settle until there, and publish the table."""
         await self.pots.mark_head(self.run)
         due = await self.due(maker.standing.round)
-        await self.settle(due, maker)
+        maker.blobs.put(due.table.to_bytes())
+        await self.settle(due.epoch)
         return due
+
+    async def conspire(self, run: int, amounts: dict[MemberId, int], **changes: Any) -> EpochSettled:
+        """An epoch until the newest head, in which captured seats pay what they like: base units in all, by member."""
+        await self.pots.mark_head(run)
+        pot = Pot.fold(await self.events(run))
+        earnings = Earnings({member: amount * MILLION for member, amount in amounts.items()})
+        table, last = reward_table(run, len(pot.epochs) + 1, earnings), list(pot.marks.values())[-1]
+        BlobStore(self.folder.archive / "blobs").put(table.to_bytes())
+        epoch = Epoch(
+            run=run,
+            epoch=len(pot.epochs) + 1,
+            last_round=last.mark.round,
+            head=last.head,
+            root=rewards_root(self.domain, run, earnings.amounts),
+            total=earnings.total,
+            data_hash=table.blob.hash,
+            previous_root=pot.epochs[-1].settled.root if pot.epochs else ZERO_HASH,
+            kills=pot.kills,
+        )
+        await self.settle(msgspec.structs.replace(epoch, **changes))
+        return Pot.fold(await self.events(run)).epochs[-1].settled
+
+    async def bare_round(self, run: int) -> None:
+        """A round of which there is nothing but a body that its seats signed."""
+        self.wait(ROUND_S)
+        state = await self.ledger.run_state(run)
+        number = state.round + 1
+        roots = named(f"updates {number}"), named(f"state {number}"), named(f"trainers {number}")
+        body = Body(run, number, state.head, *roots)
+        seats = [each for each in self.people if await self.has_seat(run, each)]
+        domain = Domain(self.deployment.chain_id, self.deployment.registry)
+        await self.ledger.certify(body, attested(body, seats[: quorum(len(seats))], domain))
+
+    async def paid_to(self, player: Player) -> int:
+        """What is at the member's payout address."""
+        return await self.token.balance(player.payout)
 
 
 @asynccontextmanager
@@ -206,9 +272,9 @@ async def opened(
     folder: RunFolder, clock: Clock, settings: DeploymentSettings = SETTINGS, port: int = 0
 ) -> AsyncIterator[PaidRun]:
     """The chain in a run's folder, served by this process; contracts are deployed where there are none yet."""
-    owner = load_key(folder.owner_key) if folder.owner_key.exists() else NodeKey(b"\x07" * 32)
     if not folder.owner_key.exists():
-        save_key(owner, folder.owner_key)
+        save_key(OWNER, folder.owner_key)
+    owner = load_key(folder.owner_key)
     async with AsyncExitStack() as stack:
         chain = EmbeddedChain.open(folder.ledger, clock)
         stack.callback(chain.close)
@@ -282,7 +348,7 @@ def write_run(folder: RunFolder, world: PaidRun, resolved: ResolvedRecipe, round
 async def make_paid_run(path: Path, texts: Path) -> Scene:
     """The run that the module's text describes.
 
-    Epoch 1 (rounds 1 to 4) is active and was claimed by members 0 and 1; epoch 2 (to 7) is not active; round 8 is in none.
+    Epoch 1 (rounds 1 to 4) is active and was claimed by members 0 and 1; epoch 2 (to 7) is not active, round 8 in none.
     """
     folder = RunFolder(path)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -327,9 +393,6 @@ async def open_run(world: PaidRun, resolved: ResolvedRecipe, parent: int = 0) ->
 
 async def claim_epoch(world: PaidRun, epoch: int, player: Player) -> None:
     """Claim as anybody could, without the code that is tested."""
-    from distrai.protocol.pot import recompute
-    from distrai.protocol.rewards import rewards_proof
-
     pot = Pot.fold(await world.events())
     amounts = recompute(pot, world.worked(), world.domain, world.run)[epoch - 1].earnings.amounts
     proof = rewards_proof(world.domain, world.run, amounts, player.member)

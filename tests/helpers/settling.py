@@ -37,6 +37,7 @@ from distrai.protocol.rewards import RewardTerms
 from distrai.protocol.signatures import recover
 from distrai.protocol.standing import Seat
 from distrai.protocol.typed_data import Domain
+from helpers.reorgs import reorganise
 
 QUICK = Patience(request_s=5.0, call_s=10.0, backoff_s=0.01, backoff_s_max=0.1)
 OPENING = Opening(keccak(b"recipe"), keccak(b"state 0"), keccak(b"data"), keccak(b"tokenizer"))
@@ -198,7 +199,8 @@ class Paying:
     """A started run with a pot; ``peers`` are its seats, and whoever comes later."""
 
     path: Path
-    chain: EmbeddedChain
+    node: AsyncExitStack
+    """The chain and who serves it."""
     url: str
     clock: Clock
     owner: NodeKey
@@ -215,17 +217,17 @@ class Paying:
     @classmethod
     async def open(cls, path: Path, stack: AsyncExitStack, members: int, rounds: int = 1_000) -> "Paying":
         """Deploy everything, open and fund a run's pot, and start the run with so many members, all allowed."""
-        clock, owner = Clock(), NodeKey.generate()
+        clock, owner, node = Clock(), NodeKey.generate(), await stack.enter_async_context(AsyncExitStack())
         chain = EmbeddedChain.open(path / "chain", clock)
-        stack.callback(chain.close)
-        url = await stack.enter_async_context(serve(chain, "127.0.0.1", 0))
+        node.callback(chain.close)
+        url = await node.enter_async_context(serve(chain, "127.0.0.1", 0))
         settings = replace(LOCAL, windows=WINDOWS, guardian=owner.address, guardian_may_be_key=True)
         deployment = await deploy(url, chain.chain_id, owner, settings, QUICK)
         ledger = await LedgerClient.connect(url, deployment.registry, chain.chain_id, owner, patience=QUICK)
         stack.push_async_callback(ledger.close)
         pots = await PotsClient.connect(url, deployment.rewards, chain.chain_id, owner, patience=QUICK)
         stack.push_async_callback(pots.close)
-        paying = cls(path, chain, url, clock, owner, deployment, ledger, pots, stack, rounds)
+        paying = cls(path, node, url, clock, owner, deployment, ledger, pots, stack, rounds)
         paying.run = await ledger.open_run(OPENING, LIMITS)
         await pots.open_pot(paying.run, TERMS)
         await pots.fund_up_to(paying.run, 1_000 * TERMS.rate)
@@ -285,6 +287,15 @@ class Paying:
         for peer in heard_by or self.peers:
             peer.work.take(number, certified)
         return number
+
+    async def take_back(self, blocks: int) -> None:
+        """The last blocks of the chain are gone, as in a reorg; what is mined next takes their place."""
+        await self.node.aclose()
+        reorganise(self.path / "chain", blocks, 0)
+        chain = EmbeddedChain.open(self.path / "chain", self.clock)
+        self.node.callback(chain.close)
+        port = int(self.url.rsplit(":", 1)[1])
+        assert await self.node.enter_async_context(serve(chain, "127.0.0.1", port)) == self.url
 
     def sign(self, digest: Hash, count: int | None = None) -> list[SignatureBytes]:
         """Signatures of the first seats, sorted by signer."""

@@ -19,8 +19,8 @@ from helpers.ledger_forks import LedgerProcess, start
 
 pytestmark = pytest.mark.processes
 
-SEED = int(os.environ.get("DISTRAI_SEED", "6"))
-DEATHS = 40
+SEEDS = max(1, int(os.environ.get("DISTRAI_SEEDS", "100")) // 100)
+DEATHS = 30
 CLIENTS = 3
 FEWEST = 8
 """Transactions that each client sends at least."""
@@ -103,8 +103,11 @@ async def deploy(rpc: Rpc, code: bytes) -> Address:
     return receipt.contract
 
 
-async def test_kill_9_at_any_moment_loses_nothing_that_was_mined(tmp_path: Path, tiny_code: bytes) -> None:
-    killing, done = Killing(tmp_path, random.Random(SEED)), asyncio.Event()
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_kill_9_at_any_moment_loses_nothing_that_was_mined(
+    tmp_path: Path, tiny_code: bytes, seed: int
+) -> None:
+    killing, done = Killing(tmp_path, random.Random(seed)), asyncio.Event()
     while not await killing.start(killing.rng.randint(1, 30)):  # it may also die while it begins
         killing.kill()
     assert killing.process is not None

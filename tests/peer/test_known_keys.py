@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from distrai.peer.events import LedgerChanged
-from distrai.protocol.ledger_events import Certified, Joined, KeyChanged, Left, Position
+from distrai.protocol.ledger_events import Certified, Deactivated, Joined, KeyChanged, Left, Position
 from distrai.protocol.lists import Trainer
 from distrai.protocol.primitives import ZERO_HASH
 from distrai.simulation.toy import make_identity, with_new_key
@@ -44,13 +46,16 @@ def test_who_is_behind_knows_the_keys_of_those_who_are_not() -> None:
     assert known[stranger.address] == stranger.member
 
 
-def test_a_seat_that_left_is_known_by_its_seats_key_whatever_key_it_takes_later() -> None:
+@pytest.mark.parametrize("gone", [Left, Deactivated])
+def test_a_seat_that_left_is_known_by_its_seats_key_whatever_key_it_takes_later(
+    gone: type[Left] | type[Deactivated],
+) -> None:
     table = Table()
     me = with_new_key(table.everybody[0], 1)
     peer = Driven(table, identity=me)
-    peer.tell(LedgerChanged((Left(at(5), me.member), KeyChanged(at(6), me.member, me.address))))
+    peer.tell(LedgerChanged((gone(at(5), me.member), KeyChanged(at(6), me.member, me.address))))
     assert peer.engine.following.newest_key(me.member) == table.everybody[0].address
-    behind(peer, Left(at(51), me.member), KeyChanged(at(52), me.member, me.address))
+    behind(peer, gone(at(51), me.member), KeyChanged(at(52), me.member, me.address))
     assert peer.engine.following.newest_key(me.member) == table.everybody[0].address
 
 

@@ -225,3 +225,24 @@ async def test_one_place_is_signed_once_whatever_is_computed_later(
         assert not signed.commit(other)
     assert SignedEpochs(peer.log).commit(fork)
     assert not SignedEpochs(peer.log).commit(replace(due, marked=fork.marked))
+
+
+async def test_after_a_reorg_the_other_fork_is_settled(tmp_path: Path, stack: AsyncExitStack) -> None:
+    paying = await Paying.open(tmp_path, stack, members=3)
+    for _ in range(EPOCH_ROUNDS):
+        await paying.certify()
+    signer = paying.peers[0]
+    while not signer.told.of("epoch-signed"):
+        signer.clock.now += TURN_S  # the others seem to be gone
+        await paying.step(signer)
+    assert (await pot_of(paying)).epochs == []  # one of three is not enough
+    await paying.take_back(2)
+    await paying.certify(tokens=50)
+    for peer in paying.peers:
+        peer.clock.now += 3 * TURN_S
+    await paying.settle(1)
+    settled = (await pot_of(paying)).epochs[0].settled
+    assert settled.total == 3 * (100 + 100 + 50) * TOKEN_PRICE
+    roots = [facts["root"] for facts in signer.told.of("epoch-signed")]
+    assert len(roots) == 2
+    assert roots[1] == settled.root != roots[0]

@@ -1,14 +1,16 @@
-"""A run that pays, on anvil: gas costs something, blocks come by the clock, and not all that was mined stays.
+"""A run that pays, on anvil: gas costs something, blocks come by themselves, and not all that was mined stays.
 
 The chain takes three blocks back twice: once with a certificate in them, once with a settled epoch. In between its node
-cannot be reached for a while. In the end every round and epoch stands on the ledger, who worked has what it earned, once.
+cannot be reached for a while. In the end every round and epoch stands on the ledger, and who worked has what it earned.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,11 +34,11 @@ from helpers.proxies import Proxy, proxy_to
 pytestmark = pytest.mark.processes
 
 CHAIN_ID = 777_000_111
-BLOCK_S = "0.25"
+BLOCK_S = 0.15
 DEPTH = 3
 FINALITY = DEPTH + 1
-ROUNDS = 9
-OUTAGE_S = 3.0
+ROUNDS = 8
+OUTAGE_S = 2.0
 PEERS = [f"peer-{number}" for number in range(3)]
 MONEY = {
     "rewards": {
@@ -50,35 +52,63 @@ MONEY = {
 }
 
 
+async def mine(anvil: AnvilProcess, turn: asyncio.Lock) -> None:
+    """Mine a block after the other, for ever."""
+    while True:
+        async with turn:
+            await asyncio.to_thread(anvil.call, "evm_mine")
+        await asyncio.sleep(BLOCK_S)
+
+
 @dataclass
 class Chronicle:
-    """What anvil itself says, and what it once said and took back."""
+    """Watches what is in anvil's blocks, and takes some back."""
 
     anvil: AnvilProcess
     index: LedgerIndex
     source: LogSource
+    turn: asyncio.Lock
+    """Of whoever changes the chain."""
     lost: list[LedgerEvent] = field(default_factory=list)
+
+    async def call(self, method: str, *parameters: object) -> Any:
+        return await asyncio.to_thread(self.anvil.call, method, *parameters)
 
     async def events(self, kind: type[LedgerEvent]) -> list[LedgerEvent]:
         await self.index.sync(self.source)
         return self.index.events((kind,))
 
-    async def take_back(self, kind: type[LedgerEvent]) -> None:
-        """Wait for an event of this kind to land, and take its block back at once."""
+    async def take_back(
+        self, kind: type[LedgerEvent], until: Callable[[LedgerEvent], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Wait for an event of this kind to land, and for what ``until`` waits for, and then take its block back."""
         seen = len(await self.events(kind))
         async with asyncio.timeout(DEADLINE_S):
             while True:
-                found = (await self.events(kind))[seen:]
-                # The block of now may be the last but one when the chain hears of it.
-                if found and found[-1].at.block_number > self.index.newest_block - DEPTH + 1:
-                    break
-                seen += len(found)
-                await asyncio.sleep(0.02)
-        await asyncio.to_thread(self.anvil.call, "anvil_reorg", DEPTH, [])
-        number = found[-1].at.block_number
-        block = await asyncio.to_thread(self.anvil.call, "eth_getBlockByNumber", hex(number), False)
-        assert block["hash"] != f"0x{found[-1].at.block_hash.hex()}", "its block is another one now"
+                await asyncio.sleep(BLOCK_S / 4)
+                async with self.turn:  # no block comes meanwhile
+                    found = (await self.events(kind))[seen:]
+                    if found and found[-1].at.block_number > self.index.newest_block - DEPTH:
+                        await until(found[-1])
+                        await self.call("anvil_reorg", DEPTH, [])
+                        break
+                    seen += len(found)
+        at = found[-1].at
+        block = await self.call("eth_getBlockByNumber", hex(at.block_number), False)
+        assert block["hash"] != f"0x{at.block_hash.hex()}", "another block has its place"
         self.lost.append(found[-1])
+
+    async def outage(self, proxy: Proxy) -> list[int]:
+        """Nobody reaches the node for a while; blocks go on, empty, and how many transactions were in each is told."""
+        await proxy.down()
+        first = int(await self.call("eth_blockNumber"), 16) + 1
+        await asyncio.sleep(OUTAGE_S)
+        last = int(await self.call("eth_blockNumber"), 16)
+        await proxy.up()
+        blocks = [
+            await self.call("eth_getBlockByNumber", hex(number), False) for number in range(first, last + 1)
+        ]
+        return [len(block["transactions"]) for block in blocks]
 
 
 @dataclass
@@ -88,6 +118,7 @@ class Record:
     folder: RunFolder
     drive: Drive
     lost: list[LedgerEvent]
+    outage: list[int]
     history: list[LedgerEvent]
     balances: dict[Address, int]
     summary: Summary
@@ -97,46 +128,59 @@ class Record:
         return [event for event in self.history if isinstance(event, kind)]
 
 
-async def outage(proxy: Proxy) -> None:
-    """Nobody reaches the node for a while; its blocks go on."""
-    await proxy.down()
-    await asyncio.sleep(OUTAGE_S)
-    await proxy.up()
-
-
 async def train(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
     texts, path = new_folder("anvil-texts"), new_folder("anvil")
     recipe = tiny_recipe(
         texts,
-        rounds={"count": ROUNDS, "d0_s": 0.3, "cut_s": 2.0, "hard_s": 8.0, "stall_seconds": 300},
+        rounds={"count": ROUNDS, "d0_s": 0.3, "cut_s": 20.0, "hard_s": 40.0, "stall_seconds": 300},
         membership={"peers": 3},
         **MONEY,
     )
     folder, owner = RunFolder(path), NodeKey(FUNDED_KEY)
     save_key(owner, folder.owner_key)
-    with running_anvil("--chain-id", str(CHAIN_ID), "--block-time", BLOCK_S) as anvil:
+    async with AsyncExitStack() as stack:
+        anvil = stack.enter_context(running_anvil("--chain-id", str(CHAIN_ID), "--no-mining"))
+        source = await LogSource.connect(anvil.url, CHAIN_ID)
+        stack.push_async_callback(source.close)
+        mining = asyncio.create_task(mine(anvil, turn := asyncio.Lock()))
+        stack.callback(mining.cancel)
         made = await deploy(anvil.url, CHAIN_ID, owner, LOCAL)
-        source, index = await LogSource.connect(anvil.url, CHAIN_ID), LedgerIndex.open(path / "test", made)
-        try:
-            async with proxy_to(anvil.port) as proxy:
-                with nursery.attached():
-                    drive = Drive(folder, nursery, recipe, texts, chain=Chain(proxy.url, made))
-                    chronicle = Chronicle(anvil, index, source)
-                    async with drive:
-                        await drive.until(lambda: drive.observer.newest_round() >= 1, "a round")
-                        await chronicle.take_back(Certified)
-                        await drive.until(lambda: drive.observer.newest_round() >= 4, "rounds after that")
-                        await outage(proxy)
-                        await chronicle.take_back(EpochSettled)
-                        assert await drive.finish()
-                summary = await asyncio.to_thread(finish, folder, "cpu", drive.observer.report)
-                replayed = await asyncio.to_thread(verify, folder, None, lambda _: None)
-            await index.sync(source)
-            balances = await read_balances(anvil.url, made, index.events())
-            return Record(folder, drive, chronicle.lost, index.events(), balances, summary, replayed)
-        finally:
-            index.close()
-            await source.close()
+        index = LedgerIndex.open(path / "test-index", made)
+        stack.callback(index.close)
+        proxy = await stack.enter_async_context(proxy_to(anvil.port))
+        stack.enter_context(nursery.attached())
+        drive = Drive(folder, nursery, recipe, texts, chain=Chain(proxy.url, made))
+        chronicle = Chronicle(anvil, index, source, turn)
+        silence = await live_through(drive, chronicle, proxy)
+        summary = await asyncio.to_thread(finish, folder, "cpu", drive.observer.report)
+        replayed = await asyncio.to_thread(verify, folder, None, lambda *_: None)
+        await index.sync(source)
+        history = index.events()
+        balances = await read_balances(anvil.url, made, history)
+        return Record(folder, drive, chronicle.lost, silence, history, balances, summary, replayed)
+
+
+async def live_through(drive: Drive, chronicle: Chronicle, proxy: Proxy) -> list[int]:
+    """Do all rounds, whatever happens to the chain."""
+    observer = drive.observer
+
+    async def is_applied(event: LedgerEvent) -> None:
+        assert isinstance(event, Certified)
+        number = event.body.round
+        await drive.until(lambda: all(drive.has_applied(name, number) for name in PEERS), f"round {number}")
+
+    async def is_landed(event: LedgerEvent) -> None:
+        await drive.until(lambda: observer.of("epoch-landed"), "word of an epoch")
+
+    async with drive:
+        await drive.until(lambda: observer.newest_round() >= 1, "a round")
+        await chronicle.take_back(Certified, is_applied)
+        newest = observer.newest_round()
+        await drive.until(lambda: observer.newest_round() >= newest + 2, "rounds after that")
+        silence = await chronicle.outage(proxy)
+        await chronicle.take_back(EpochSettled, is_landed)
+        assert await drive.finish()
+    return silence
 
 
 async def read_balances(url: str, made: Deployment, events: list[LedgerEvent]) -> dict[Address, int]:
@@ -175,8 +219,10 @@ def test_all_rounds_are_certified_and_all_peers_agree(record: Record) -> None:
         assert set(told.values()) == {("0x" + event.head.hex(), "0x" + event.body.state_root.hex())}
     for name in PEERS:
         assert observer.of("reorganised", name)
-        assert observer.of("ledger", name), "it noticed the outage"
     check_consistent(observer, record.folder, PEERS)
+    assert len(record.outage) > DEPTH and not sum(record.outage[1:]), (
+        "what was sent before may be in the first"
+    )
 
 
 def test_everybody_was_paid_what_it_earned_once(record: Record) -> None:

@@ -1,5 +1,6 @@
 """A whole run that pays, as a user starts it, whose opener is killed between the last epoch and the first claim."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,7 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import asyncio
 import pytest
 
 from distrai.ledger.training_records import Stage
@@ -31,7 +31,7 @@ MONEY = """
 [rewards]
 price = "1000"
 cap = "0.3"
-max_members = 3
+max_members = 4
 epoch_rounds = 2
 
 [stake]
@@ -46,7 +46,7 @@ def write_recipe(folder: Path) -> Path:
     for number in range(4):
         words = (f"{number} times {each} makes {number * each}." for each in range(400))
         (folder / f"table-{number}.txt").write_text("\n".join(words))
-    data = '[data]\nheld_out_fraction = 0.2\ntuning_fraction = 0.2'
+    data = "[data]\nheld_out_fraction = 0.2\ntuning_fraction = 0.2"
     text = SMOKE.read_text().replace("[data]", data)
     text = text.replace('source = "python-stdlib"', 'source = "files"\nglobs = ["*.txt"]')
     path = folder / "paid.toml"
@@ -98,15 +98,16 @@ def test_an_opener_that_is_killed_before_it_pays(new_folder: Callable[[str], Pat
 
 
 def check_summary(summary: dict[str, Any]) -> None:
-    """Four rounds of 256 tokens earn .256 each, below the cap; nobody is left out."""
+    """A round of 256 tokens earns .256, below the cap; of rounds within one second not all are paid."""
     assert summary["finished"]
     assert set(summary["earned"]) == {"peer-0", "peer-1", "peer-2"}
     assert summary["claimed"] == summary["earned"]
     for name, amount in summary["earned"].items():
-        assert Decimal(amount) == Decimal(summary["tokens_of"][name]) / 1000
+        assert 0 < Decimal(amount) <= Decimal(summary["tokens_of"][name]) / 1000
+        assert Decimal(amount) % Decimal("0.256") == 0
     money = summary["money"]
     assert (money["done"], money["waits"], money["pending"], money["label"]) == (True, [], "0", "trusted")
-    assert (money["token"], money["epochs"], money["funded"]) == ("PLAY", 2, "3.6")
+    assert (money["token"], money["epochs"], money["funded"]) == ("PLAY", 2, "4.8")
     claimed = sum(map(Decimal, summary["claimed"].values()))
     assert claimed + Decimal(money["refunded"]) == Decimal(money["funded"])
 
@@ -118,7 +119,7 @@ async def check_ledger(folder: RunFolder, summary: dict[str, Any]) -> None:
     async with ledger_url(folder) as url, Tills.opened(url, folder, resolved, owner) as tills:
         kinds = (PotOpened, Funded, EpochSettled, PotClosed, RewardClaimed, Refunded)
         events = await tills.events(kinds)
-        counts = {kind: 1 for kind in kinds} | {EpochSettled: 2, RewardClaimed: 3}
+        counts = dict.fromkeys(kinds, 1) | {EpochSettled: 2, RewardClaimed: 3}
         assert Counter(type(event) for event in events) == counts
         claims = [event for event in events if isinstance(event, RewardClaimed)]
         amounts = sorted(int(Decimal(amount) * TOKEN) for amount in summary["claimed"].values())
@@ -133,6 +134,5 @@ async def check_ledger(folder: RunFolder, summary: dict[str, Any]) -> None:
         state = await tills.registry.run_state(tills.run)
         assert (record.stage, record.round, record.state_root) == (Stage.CLOSED, 4, state.state_root)
         assert (record.result.peers, record.run) == (3, tills.run)
-        blobs = Archive(folder.archive).blobs
-        for name in (record.result.manifest, record.result.table):
-            assert blobs.read_blob(name)
+        held = {blob.hash for blob in Archive(folder.archive).blobs.refs()}
+        assert held >= {record.result.manifest, record.result.table}

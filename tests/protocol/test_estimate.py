@@ -35,7 +35,9 @@ def test_by_hand() -> None:
     assert made.pay == Fraction(300 + 600 + 900 + 300 + 600 + 300, 6), "1200 is cut down to the cap of 900"
     assert made.acceptance == Fraction(6, 9)
     assert made.per_round == made.pay * Fraction(6, 9)
-    assert made.worked_per_hour == Fraction(2 * 3600, 180), "two non-empty rounds in the three minutes after the first"
+    assert made.worked_per_hour == Fraction(2 * 3600, 180), (
+        "two non-empty rounds in the three minutes after the first"
+    )
     assert made.per_hour == made.per_round * 40
     assert made.per_day == made.per_hour * 24
     assert (made.peers, made.rounds, made.listed, made.assumed) == (3, 4, 3, False)

@@ -7,7 +7,7 @@ from hypothesis import given
 
 from distrai.protocol.errors import MissingList, ProtocolError, WrongHead, WrongTrainersRoot, WrongUpdatesRoot
 from distrai.protocol.history import enrol, reconstruct, rounds_needed
-from distrai.protocol.ledger_events import Certified, RollCalled, Started
+from distrai.protocol.ledger_events import Certified, Deactivated, Left, RollCalled, Started
 from distrai.protocol.lists import CertifiedList, check_list
 from distrai.protocol.primitives import Address, MemberId
 from distrai.protocol.seating import drops, promotions
@@ -44,6 +44,15 @@ def test_a_joiner_arrives_where_those_are_who_saw_every_list(history: History) -
     assert standing is not None and history.standing is not None
     assert promotions(standing, history.rules) == promotions(history.standing, history.rules)
     assert drops(standing, history.rules) == drops(history.standing, history.rules)
+
+
+@given(histories())
+def test_whose_stake_counts_no_more_is_as_if_it_had_left(history: History) -> None:
+    events = [
+        Deactivated(event.at, event.member) if isinstance(event, Left) else event for event in history.events
+    ]
+    found = reconstruct(history.rules, events, needed(history))
+    assert found == reconstruct(history.rules, history.events, needed(history))
 
 
 @given(histories(steps=15, staleness_max=3))

@@ -1,3 +1,4 @@
+import asyncio
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from distrai.runs.folder import RunFolder
+from helpers import paid_runs
 from helpers.archives import ArchiveMaker, FakeArchive, make_archive
 from helpers.run_folders import FakeRun, make_run
 
@@ -65,3 +67,16 @@ def ledger_says(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeRun], None]:
         monkeypatch.setattr("distrai.runs.verify.roll_calls_until", no_roll_calls)
 
     return says
+
+
+@pytest.fixture(scope="session")
+def paid(tmp_path_factory: pytest.TempPathFactory) -> paid_runs.Scene:
+    """A run that pays on a chain of its own; tests copy it."""
+    texts = tmp_path_factory.mktemp("texts")
+    return asyncio.run(paid_runs.make_paid_run(tmp_path_factory.mktemp("paid") / "run", texts))
+
+
+@pytest.fixture
+def scene(paid: paid_runs.Scene, tmp_path: Path) -> paid_runs.Scene:
+    """A copy of that run, for one test."""
+    return paid.copy(tmp_path / "paid")

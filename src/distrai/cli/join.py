@@ -28,7 +28,7 @@ def join(
 ) -> int:
     """Contribute this machine to a run that is under way. Ctrl-C leaves it in order; a second one ends at once.
 
-    Where the run pays, it first says what that may bring; where it asks for a stake, that comes first (`distrai stake`).
+    Where the run pays, it first says what that may bring; where it asks for a stake, `distrai stake` comes first.
 
     Parameters
     ----------

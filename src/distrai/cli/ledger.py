@@ -11,7 +11,9 @@ from distrai.cli.wallet import AnyWallet
 
 Json = Annotated[bool, Parameter(negative=())]
 
-ledger = App(name="ledger", help="The ledger: serve the embedded chain, deploy contracts, verify what adds up.")
+ledger = App(
+    name="ledger", help="The ledger: serve the embedded chain, deploy contracts, verify what adds up."
+)
 
 
 @ledger.command
@@ -40,7 +42,9 @@ def serve(
 
     def say(event: dict[str, Any]) -> None:
         if event["event"] == "ready":
-            print(f"chain {event['chain_id']} at {event['url']}, block {event['block']}, from {event['folder']}")
+            print(
+                f"chain {event['chain_id']} at {event['url']}, block {event['block']}, from {event['folder']}"
+            )
             print(f"Note: {event['note']}. Ctrl-C ends it.", flush=True)
         else:
             print(f"stopped at block {event['block']}")

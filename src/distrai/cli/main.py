@@ -36,6 +36,7 @@ app = App(
     exit_on_error=False,
     print_error=False,
     help_on_error=False,
+    suppress_keyboard_interrupt=False,
 )
 for verb in (run, init, join, invite, rotate_key, replay, status, generate, export, compare, doctor):
     app.command(verb)
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(tokens)
     except CycloptsError as error:
-        return _failed(tokens, USAGE, f"{_KEY.sub('(64 digits)', str(error))} (see `distrai --help`)", "Usage")
+        return _failed(
+            tokens, USAGE, f"{_KEY.sub('(64 digits)', str(error))} (see `distrai --help`)", "Usage"
+        )
     except KeyboardInterrupt:
         return _failed(tokens, INTERRUPTED, "interrupted", "Interrupted")
     except BrokenPipeError:

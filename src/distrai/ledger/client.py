@@ -116,8 +116,8 @@ class LedgerClient(LedgerReader):
         """
         try:
             await self._send("requireStake", run, stakes)
-        except LedgerRefused as refusal:
-            if refusal.name != "StakeAlreadyRequired" or await self.stakes_of(run) != stakes:
+        except LedgerRefused:
+            if await self.stakes_of(run) != stakes:
                 raise
             return False
         return True

@@ -1,7 +1,7 @@
 """Whether what stands at the addresses of a deployment is what was shipped, wired and set up as its file says.
 
-Code is compared byte for byte but for immutables, which solc leaves as zeros in the code that it makes and the
-constructor fills in; each of those must be a value that the deployment accounts for.
+Code is compared byte for byte, but for immutables, which solc leaves as
+zeros and the constructor fills in; each of those must be a value that the deployment accounts for.
 """
 
 from collections.abc import Iterable
@@ -24,6 +24,8 @@ from distrai.protocol.typed_data import NAME, VERSION, struct_hash, type_hash
 
 _PUSH1, _PUSH32 = 0x60, 0x7F
 _WORD = 32
+_BEGIN = bytes.fromhex("fe6080806040526004361015")
+"""How solc ends a constructor (INVALID) and begins a contract: memory, and whether the call names a function."""
 _SHORT_TEXT_MAX = 31
 _DOMAIN = type_hash("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _Client = TypeVar("_Client", bound=Contract)
@@ -36,19 +38,18 @@ def has_code_of(name: str, code: bytes) -> bool:
 
 def immutables(name: str, code: bytes) -> set[bytes] | None:
     """The values that a constructor put into a shipped contract's code; None if the code is another."""
-    creation = load_artifact(name).bytecode
-    start = len(creation) - len(code)
-    while start >= 0:
-        found = _filled_in(creation[start : start + len(code)], code)
-        if found is not None:
-            return found
-        start -= 1
-    return None
+    return _filled_in(_made_by(load_artifact(name).bytecode), code)
+
+
+def _made_by(creation: bytes) -> bytes:
+    """The code that a creation puts on the chain, immutables zero: what follows the end of the constructor's code."""
+    assert creation.count(_BEGIN) == 1, "the code of a contract begins in one place"
+    return creation[creation.index(_BEGIN) + 1 :]
 
 
 def _filled_in(template: bytes, code: bytes) -> set[bytes] | None:
     """The words of ``code`` where ``template`` pushes 32 zeros; None if they differ anywhere else."""
-    if template[:_WORD] != code[:_WORD]:
+    if len(template) != len(code) or template[:_WORD] != code[:_WORD]:
         return None
     filled: set[bytes] = set()
     at = 0

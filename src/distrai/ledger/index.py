@@ -152,7 +152,7 @@ class LedgerIndex:
         rows = []
         for log in logs:
             block = known.get(log.at.block_number)
-            if (block is None and log.time is None) or False:
+            if (block is None and log.time is None) or (block and block.hash != log.at.block_hash):
                 return None
             time = block.time if block is not None else log.time
             assert time is not None

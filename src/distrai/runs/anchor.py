@@ -119,12 +119,11 @@ def deployment_of(folder: RunFolder) -> Deployment | None:
 
 @dataclass(frozen=True)
 class PotEvents:
-    """What the ledger says of the money of a run. ``now`` and ``head_time`` (of the newest head): ledger time."""
+    """What the ledger says of a run and its money. ``head_time``: ledger time of the newest head, 0 without one."""
 
     deployment: Deployment
     run: int
     events: list[LedgerEvent]
-    now: int
     head_time: int
 
     @property
@@ -133,7 +132,7 @@ class PotEvents:
         return Domain(self.deployment.chain_id, self.deployment.rewards)
 
 
-async def pot_events(folder: RunFolder, deployment: Deployment, finality: int = 0) -> PotEvents:
+async def pot_events(folder: RunFolder, deployment: Deployment) -> PotEvents:
     """Read them anew, whatever index there is. Raises NoRun, NoLedger or a LedgerError."""
     run = folder.link().run
     with TemporaryDirectory() as scratch:
@@ -143,12 +142,7 @@ async def pot_events(folder: RunFolder, deployment: Deployment, finality: int = 
             source = await LogSource.connect(url, deployment.chain_id)
             stack.push_async_callback(source.close)
             await index.sync(source)
-            return told_by(index, deployment, run, (await source.newest()).time, finality)
-
-
-def told_by(index: LedgerIndex, deployment: Deployment, run: int, now: int, finality: int = 0) -> PotEvents:
-    """What an index says of the money of a run."""
-    events = index.events(run=run, finality=finality)
-    heads = [event for event in events if isinstance(event, Started | Certified | RollCalled)]
-    head_time = index.block_time(heads[-1].at.block_number) if heads else None
-    return PotEvents(deployment, run, events, now, head_time or now)
+            events = index.events(run=run)
+            heads = [event for event in events if isinstance(event, Started | Certified | RollCalled)]
+            head_time = index.block_time(heads[-1].at.block_number) if heads else None
+            return PotEvents(deployment, run, events, head_time or 0)

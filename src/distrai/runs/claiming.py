@@ -162,8 +162,8 @@ class _Claimant:
 
 
 def _merged(newer: Claim, older: Claim) -> Claim:
-    """What came of an epoch and of one before it: what stands in the way of the newest is what is told."""
-    if newer.state == "nothing":
+    """What came of an epoch and of one before it: what stands in the way of the newest is told, unless a claim is out."""
+    if newer.state == "nothing" or older.state == "unknown":
         return older
     if older.state == "paid":
         return replace(newer, amount=older.amount, transaction=older.transaction)

@@ -70,14 +70,15 @@ def deployment_text(told: dict[str, Any]) -> str:
         return "\n".join([f"What is on chain {told['chain_id']} is not what the settings say:", *lines])
     lines = [f"  {_CONTRACTS[role]:<19}{address}" for role, address in told["contracts"].items()]
     checks = [f"  ok  {check}" for check in told["checks"]]
+    where = told["file"]
     return "\n".join(
         [
             f"Deployed on chain {told['chain_id']} by {told['deployer']}:",
             *lines,
             "Checked there:",
             *checks,
-            f"The addresses are in {told['file']}. Next: `distrai run RECIPE --rpc {told['rpc']} --deployment "
-            f"{told['file']}`",
+            f"The addresses are in {where}.",
+            f"Next: `distrai run RECIPE --rpc {told['rpc']} --deployment {where}`",
         ]
     )
 
@@ -89,15 +90,19 @@ def _checks(made: Deployment, settings: DeploymentSettings) -> list[str]:
     burnt = "burnt: nobody has the key" if treasury == BURN else "treasury"
     who = "nobody: no epoch can be killed" if guardian == NOBODY else show_address(guardian)
     new = isinstance(token, NewToken)
-    minted = f"{format_amount(token.supply, made.decimals)} {token.symbol}, " if isinstance(token, NewToken) else ""
+    minted = (
+        f"{format_amount(token.supply, made.decimals)} {token.symbol}, "
+        if isinstance(token, NewToken)
+        else ""
+    )
     return [
         "the code of every contract is the one of this program, made with the values of these settings",
         "distributor, stakes and records use this registry; distributor and stakes use this token",
         f"token: {minted}{made.decimals} decimals{'' if new else ', an ERC-20 that was there'}",
         f"guardian of distributor and stakes: {who}; offered to nobody; nothing is paused",
         f"slashed tokens go to {show_address(treasury)} ({burnt})",
-        f"an epoch can be claimed {duration(windows.activation_seconds)} after it landed (audits "
-        f"{duration(windows.audit_seconds)}, disputes {duration(windows.dispute_seconds)})",
+        f"an epoch can be claimed {duration(windows.activation_seconds)} after it landed",
+        f"of these, audits have {duration(windows.audit_seconds)} and disputes {duration(windows.dispute_seconds)}",
         f"a closed pot is settled within {duration(windows.settle_seconds)}",
         f"faults can be reported for {duration(windows.slash_seconds)}",
         f"a stake comes back {duration(windows.unbond_seconds)} after it was asked for",

@@ -19,7 +19,7 @@ from distrai.protocol.ledger_events import Certified, RollCalled, Started
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import MemberId
 from distrai.protocol.typed_data import Domain
-from distrai.runs.accounts import LABEL, accounts
+from distrai.runs.accounts import LABEL, Account, accounts
 from distrai.runs.bookkeeping import Books
 from distrai.runs.claiming import claim_for
 from distrai.runs.joining import read_member
@@ -60,8 +60,7 @@ class Ledgers:
     @asynccontextmanager
     async def opened(cls, money: RunMoney, key: NodeKey | None) -> "AsyncIterator[Ledgers]":
         """The ledgers of a run that pays; ``key`` sends. Raises NoMoney or a LedgerError."""
-        if money.resolved.recipe.rewards is None:
-            raise NoMoney(f"run {money.run} ({money.resolved.recipe.name}) pays nothing: its recipe has no [rewards]")
+        check_pays(money)
         chain, at = money.link.chain_id, money.contracts
         async with AsyncExitStack() as stack:
             pots = await PotsClient.connect(money.url, at.rewards, chain, key)
@@ -74,6 +73,14 @@ class Ledgers:
             made = cls(money, index, source, pots)
             await made.sync()
             yield made
+
+
+def check_pays(money: RunMoney) -> None:
+    """Raise NoMoney for a run that pays nothing."""
+    if money.resolved.recipe.rewards is None:
+        raise NoMoney(
+            f"run {money.run} ({money.resolved.recipe.name}) pays nothing: its recipe has no [rewards]"
+        )
 
 
 def _index_path(money: RunMoney, stack: AsyncExitStack) -> Path:
@@ -90,7 +97,9 @@ def _deployment(money: RunMoney) -> Deployment:
     if money.folder is not None and money.folder.deployment.exists():
         return Deployment.read(money.folder.deployment)
     link, at = money.link, money.contracts
-    return Deployment(link.chain_id, link.registry, at.token, at.stakes, at.rewards, at.records, at.decimals, 0)
+    return Deployment(
+        link.chain_id, link.registry, at.token, at.stakes, at.rewards, at.records, at.decimals, 0
+    )
 
 
 def earnings_of(what: str, home: Path | None, member: str) -> dict[str, Any]:
@@ -117,7 +126,8 @@ def earnings_of(what: str, home: Path | None, member: str) -> dict[str, Any]:
                 "ledger_time": books.now,
                 "distributor": "0x" + money.contracts.rewards.hex(),
                 "members": [
-                    found.of(each).to_json(decimals) | {"here": each in own, "allowed": await _allowed(ledgers, each)}
+                    found.of(each).to_json(decimals)
+                    | await _beside(ledgers, found.of(each), here=each in own)
                     for each in shown
                 ],
                 "paid": format_amount(found.paid, decimals),
@@ -137,6 +147,7 @@ def claim_in(what: str, home: Path | None, member: str, wallet: Wallet) -> dict[
 
     async def run() -> dict[str, Any]:
         async with open_money(what, home) as money:
+            check_pays(money)
             members = one_member(await money.members(), money, wanted)
             key = await sending_key(money, wallet)
             async with Ledgers.opened(money, key) as ledgers, _tables(money) as tables:
@@ -210,6 +221,8 @@ def _lists(money: RunMoney) -> dict[int, CertifiedList]:
     return found
 
 
-async def _allowed(ledgers: Ledgers, member: MemberId) -> bool:
-    """Whether the run's owner lets a member earn now."""
-    return (await ledgers.pots.account_of(ledgers.money.run, member)).allowed
+async def _beside(ledgers: Ledgers, account: Account, *, here: bool) -> dict[str, Any]:
+    """What else is told of a member: whether the run's owner lets it earn now, and what the newest root covers."""
+    allowed = (await ledgers.pots.account_of(ledgers.money.run, account.member)).allowed
+    settled = 0 if account.root is None else account.root.last_round
+    return {"here": here, "allowed": allowed, "settled_until": settled}

@@ -15,7 +15,10 @@ def earnings_text(told: dict[str, Any]) -> str:
         lines.append("  Nobody has earned anything yet.")
     for member in told["members"]:
         lines += ["", *_member(member, told["ledger_time"])]
-    lines += ["", f"  all together: {told['paid']} paid, {told['owed']} owed; distributor {told['distributor']}"]
+    lines += [
+        "",
+        f"  all together: {told['paid']} paid, {told['owed']} owed; distributor {told['distributor']}",
+    ]
     lines += [f"  Note: {sentence}" for sentence in told["missing"]]
     return "\n".join(lines)
 
@@ -39,8 +42,7 @@ def _state(name: str, amount: str, why: str) -> str:
 
 def _pending(member: dict[str, Any], now: int) -> str:
     root, rounds = member["evidence"]["pending"], member["evidence"]["rounds"]
-    since = 0 if root is None else root["last_round"]
-    newer = [work for work in rounds if work["round"] > since]
+    newer = [work for work in rounds if work["round"] > member["settled_until"]]
     parts = []
     if root is not None:
         when = at_time(root["active_from"], now)
@@ -112,4 +114,6 @@ def estimate_text(told: dict[str, Any]) -> str:
         rows += [("", f"{told['expected_per_hour']} per hour"), ("", f"{told['expected_per_day']} per day")]
     lines = [f"  {name:<18}{text}" for name, text in rows]
     unknown = [f"    - {sentence}" for sentence in told["unknown"]]
-    return "\n".join([head, *lines, *stake, f"  formula: {told['formula']}", "  Not known, or to be known:", *unknown])
+    return "\n".join(
+        [head, *lines, *stake, f"  formula: {told['formula']}", "  Not known, or to be known:", *unknown]
+    )

@@ -18,7 +18,7 @@ from distrai.protocol.ledger_events import Certified, LedgerEvent, RollCalled
 from distrai.protocol.primitives import Address, MemberId
 from distrai.protocol.recipe import ResolvedRecipe
 from distrai.protocol.rewards import RewardTerms, accepted_tokens
-from distrai.runs.money import NoMoney, RunMoney, open_money
+from distrai.runs.money import RunMoney, open_money
 from distrai.runs.telling import TRUST
 
 ROUNDS = 32
@@ -160,19 +160,27 @@ def _unknown(
     made: Estimate, pot: PotState | None, worked: int, funded_until: int, allowed: bool | None
 ) -> list[str]:
     """What this does not know, and what stands in the way."""
-    said = ["no audits yet: amounts are \"pending, unverified\" until their root is active, and the run is trusted"]
+    said = [
+        'no audits yet: amounts are "pending, unverified" until their root is active, and the run is trusted'
+    ]
     if pot is None:
         said.append("the run's owner has not opened its pot: nothing can be earned before")
     elif pot.closed_at:
         said.append("the pot is closed: rounds from now on are paid nothing")
     elif funded_until <= worked:
-        said.append("the pot is not funded for more rounds: from now on they are paid nothing unless more comes in")
+        said.append(
+            "the pot is not funded for more rounds: from now on they are paid nothing unless more comes in"
+        )
     if allowed is None:
-        said.append("whether the run's owner lets you earn: it must add your member (`distrai invite`) to its list")
+        said.append(
+            "whether the run's owner lets you earn: it must add your member (`distrai invite`) to its list"
+        )
     elif not allowed:
         said.append("THE RUN'S OWNER DOES NOT LET THIS MEMBER EARN: ask it before you work")
     if made.assumed:
-        said.append("no list of a round is on this machine: acceptance is taken as 1, and all inner steps as done")
+        said.append(
+            "no list of a round is on this machine: acceptance is taken as 1, and all inner steps as done"
+        )
     if made.worked_per_hour is None:
         said.append("how fast rounds are: fewer than two are over")
     said.append("how many tokens your machine gets done in a round, and how long the run goes on")

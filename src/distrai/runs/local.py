@@ -13,32 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from distrai.ledger.client import LedgerClient
-from distrai.ledger.coins import CoinClient
 from distrai.ledger.keys import NodeKey
-from distrai.protocol.primitives import Address, Hash, MemberId
+from distrai.protocol.primitives import Address, MemberId
 from distrai.protocol.recipe import Recipe
-from distrai.runs.archive import Archive
 from distrai.runs.chain import Chain, check_chain, open_owner
 from distrai.runs.children import Child, ChildFailed, StartChild
 from distrai.runs.folder import RunFolder, RunInfo, make_home
-from distrai.runs.gas_supply import GasSupply
 from distrai.runs.invitation import Invitation, format_invitation
 from distrai.runs.listening import Listening
 from distrai.runs.opening import Opener, Report, told
 from distrai.runs.paying import Paying
-from distrai.runs.recording import Recording
-from distrai.runs.tills import Tills
+from distrai.runs.purse import NEWS, Purse
 
 __all__ = ["LocalRun", "Report"]
 
 RESTARTS_MAX = 20
 """How often one process is started again before the run gives up on it."""
 RESTART_PAUSE_S = 0.5
-SETTLE_S = 60.0
-"""How long nothing may be heard of the last epoch before it is waited for no longer."""
 LOOK_S = 1.0
-GAS_LOOK_ROUNDS = 8
-_SETTLING = ("marked", "epoch-signed", "epoch-settled", "settlement-waits")
+"""How often something is looked at that comes true by itself."""
+_CHANGES = ("applied", "ready", "exited", "settlement-done", *NEWS)
 
 
 @dataclass
@@ -65,13 +59,8 @@ class LocalRun:
     rounds: int = 0
     progress: asyncio.Event = field(default_factory=asyncio.Event)
     restarts: int = 0
-    settled: bool = False
-    """Whether a peer said that nothing is left to settle."""
-    paying: Paying | None = None
-    gas: GasSupply | None = None
-    _heard: float = 0.0
-    """When something was heard of the last epoch: seconds of the event loop."""
-    _beside: "asyncio.TaskGroup | None" = None
+    purse: Purse | None = None
+    """What this run pays for, once it is open."""
 
     async def run(self, recipe: Recipe | None, base: Path) -> bool:
         """Do the rounds of a run; True if all were done. ``recipe`` None resumes what is in the folder.
@@ -84,12 +73,10 @@ class LocalRun:
             async with AsyncExitStack() as stack:
                 stack.push_async_callback(self._stop_children)
                 info = await (self._resumed() if self.folder.exists() else self._open(recipe, base))
-                await self._open_tills(stack, info)
-                self._beside = await stack.enter_async_context(asyncio.TaskGroup())
-                return await self._run(stack, info)
-        except (
-            BaseExceptionGroup
-        ) as group:  # of what is done beside: the first thing that went wrong says it all
+                purse = Purse.opened(self.folder, info, self._owner(), self.device, self.report)
+                self.purse = await stack.enter_async_context(purse)
+                return await self._run(stack, info, self.purse.paying)
+        except BaseExceptionGroup as group:  # the first thing that went wrong says it all
             raise group.exceptions[0] from None
 
     def stop(self) -> None:
@@ -97,17 +84,17 @@ class LocalRun:
         self.stopping.set()
         self.progress.set()
 
-    async def _run(self, stack: AsyncExitStack, info: RunInfo) -> bool:
+    async def _run(self, stack: AsyncExitStack, info: RunInfo, paying: Paying | None) -> bool:
         link, owner = self.folder.link(), self._owner()
         self._invite()
         client = await LedgerClient.connect(link.rpc, link.registry, link.chain_id, owner)
         stack.push_async_callback(client.close)
-        if self.paying is not None:
-            if await self.paying.is_over(info.rounds):
+        if paying is not None:
+            if await paying.is_over(info.rounds):
                 return True  # nobody is needed any more
-            await self.paying.begin()
-        await self._start_peers(info, client, owner)
-        return await self._watch(info)
+            await paying.begin()
+        await self._start_peers(info, client, owner, paying)
+        return await self._watch(info, paying)
 
     # The ledger
 
@@ -152,20 +139,6 @@ class LocalRun:
             opener = Opener(self.folder, url, chain_id, self._owner(), self.report, self.chain, deployment)
         return await opener.open(recipe, base)
 
-    async def _open_tills(self, stack: AsyncExitStack, info: RunInfo) -> None:
-        """Be ready to pay: gas on a chain where that costs something, and rewards where the run has some."""
-        link, owner, turn = self.folder.link(), self._owner(), asyncio.Lock()
-        if info.external:
-            coins = await CoinClient.connect(link.rpc, link.chain_id, owner)
-            stack.push_async_callback(coins.close)
-            self.gas = GasSupply.bounded(coins, owner.address, info.peers, info.rounds, self.report, turn)
-        recipe_hash = Hash(bytes.fromhex(info.recipe_hash.removeprefix("0x")))
-        resolved = Archive(self.folder.archive).recipe(recipe_hash)
-        if resolved.contracts is not None:
-            tills = await stack.enter_async_context(Tills.opened(link.rpc, self.folder, resolved, owner))
-            recording = Recording(tills, self.device, self.report)
-            self.paying = Paying(tills, recording, self.report, turn)
-
     def _invite(self) -> None:
         """Say what others need to join."""
         link = self.folder.link()
@@ -177,7 +150,9 @@ class LocalRun:
 
     # The peers
 
-    async def _start_peers(self, info: RunInfo, client: LedgerClient, owner: NodeKey) -> None:
+    async def _start_peers(
+        self, info: RunInfo, client: LedgerClient, owner: NodeKey, paying: Paying | None
+    ) -> None:
         """Start the archive first: it is where the others ask for what the run starts from."""
         self.rounds = info.rounds
         state = await client.run_state(self.folder.link().run)
@@ -185,13 +160,13 @@ class LocalRun:
         for number in range(info.peers):
             await self._start_peer(number, info)
             if number == 0:
-                members[0] = await self._admit(0, client, owner)
-        rest = [self._admit(number, client, owner) for number in range(1, info.peers)]
+                members[0] = await self._admit(0, client, owner, paying)
+        rest = [self._admit(number, client, owner, paying) for number in range(1, info.peers)]
         members |= dict(enumerate(await asyncio.gather(*rest), start=1))
         if not state.started:
             await client.start(self.folder.link().run, sorted(members.values()))
-        if self.paying is not None:
-            await self.paying.started()
+        if paying is not None:
+            await paying.started()
         self.report({"event": "started", "members": {f"peer-{n}": m.hex() for n, m in members.items()}})
 
     async def _start_peer(self, number: int, info: RunInfo) -> None:
@@ -203,13 +178,15 @@ class LocalRun:
         make_home(self.folder.peer(number), user)
         self.peers[number] = await self.start(f"peer-{number}", arguments, log, self._on_event, user)
 
-    async def _admit(self, number: int, client: LedgerClient, owner: NodeKey) -> MemberId:
+    async def _admit(
+        self, number: int, client: LedgerClient, owner: NodeKey, paying: Paying | None
+    ) -> MemberId:
         """Invite a peer of this run, let it earn, and wait until it takes part."""
         child = self.peers[number]
         said = await child.said("member")
         member = MemberId(bytes.fromhex(said["member"]))
-        if self.paying is not None:
-            await self.paying.admit(member, Address(bytes.fromhex(said["address"])))
+        if paying is not None:
+            await paying.admit(member, Address(bytes.fromhex(said["address"])))
         run = self.folder.link().run
         await child.tell({"invitation": client.invitation(owner, run, member).hex()})
         await child.said("ready")
@@ -222,42 +199,31 @@ class LocalRun:
         kind = event["event"]
         if kind in ("applied", "ready") and event.get("round", -1) >= self.rounds:
             self.finished.add(int(name.removeprefix("peer-")))
-        if kind in _SETTLING:
-            self._heard = asyncio.get_running_loop().time()
-        if kind == "settlement-done":
-            self.settled = True
-        if kind in ("key", "gas-needed"):
-            self._supply(str(event["address"]))
-        elif kind == "applied" and event["round"] % GAS_LOOK_ROUNDS == 0 and self.gas is not None:
-            self._supply(str(self.peers[int(name.removeprefix("peer-"))].events["member"]["address"]))
-        if kind in ("applied", "ready", "exited", "settlement-done", *_SETTLING):
+        if self.purse is not None:
+            self.purse.take(name, event)
+        if kind in _CHANGES:
             self.progress.set()
 
-    def _supply(self, address: str) -> None:
-        """Fill up the gas of a peer's key, beside everything else."""
-        if self.gas is not None and self._beside is not None:
-            self._beside.create_task(self.gas.top_up(Address(bytes.fromhex(address.removeprefix("0x")))))
-
-    async def _watch(self, info: RunInfo) -> bool:
+    async def _watch(self, info: RunInfo, paying: Paying | None) -> bool:
         """Wait for the last round and, where the run pays, until that is settled."""
         await self._until(lambda: len(self.finished) == info.peers, info)
-        if self.paying is not None and not self.stopping.is_set():
-            await self._settle(info, self.paying)
-        return len(self.finished) == info.peers and not self.stopping.is_set()
+        if paying is not None and not self.stopping.is_set():
+            await self._settle(info, paying)
+            return not self.stopping.is_set()
+        return len(self.finished) == info.peers
 
     async def _settle(self, info: RunInfo, paying: Paying) -> None:
         """The peers settle what the last rounds earned; then nobody can earn any more."""
-        loop = asyncio.get_running_loop()
-        self._heard = loop.time()
+        purse = self.purse
+        assert purse is not None
         if paying.pays:
             self.report({"event": "settling", "what": "the seats sign what was earned"})
-            await self._until(lambda: self.settled or loop.time() > self._heard + SETTLE_S, info, LOOK_S)
-        if self.settled or not paying.pays:
+            purse.begin_settling()
+            await self._until(lambda: purse.settled or purse.is_waited_for_in_vain(), info, LOOK_S)
+        if purse.settled or not paying.pays:
             await self._until_done(paying.close(), info)
         elif not self.stopping.is_set():
-            waits = [child.events.get("settlement-waits", {}).get("why", "") for child in self.peers.values()]
-            why = next(filter(None, waits), "nothing was heard of it")
-            self.report({"event": "settlement-given-up", "why": why, "folder": str(self.folder.path)})
+            self.report({"event": "settlement-given-up", "why": purse.why, "folder": str(self.folder.path)})
 
     async def _until_done(self, work: Coroutine[Any, Any, None], info: RunInfo) -> None:
         """Do something with the ledger while processes that end are started again. Raises what it raises."""

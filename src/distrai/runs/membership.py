@@ -78,7 +78,9 @@ def set_payout(what: str, home: Path | None, text: str) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         async with reach_ledger(what, home) as (target, _, url):
             if not (target.home / FIRST).exists():
-                raise NoSuchMember(f"{target.home} is no peer's home: give the --home that `distrai join` said")
+                raise NoSuchMember(
+                    f"{target.home} is no peer's home: give the --home that `distrai join` said"
+                )
             with locked_home(target.home) as keyring:
                 link, key = target.link, keyring.first
                 ledger = await LedgerClient.connect(url, link.registry, link.chain_id, key)
@@ -104,7 +106,9 @@ def allow_member(folder: RunFolder, member: MemberId) -> None:
             pots = await PotsClient.connect(money.url, at, chain, owner)
             try:
                 if await pots.pot_of(money.run) is None:
-                    raise CannotAllow(f"run {money.run} has no pot: it pays nothing, or was not opened to the end")
+                    raise CannotAllow(
+                        f"run {money.run} has no pot: it pays nothing, or was not opened to the end"
+                    )
                 await pots.allow(money.run, member)
             finally:
                 await pots.close()

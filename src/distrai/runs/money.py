@@ -82,7 +82,10 @@ class RunMoney:
         """The homes of this machine that have a key of their own."""
         found = [self.target.home]
         if self.folder is not None:
-            found += [*sorted(self.folder.path.glob("peers/peer-*")), *sorted(self.folder.path.glob("joined*"))]
+            found += [
+                *sorted(self.folder.path.glob("peers/peer-*")),
+                *sorted(self.folder.path.glob("joined*")),
+            ]
         return [home for home in dict.fromkeys(found) if (home / FIRST).exists()]
 
     def homes_and_archive(self) -> list[Path]:

@@ -37,7 +37,7 @@ def stake_text(told: dict[str, Any]) -> str:
     counts = "which counts for a seat" if told["active"] else "WHICH COUNTS FOR NO SEAT"
     return (
         f"Member {told['member'][:14]} has {told['staked']} tokens staked in run {told['run']} (needed: "
-        f"{told['minimum']}), {counts}.\nIt comes back to {told['payout']} with `distrai unstake`. Next: `distrai join`."
+        f"{told['minimum']}), {counts}.\nIt comes back to {told['payout']} with `distrai unstake`. Next: `distrai join`"
     )
 
 

@@ -64,7 +64,8 @@ class Payday:
     @property
     def money(self) -> dict[str, Any]:
         """What the summary says beside the members' amounts; those are whole tokens."""
-        contracts, rewards = self.resolved.contracts, self.resolved.recipe.rewards
+        recipe, contracts = self.resolved.recipe, self.resolved.contracts
+        rewards, stake = recipe.rewards, recipe.stake
         assert contracts is not None
         names = ("token", "stakes", "rewards", "records")
         return {
@@ -73,6 +74,8 @@ class Payday:
             "contracts": {name: "0x" + getattr(contracts, name).hex() for name in names},
             "price": rewards.price if rewards else None,
             "cap": rewards.cap if rewards else None,
+            "min_round_seconds": rewards.min_round_seconds if rewards else None,
+            "stake": stake.minimum if stake else None,
             "epochs": self.epochs,
             "label": TRUST,
             "unpaid": LABEL,

@@ -1,5 +1,6 @@
 """What the peers of a run earned, for people."""
 
+from decimal import Decimal
 from typing import Any
 
 PLAY = (
@@ -16,7 +17,7 @@ def payday_lines(summary: dict[str, Any], folder: str) -> list[str]:
     lines = ["", f"  {_headline(money)}", ""]
     if money["price"] is not None:
         lines += [f"    {line}" for line in _table(summary, money)]
-        lines += ["", *(f"    {line}" for line in _details(money))]
+        lines += ["", *(f"    {line}" for line in _details(summary, money))]
     for why in money["waits"]:
         lines.append(f"    Not done yet: {why}")
     if money["waits"]:
@@ -43,10 +44,21 @@ def _table(summary: dict[str, Any], money: dict[str, Any]) -> list[str]:
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
-def _details(money: dict[str, Any]) -> list[str]:
+def _is_less(summary: dict[str, Any], money: dict[str, Any]) -> bool:
+    """Whether somebody earned less than its tokens times the price."""
+    whole = {name: Decimal(tokens) * Decimal(money["price"]) for name, tokens in summary["tokens_of"].items()}
+    return any(Decimal(summary["earned"].get(name, "0")) * 10**6 < due for name, due in whole.items())
+
+
+def _details(summary: dict[str, Any], money: dict[str, Any]) -> list[str]:
     epochs = "1 epoch" if money["epochs"] == 1 else f"{money['epochs']} epochs"
     back = f", {money['refunded']} went back to it" if money["refunded"] != "0" else ""
     lines = [f"The opener paid in {money['funded']}{back}; the seats settled {epochs}."]
+    if _is_less(summary, money):
+        lines.append(
+            "That is less than price times tokens: what a round pays is capped, and of rounds that come faster than "
+            f"every {money['min_round_seconds']} s some are not paid."
+        )
     if money["pending"] != "0":
         lines.append(f"{money['pending']} not paid yet ({money['unpaid']}).")
     lines.append(f"It is {PLAY}." if money["embedded"] else "Paid on the chain that the run is on.")

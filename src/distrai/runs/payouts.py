@@ -4,17 +4,16 @@ Nothing is believed but the ledger's events about the pot: marks must name heads
 epoch's root, total and table must be those that the lists lead to.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from distrai.protocol.amounts import format_amount
-from distrai.protocol.ledger_events import LedgerEvent
 from distrai.protocol.money_events import EpochSettled
 from distrai.protocol.pot import Due, Marked, Pot, compute_epoch
 from distrai.protocol.primitives import Hash, MemberId
 from distrai.protocol.rewards import Earnings, HeadMark
-from distrai.protocol.typed_data import Domain
+from distrai.runs.anchor import PotEvents
 from distrai.runs.published import ReplayFailed, blaming
 from distrai.runs.replay import Replayed
 from distrai.runs.reward_tables import Tables
@@ -38,21 +37,17 @@ class Payouts:
 
 @dataclass(frozen=True)
 class PotBooks:
-    """What the ledger says of a run's pot. ``genesis``: the head before the start; ``head_time`` the newest head's."""
+    """What the ledger says of a run's pot; ``genesis`` is the head before the start."""
 
-    events: Sequence[LedgerEvent]
-    domain: Domain
-    run: int
+    told: PotEvents
     genesis: Hash
-    head_time: int
-    decimals: int
 
 
 def recompute_payouts(replayed: Replayed, books: PotBooks, tables: Tables) -> Payouts:
     """Recompute the live epochs that end within what was replayed. Raises ReplayFailed, naming the first false one."""
-    pot = Pot.fold(books.events)
+    pot = Pot.fold(books.told.events)
     if pot.opened is None:
-        return Payouts(0, {}, books.decimals)
+        return Payouts(0, {}, books.told.deployment.decimals)
     for marked in pot.marks.values():
         _check_mark(marked, replayed, books.genesis)
     earned, epochs = Earnings(), 0
@@ -62,7 +57,9 @@ def recompute_payouts(replayed: Replayed, books: PotBooks, tables: Tables) -> Pa
         earlier = replace(pot, epochs=pot.epochs[:live])
         earned = _check_epoch(earlier, earned, known.settled, replayed, books, tables).earnings
         epochs += 1
-    return Payouts(epochs, _until_now(pot, epochs, earned, replayed, books).amounts, books.decimals)
+    return Payouts(
+        epochs, _until_now(pot, epochs, earned, replayed, books).amounts, books.told.deployment.decimals
+    )
 
 
 def _check_mark(marked: Marked, replayed: Replayed, genesis: Hash) -> None:
@@ -88,7 +85,7 @@ def _check_epoch(
     """An epoch as the lists lead to it, if that is what the seats signed."""
     name, last = f"epoch {settled.epoch}", settled.last_round
     with blaming(name, last):
-        due = compute_epoch(pot, before, replayed.worked, pot.marks[last], books.domain, books.run)
+        due = compute_epoch(pot, before, replayed.worked, pot.marks[last], books.told.domain, books.told.run)
     if (settled.root, settled.total) != (due.epoch.root, due.epoch.total):
         raise ReplayFailed(
             name,
@@ -106,17 +103,19 @@ def _check_epoch(
             last,
         )
     with blaming(name, last):
-        tables.held(settled, books.domain)
+        tables.held(settled, books.told.domain)
     return due
 
 
 def _until_now(pot: Pot, epochs: int, earned: Earnings, replayed: Replayed, books: PotBooks) -> Earnings:
     """What was earned until the last round that was replayed, as if an epoch ended there."""
     earlier = replace(pot, epochs=pot.epochs[:epochs])
-    newest = HeadMark(replayed.rounds, len(replayed.worked), books.head_time)
+    newest = HeadMark(replayed.rounds, len(replayed.worked), books.told.head_time)
     if newest.round <= earlier.since(epochs).mark.round:
         return earned
-    at = books.events[-1].at
+    at = books.told.events[-1].at
     marked = Marked(newest, replayed.head, pot.escrow, at)
     with blaming("payouts", replayed.rounds):
-        return compute_epoch(earlier, earned, replayed.worked, marked, books.domain, books.run).earnings
+        return compute_epoch(
+            earlier, earned, replayed.worked, marked, books.told.domain, books.told.run
+        ).earnings

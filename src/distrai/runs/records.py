@@ -53,7 +53,9 @@ def _time(text: str) -> int:
     try:
         told = datetime.fromisoformat(text)
     except ValueError:
-        raise BadFilter(f"--since {text[:40]!r} is no time: write 2026-11-21 or 2026-11-21T18:00 (UTC)") from None
+        raise BadFilter(
+            f"--since {text[:40]!r} is no time: write 2026-11-21 or 2026-11-21T18:00 (UTC)"
+        ) from None
     return int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp())
 
 

@@ -23,10 +23,16 @@ def records_text(told: dict[str, Any], export: Path | None = None) -> str:
     """The table."""
     where = f"{told['count']} training records at {told['contract']} on chain {told['chain_id']}"
     if not told["records"]:
-        return f"{where}: none of them is what was asked for" if told["count"] else f"{where}: nobody opened one yet"
+        return (
+            f"{where}: none of them is what was asked for"
+            if told["count"]
+            else f"{where}: nobody opened one yet"
+        )
     rows = [_HEADINGS, *(_row(record) for record in told["records"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
     kept = [f"Written to {export}."] if export is not None else []
     note = f"{CLAIMED} is what the sender claims; all else is what the ledger knows itself. --json tells all of it."
     return "\n".join([f"{where}, {len(told['records'])} shown:", "", *lines, "", note, *kept])

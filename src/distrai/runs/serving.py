@@ -13,7 +13,9 @@ from distrai.runs.folder import RunFolder
 from distrai.runs.listening import Listening
 
 Report = Callable[[dict[str, Any]], None]
-NO_CONSENSUS = "this chain has one operator, whoever runs this command, and is no consensus: trust it as you trust them"
+NO_CONSENSUS = (
+    "this chain has one operator, whoever runs this command, and is no consensus: trust it as you trust them"
+)
 
 
 class NoChain(ValueError):

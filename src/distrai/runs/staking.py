@@ -6,14 +6,13 @@ from the wallet, and what it gets back goes to the member's payout address.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distrai.ledger.client import LedgerClient
-from distrai.ledger.coins import CoinClient
 from distrai.ledger.errors import LedgerRefused
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.stakes import StakesClient, StakeState
@@ -22,17 +21,11 @@ from distrai.peer.keyring import FIRST
 from distrai.protocol.amounts import format_amount, parse_amount
 from distrai.protocol.primitives import Address, MemberId
 from distrai.runs.membership import Payout, ensure_member, locked_home
-from distrai.runs.money import NoSuchMember, RunMoney, open_money
+from distrai.runs.money import NoMoney, NoSuchMember, RunMoney, open_money
+from distrai.runs.topping_up import Report, fill_gas, fill_tokens
 from distrai.runs.wallet import Wallet, show_address
 
-Report = Callable[[dict[str, Any]], None]
-GAS_NEEDED = 1_000_000
-"""What registering, approving, staking and getting out use together, with room."""
 _LOOK_S = 1.0
-
-
-class TooFewTokens(ValueError):
-    """Neither the member's key nor the wallet has the tokens."""
 
 
 class BadStake(ValueError):
@@ -74,8 +67,10 @@ class Staker:
         run, decimals = self.money.run, self.money.contracts.decimals
         terms = await self.stakes.terms_of(run)
         if not terms.minimum:
-            raise BadStake(f"run {run} asks for no stake: join it without")
-        await self._fill_gas()
+            raise BadStake(
+                f"the owner of run {run} has not yet said what a seat stakes: wait until the run is open"
+            )
+        await self._gas()
         member = await self.member(payout, register=True)
         before = await self.stakes.stake_of(run, member)
         missing = max(0, terms.minimum - before.staked)
@@ -86,7 +81,7 @@ class Staker:
                 f"{format_amount(before.staked, decimals)} are: give at least --amount "
                 f"{format_amount(missing, decimals)}"
             )
-        await self._fill(more)
+        await fill_tokens(self.money, self.token, self.key.address, more, self.wallet, self.report)
         if more or before.asked_at:
             await self.stakes.stake_up_to(run, member, before.staked + more)
         after = await self.stakes.stake_of(run, member)
@@ -101,7 +96,7 @@ class Staker:
         """Leave the run, ask the stake back, wait at most so long, take it out; told step by step. Can be repeated."""
         run = self.money.run
         member = await self.member(Payout(), register=False)
-        await self._fill_gas()
+        await self._gas()
         if (await self.ledger.membership(run, member)).joined:
             await self.ledger.leave(run, member)
             self.report({"event": "left-run", "run": run, "member": "0x" + member.hex()})
@@ -165,6 +160,9 @@ class Staker:
         state = await self.ledger.member(member)
         return state.payout if any(state.payout) else state.controller
 
+    async def _gas(self) -> None:
+        await fill_gas(self.money.link, self.key, self.wallet, self.report)
+
     async def _told(self, member: MemberId, state: StakeState) -> dict[str, Any]:
         run, decimals = self.money.run, self.money.contracts.decimals
         return {
@@ -177,50 +175,6 @@ class Staker:
             "active": await self.stakes.is_active(run, member),
             "ledger_time": self.money.now(await self.stakes.ledger_time()),
         }
-
-    async def _fill(self, amount: int) -> None:
-        """Let the member's key have so many tokens, from the wallet where it lacks some. Raises TooFewTokens."""
-        decimals, own = self.money.contracts.decimals, self.key.address
-        missing = amount - await self.token.balance(own)
-        if missing <= 0:
-            return
-        symbol, lacking = await self.token.symbol(), format_amount(missing, decimals)
-        needs = f"the key of this member, {show_address(own)}, lacks {lacking} {symbol}"
-        where = f"(token {show_address(self.token.address)} on chain {self.token.chain_id})"
-        if not self.wallet.exists():
-            raise TooFewTokens(
-                f"{needs} {where}, and there is no wallet at {self.wallet.path}: send them there, or give a --wallet"
-            )
-        address = self.wallet.address()
-        has = await self.token.balance(address)
-        if has < missing:
-            raise TooFewTokens(
-                f"{needs} {where}, and the wallet {show_address(address)} has {format_amount(has, decimals)}: send "
-                "tokens to one of them"
-            )
-        link, token = self.money.link, self.money.contracts.token
-        paying = await TokenClient.connect(link.rpc, token, link.chain_id, self.wallet.open())
-        try:
-            await paying.transfer(own, missing)
-        finally:
-            await paying.close()
-        told = {"amount": lacking, "symbol": symbol, "from": show_address(address), "to": show_address(own)}
-        self.report({"event": "transferred", **told})
-
-    async def _fill_gas(self) -> None:
-        """Where gas costs something and the member's key cannot pay it, send some from the wallet if there is one."""
-        link = self.money.link
-        async with coins(link.rpc, link.chain_id, self.key) as own:
-            needed = GAS_NEEDED * await own.gas_price()
-            missing = needed - await own.balance(self.key.address)
-        if missing <= 0 or not self.wallet.exists():
-            return
-        wallet = self.wallet.open()
-        async with coins(link.rpc, link.chain_id, wallet) as paying:
-            if await paying.balance(wallet.address) < missing:
-                return  # the ledger's refusal says what is missing
-            await paying.send(self.key.address, missing)
-        self.report({"event": "gas-sent", "wei": missing, "to": show_address(self.key.address)})
 
 
 @asynccontextmanager
@@ -241,14 +195,13 @@ async def staker(money: RunMoney, wallet: Wallet, report: Report) -> AsyncIterat
                 await client.close()
 
 
-@asynccontextmanager
-async def coins(url: str, chain_id: int, key: NodeKey) -> AsyncIterator[CoinClient]:
-    """A client for the chain's own coin."""
-    client = await CoinClient.connect(url, chain_id, key)
-    try:
-        yield client
-    finally:
-        await client.close()
+def check_stakes(money: RunMoney) -> None:
+    """Raise NoMoney for a run that asks for no stake."""
+    if money.resolved.contracts is None or money.resolved.recipe.stake is None:
+        pays = "pays nothing and " if money.resolved.contracts is None else ""
+        raise NoMoney(
+            f"run {money.run} ({money.resolved.recipe.name}) {pays}asks for no stake: join it without"
+        )
 
 
 def stake_in(
@@ -257,8 +210,10 @@ def stake_in(
     """``distrai stake``. Raises as ``staker`` and ``Staker.stake``."""
 
     async def run() -> dict[str, Any]:
-        async with open_money(what, home) as money, staker(money, wallet, report) as at:
-            return await at.stake(amount, payout)
+        async with open_money(what, home) as money:
+            check_stakes(money)
+            async with staker(money, wallet, report) as at:
+                return await at.stake(amount, payout)
 
     return asyncio.run(run())
 
@@ -270,6 +225,7 @@ def unstake_from(
 
     async def run() -> dict[str, Any]:
         async with open_money(what, home) as money:
+            check_stakes(money)
             if not (money.target.home / FIRST).exists():
                 raise NoSuchMember(f"{money.target.home} is no peer's home: give the --home that staked")
             async with staker(money, wallet, report) as at:

@@ -9,6 +9,7 @@ from distrai.runs.payday_text import payday_lines
 TRUST = "trusted"
 """What every run without stake is called wherever it is shown."""
 TRUST_TEXT = "trusted: members have no stake, and the checks of this version do not prove work"
+STAKED_TEXT = "trusted: members have stakes, but the checks of this version do not prove work"
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _LABEL = 16
 
@@ -103,7 +104,8 @@ def _evidence(summary: dict[str, Any]) -> list[tuple[str, str]]:
     if summary["roll_calls"]:
         updates += f", {summary['roll_calls']} roll calls"
     rows = [("Certificates", updates), ("State root", f"{summary['state_root']} ({agree})")]
-    rows.append(("Trust", TRUST_TEXT))
+    staked = (summary.get("money") or {}).get("stake")
+    rows.append(("Trust", STAKED_TEXT if staked else TRUST_TEXT))
     if summary["refused"]:
         rules = ", ".join(f"{count} {rule}" for rule, count in summary["refused"].items())
         rows.append(("Refused", rules))
@@ -123,6 +125,8 @@ def _next(summary: dict[str, Any], folder: Path) -> list[str]:
         (f"distrai replay {where}", "recompute the run from what was published, and compare"),
         (f"distrai export {where} --to my-model", "the model as a Hugging Face folder"),
     ]
+    if summary.get("money"):
+        typed.insert(2, (f"distrai earnings {where}", "what everybody earned, with the evidence"))
     if not summary["finished"]:
         typed = [(f"distrai run {where}", "go on where it stopped"), *typed]
     width = max(len(command) for command, _ in typed)

@@ -8,11 +8,13 @@ from typing import Any
 
 from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe import ResolvedRecipe
-from distrai.runs.anchor import NoLedger, ledger_state, roll_calls_until
+from distrai.runs.anchor import NoLedger, deployment_of, ledger_state, pot_events, roll_calls_until
 from distrai.runs.archive import Archive
 from distrai.runs.folder import NoRun, RunFolder
+from distrai.runs.payouts import Payouts, PotBooks, recompute_payouts
 from distrai.runs.published import Anchor, ReplayFailed, blaming
 from distrai.runs.replay import Replay, Replayed
+from distrai.runs.reward_tables import Tables
 from distrai.training.data.documents import SPLITS
 from distrai.training.data.manifest import parse_manifest
 
@@ -30,6 +32,8 @@ class Verdict:
 
     replayed: Replayed | None = None
     failure: ReplayFailed | None = None
+    payouts: Payouts | None = None
+    """None where the run pays nothing, or its ledger is not there."""
 
     @property
     def ok(self) -> bool:
@@ -43,13 +47,14 @@ class Verdict:
             failure = self.failure
             told = {"culprit": failure.culprit, "rule": failure.rule, "why": failure.why}
             return {"ok": False, **told, "round": failure.round}
-        done = self.replayed
+        done, paid = self.replayed, {} if self.payouts is None else self.payouts.to_json()
         return {
             "ok": True,
             "state_root": "0x" + done.state_root.hex(),
             "head": "0x" + done.head.hex(),
             "rounds": done.rounds,
             "updates": done.updates,
+            **paid,
         }
 
 
@@ -66,9 +71,32 @@ def verify(folder: RunFolder, head: str | None, on_round: OnRound) -> Verdict:
         archive = Archive(folder.archive)
         replayed = Replay(archive.public, archive.blobs, on_round).run(anchor)
         _check_data(archive)
+        payouts = _payouts(folder, archive, replayed, is_ledger_needed=trusted is None)
     except ReplayFailed as failure:
         return Verdict(failure=failure)
-    return Verdict(replayed)
+    return Verdict(replayed, payouts=payouts)
+
+
+def _payouts(
+    folder: RunFolder, archive: Archive, replayed: Replayed, *, is_ledger_needed: bool
+) -> Payouts | None:
+    """What members earned; None for a run that pays nothing, or where a head is trusted and no ledger is there.
+
+    Raises ReplayFailed.
+    """
+    if _recipe(archive).contracts is None:
+        return None
+    try:
+        with blaming("contracts", 0):
+            deployment = deployment_of(folder)
+            assert deployment is not None, "the recipe names them"
+            found = asyncio.run(pot_events(folder, deployment))
+    except ReplayFailed:
+        if is_ledger_needed:
+            raise
+        return None
+    books = PotBooks(found, archive.genesis().genesis.head)
+    return recompute_payouts(replayed, books, Tables.of_folder(folder))
 
 
 def parse_head(text: str) -> Hash:

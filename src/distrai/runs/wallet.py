@@ -66,7 +66,9 @@ class Wallet:
     use_keyring: bool = False
 
     @classmethod
-    def at(cls, path: Path | None, password_file: Path | None = None, *, use_keyring: bool = False) -> "Wallet":
+    def at(
+        cls, path: Path | None, password_file: Path | None = None, *, use_keyring: bool = False
+    ) -> "Wallet":
         """The wallet in a file, or the default one. Raises KeyInArguments."""
         if path is not None:
             refuse_key(path.name)
@@ -247,5 +249,7 @@ def _keyring() -> Any:
             "--keyring needs the package `keyring`: pip install 'distrai[keyring]', or use --password-file"
         ) from None
     if isinstance(keyring.get_keyring(), NoBackend):
-        raise NoKeyring("this machine has no keyring that is unlocked: use --password-file or type the password")
+        raise NoKeyring(
+            "this machine has no keyring that is unlocked: use --password-file or type the password"
+        )
     return keyring
