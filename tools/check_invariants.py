@@ -6,17 +6,20 @@ With names (``Token StakeManager``) only these contracts are looked at; ``--runs
 """
 
 import argparse
+import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from check_contracts import CONTRACTS, PACKAGES, install, node_environment
 
 BUGS = CONTRACTS / "test" / "bugs"
 TIMEOUT_S = 900
+WORKERS = min(4, os.cpu_count() or 1)
 
 
 def forge() -> Path:
@@ -77,12 +80,14 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     install()
     status = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for contract in options.contracts:
-            for failure in failures(contract, options.runs, Path(folder)):
-                print(failure, file=sys.stderr)
-                status = 1
-            print(f"{contract}: looked at, with and without its bug", flush=True)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
+        names = f"({'|'.join(options.contracts)})"
+        looking = {pool.submit(broken_invariant, names, options.runs): "the invariants hold"}
+        for name in options.contracts:
+            looking[pool.submit(missed_bug, name, options.runs, Path(folder))] = f"{name}: the bug is found"
+        for look in as_completed(looking):
+            status |= bool(look.result())
+            print(look.result() or looking[look], flush=True)
     return status
 
 

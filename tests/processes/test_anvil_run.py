@@ -18,11 +18,13 @@ from distrai.ledger.deployment import LOCAL, Deployment, deploy
 from distrai.ledger.index import LedgerIndex, LogSource
 from distrai.ledger.keys import NodeKey, save_key
 from distrai.ledger.token import TokenClient
+from distrai.protocol.amounts import format_amount
 from distrai.protocol.ledger_events import Certified, LedgerEvent, Started
 from distrai.protocol.money_events import EpochSettled, Funded, Refunded, RewardClaimed
 from distrai.protocol.primitives import Address, MemberId
 from distrai.runs.chain import Chain
 from distrai.runs.folder import RunFolder
+from distrai.runs.ledger_verify import ledger_verify
 from distrai.runs.results import finish
 from distrai.runs.summary import Summary
 from distrai.runs.verify import Verdict, verify
@@ -35,6 +37,7 @@ pytestmark = pytest.mark.processes
 
 CHAIN_ID = 777_000_111
 BLOCK_S = 0.15
+DECIMALS = 18
 DEPTH = 3
 FINALITY = DEPTH + 1
 ROUNDS = 8
@@ -123,6 +126,15 @@ class Record:
     balances: dict[Address, int]
     summary: Summary
     replayed: Verdict
+    verified: dict[str, Any]
+
+    @property
+    def paid(self) -> dict[MemberId, int]:
+        """What the ledger says that members were paid, base units."""
+        found: dict[MemberId, int] = defaultdict(int)
+        for event in self.of(RewardClaimed):
+            found[event.member] += event.amount
+        return found
 
     def of(self, kind: type[LedgerEvent]) -> list[LedgerEvent]:
         return [event for event in self.history if isinstance(event, kind)]
@@ -154,10 +166,11 @@ async def train(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
         silence = await live_through(drive, chronicle, proxy)
         summary = await asyncio.to_thread(finish, folder, "cpu", drive.observer.report)
         replayed = await asyncio.to_thread(verify, folder, None, lambda *_: None)
+        verified = await asyncio.to_thread(ledger_verify, folder)
         await index.sync(source)
         history = index.events()
         balances = await read_balances(anvil.url, made, history)
-        return Record(folder, drive, chronicle.lost, silence, history, balances, summary, replayed)
+        return Record(folder, drive, chronicle.lost, silence, history, balances, summary, replayed, verified)
 
 
 async def live_through(drive: Drive, chronicle: Chronicle, proxy: Proxy) -> list[int]:
@@ -226,28 +239,26 @@ def test_all_rounds_are_certified_and_all_peers_agree(record: Record) -> None:
 
 
 def test_everybody_was_paid_what_it_earned_once(record: Record) -> None:
-    epochs = record.of(EpochSettled)
-    assert [event.last_round for event in epochs][-1] == ROUNDS
-    claims: dict[MemberId, list[RewardClaimed]] = defaultdict(list)
-    for event in record.of(RewardClaimed):
-        claims[event.member].append(event)
+    epochs, claims = record.of(EpochSettled), record.of(RewardClaimed)
+    assert epochs[-1].last_round == ROUNDS
     (started,) = record.of(Started)
-    members = {seat.member for seat in started.seats}
-    assert claims.keys() == members
-    paid = {member: sum(event.amount for event in found) for member, found in claims.items()}
-    assert paid == {member: found[-1].claimed for member, found in claims.items()}
-    assert sum(paid.values()) == epochs[-1].total
-    assert all(amount > 0 for amount in paid.values())
-    held = defaultdict(int)
-    for member, found in claims.items():
-        held[found[0].to] += paid[member]
-    assert record.balances == held
+    assert record.paid.keys() == {seat.member for seat in started.seats}
+    assert all(amount > 0 for amount in record.paid.values())
+    assert record.paid == {event.member: event.claimed for event in claims}, "the last says what all brought"
+    assert sum(record.paid.values()) == epochs[-1].total
+    assert record.balances == {event.to: record.paid[event.member] for event in claims}
     funded = record.of(Funded)[-1].funded
     assert sum(event.amount for event in record.of(Refunded)) == funded - epochs[-1].total
 
 
-def test_the_run_replays_and_its_summary_tells_the_money(record: Record) -> None:
+def test_the_run_replays_and_the_ledger_adds_up(record: Record) -> None:
     assert record.replayed.replayed is not None, record.replayed.failure
     assert record.replayed.replayed.rounds == ROUNDS
+    assert record.replayed.payouts is not None
+    assert record.replayed.payouts.earned == record.paid
+    told, epochs = record.verified, record.of(EpochSettled)
+    assert told["ok"], told["problems"]
+    assert (told["certificates"], told["roots"], told["records"]) == (ROUNDS, len(epochs), 1)
+    assert (told["paid"], told["owed"]) == (format_amount(epochs[-1].total, DECIMALS), "0")
     assert record.summary.earned == record.summary.claimed
     assert len(record.summary.earned) == len(PEERS)

@@ -1,6 +1,7 @@
 """Epochs from events: the same for everybody who starts anywhere, within what the contract allows, and nothing lost."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,6 +24,8 @@ from distrai.protocol.money_events import (
     RewardClaimed,
 )
 from distrai.protocol.pot import (
+    LISTS_NEEDED,
+    REACH,
     Due,
     Pot,
     compute_epoch,
@@ -277,6 +280,68 @@ def test_what_happens_after_the_mark_changes_nothing() -> None:
     assert ledger.due(Earnings()) is None  # there is nothing left to pay it with
 
 
+def until_due(ledger: Ledger, tokens: dict[MemberId, int], rounds: int) -> None:
+    for _ in range(rounds):
+        ledger.certify(tokens)
+        if is_mark_due(ledger.pot, EVERY, ledger.rounds, ledger.course):
+            ledger.mark()
+
+
+def test_who_may_earn_nothing_needs_no_list() -> None:
+    ledger = Ledger().open().fund(10**9)
+    ledger.certify({A: 1})
+    ledger.allow(A)  # from round 3 on
+    assert [ledger.pot.may_pay(number) for number in (1, 2, 3)] == [False, False, True]
+    ledger.disallow(A)
+    assert not ledger.pot.may_pay(4)
+
+
+def test_nothing_is_marked_that_could_pay_nothing() -> None:
+    ledger = Ledger().open().fund(TERMS.rate - 1).allow(A)
+    until_due(ledger, {A: 1}, 2 * EVERY)
+    assert list(ledger.marks) == [0]
+    ledger.fund(6 * TERMS.rate + 100)
+    until_due(ledger, {A: 1}, 1)
+    assert list(ledger.marks) == [0, 7]
+    assert land(ledger).epoch.total == 7 * 3
+
+
+def test_an_epoch_reaches_back_no_further_than_lists_are_kept() -> None:
+    """Where nobody earned anything for long, who joined meanwhile can still compute the next epoch."""
+    ledger = paying()
+    until_due(ledger, {C: 1}, LISTS_NEEDED // EVERY * EVERY + 2 * EVERY)
+    assert ledger.due(Earnings()) is None
+    until_due(ledger, {A: 10}, EVERY)
+    due = ledger.due(Earnings())
+    assert due is not None
+    recent = replace(ledger, work=ledger.work[-LISTS_NEEDED:]).due(Earnings())
+    assert recent == due
+    ledger.settle(due)
+    assert due.earnings.amounts == {A: EVERY * 30}
+    assert recompute(ledger.pot, ledger.work[-REACH:], DOMAIN, RUN) == [due]
+
+
+def test_what_nobody_could_settle_for_so_long_is_given_up() -> None:
+    ledger = paying()
+    until_due(ledger, {A: 10}, EVERY + REACH - 1)
+    first = due_mark(ledger.pot, EVERY, ROUNDS)
+    assert first is not None and first.mark.worked == EVERY
+    ledger.certify({A: 10})
+    ledger.mark()
+    second = due_mark(ledger.pot, EVERY, ROUNDS)
+    assert second is not None and second.mark.worked == 2 * EVERY
+    due = land(replace(ledger, work=ledger.work))
+    assert due.epoch.total == 2 * EVERY * 30  # all that it reaches is still paid
+
+
+def test_what_is_asked_about_may_lie_beyond_all_marks() -> None:
+    ledger = paying()
+    for _ in range(REACH + 1):
+        ledger.certify({A: 10})
+    marked = replace(ledger.pot.marks[0], mark=ledger.course)
+    assert ledger.pot.begin(0, marked) == marked
+
+
 def test_a_killed_epoch_is_settled_anew_with_the_same_amounts() -> None:
     ledger = paying()
     dues: list[Due] = []
@@ -350,7 +415,9 @@ steps = st.one_of(
 
 
 @given(st.lists(steps, max_size=40), st.integers(0, 4), st.integers(1, 4 * MILLION), st.integers(1, 4))
-def test_whatever_happens_the_contract_takes_what_is_computed(history, early, price, every) -> None:
+def test_whatever_happens_the_contract_takes_what_is_computed(
+    history: list[tuple[Any, ...]], early: int, price: int, every: int
+) -> None:
     """And who has only the newest table, and lists since then, computes the same bytes as who saw everything."""
     ledger = Ledger(replace(TERMS, price=price))
     for _ in range(early):
@@ -381,7 +448,9 @@ def test_whatever_happens_the_contract_takes_what_is_computed(history, early, pr
 
 
 @given(st.lists(tokens, min_size=1, max_size=24), st.integers(1, 30), st.integers(1, 4 * MILLION))
-def test_nothing_is_lost_however_rounds_are_cut_into_epochs(work, every, price) -> None:
+def test_nothing_is_lost_however_rounds_are_cut_into_epochs(
+    work: list[dict[MemberId, int]], every: int, price: int
+) -> None:
     """Rounds of the least time or more, and enough money: every cut pays what one epoch over all of it would."""
     totals = []
     for rounds in (every, len(work)):

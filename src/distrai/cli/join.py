@@ -65,8 +65,8 @@ def join(
     report = JsonLines(sys.stdout).report if as_json else JoinText(target.home, sys.stdout).report
     reach = [("--host", host), ("--port", str(port or "")), ("--advertise", advertise)]
     arguments = tuple(part for flag, value in reach if value for part in (flag, value))
-    prepare_join(run, home, goes_to, report)
-    done = run_join(target, JoinOptions(device, leave, code, arguments), report)
+    pays = prepare_join(run, home, goes_to, report)
+    done = run_join(target, JoinOptions(device, leave, code, arguments, pays), report)
     ending = "finished" if done.finished else "left" if done.left else "stopped"
     report({"event": "over", "how": ending, "home": str(target.home)})
     return 0

@@ -61,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return WRONG  # who read our output went away: there is nobody to tell
     except (ValueError, OSError) as error:
-        return _failed(tokens, _code_of(error), str(error), type(error).__name__)
+        return _failed(tokens, _code_of(error), _why(error), type(error).__name__)
     except Exception as error:
         if not _is_known(error):
             raise  # our own mistake: show all of it
-        return _failed(tokens, WRONG, str(error), type(error).__name__)
+        return _failed(tokens, WRONG, _why(error), type(error).__name__)
     return code if isinstance(code, int) else OK
 
 
@@ -76,8 +76,20 @@ def _code_of(error: Exception) -> int:
 
 def _is_known(error: Exception) -> bool:
     """Whether it is something that machines do to each other, and not a mistake of ours."""
-    families = {kind.__name__ for kind in type(error).__mro__}
-    return bool(families & {"LedgerError", "NetworkError"})
+    return bool(_families(error) & {"LedgerError", "NetworkError"})
+
+
+def _families(error: Exception) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _why(error: Exception) -> str:
+    """What went wrong and what to do; what a ledger says in a word or a number is explained."""
+    if "LedgerError" not in _families(error) or "MoneyRefused" in _families(error):
+        return str(error)
+    from distrai.ledger.gas import explain
+
+    return explain(error)
 
 
 def _failed(tokens: Sequence[str], code: int, why: str, rule: str) -> int:

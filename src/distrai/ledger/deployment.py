@@ -13,7 +13,8 @@ from pathlib import Path
 import rlp  # type: ignore[import-untyped]
 
 from distrai.ledger.abi import all_errors, load_artifact
-from distrai.ledger.deployment_check import check, has_code_of
+from distrai.ledger.code import has_code_of
+from distrai.ledger.deployment_check import check
 from distrai.ledger.deployment_file import BadDeploymentFile, Deployment, DeploymentDiffers, Planned, Progress
 from distrai.ledger.errors import LedgerRefused, NotMined
 from distrai.ledger.keys import NodeKey

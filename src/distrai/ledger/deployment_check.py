@@ -1,13 +1,13 @@
 """Whether what stands at the addresses of a deployment is what was shipped, wired and set up as its file says.
 
-Code is compared byte for byte, but for immutables, which solc leaves as
-zeros and the constructor fills in; each of those must be a value that the deployment accounts for.
+Each immutable in the code must be a value that the deployment accounts for, and each view give what its file says.
 """
 
 from collections.abc import Iterable
 from typing import TypeVar
 
-from distrai.ledger.abi import all_errors, load_artifact
+from distrai.ledger.abi import all_errors
+from distrai.ledger.code import immutables
 from distrai.ledger.contract import Contract, Guarded
 from distrai.ledger.deployment_file import Deployment
 from distrai.ledger.errors import BadAnswer, LedgerRefused, WrongChain
@@ -22,49 +22,10 @@ from distrai.protocol.keccak import keccak
 from distrai.protocol.primitives import Address
 from distrai.protocol.typed_data import NAME, VERSION, struct_hash, type_hash
 
-_PUSH1, _PUSH32 = 0x60, 0x7F
 _WORD = 32
-_BEGIN = bytes.fromhex("fe6080806040526004361015")
-"""How solc ends a constructor (INVALID) and begins a contract: memory, and whether the call names a function."""
 _SHORT_TEXT_MAX = 31
 _DOMAIN = type_hash("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _Client = TypeVar("_Client", bound=Contract)
-
-
-def has_code_of(name: str, code: bytes) -> bool:
-    """Whether this is the code of a shipped contract, whatever its immutables are."""
-    return immutables(name, code) is not None
-
-
-def immutables(name: str, code: bytes) -> set[bytes] | None:
-    """The values that a constructor put into a shipped contract's code; None if the code is another."""
-    return _filled_in(_made_by(load_artifact(name).bytecode), code)
-
-
-def _made_by(creation: bytes) -> bytes:
-    """The code that a creation puts on the chain, immutables zero: what follows the end of the constructor's code."""
-    assert creation.count(_BEGIN) == 1, "the code of a contract begins in one place"
-    return creation[creation.index(_BEGIN) + 1 :]
-
-
-def _filled_in(template: bytes, code: bytes) -> set[bytes] | None:
-    """The words of ``code`` where ``template`` pushes 32 zeros; None if they differ anywhere else."""
-    if len(template) != len(code) or template[:_WORD] != code[:_WORD]:
-        return None
-    filled: set[bytes] = set()
-    at = 0
-    while at < len(template):
-        if template[at] != code[at]:
-            return None
-        if template[at] == _PUSH32 and template[at + 1 : at + 1 + _WORD] == bytes(_WORD):
-            filled.add(code[at + 1 : at + 1 + _WORD])
-            at += 1 + _WORD
-            continue
-        width = template[at] - _PUSH1 + 1 if _PUSH1 <= template[at] <= _PUSH32 else 0
-        if template[at : at + 1 + width] != code[at : at + 1 + width]:
-            return None
-        at += 1 + width
-    return filled
 
 
 async def check(

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from distrai.protocol.primitives import Address
+
 
 class LedgerError(Exception):
     """Anything that a ledger call raises."""
@@ -37,6 +39,14 @@ class NodeError(LedgerError):
         self.code = code
         self.message = message
         self.data = data
+
+
+class TooLittleGas(NodeError):
+    """An account cannot pay for the gas of a transaction. Amounts are of the chain's coin, in wei."""
+
+    def __init__(self, said: NodeError, account: Address, has: int, needed: int) -> None:
+        super().__init__(said.code, said.message, said.data)
+        self.account, self.has, self.needed = account, has, needed
 
 
 class BadAnswer(LedgerError):

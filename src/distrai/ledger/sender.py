@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distrai.ledger.abi import Abi
-from distrai.ledger.errors import BadAnswer, LedgerRefused, NodeError, NotMined
+from distrai.ledger.errors import BadAnswer, LedgerRefused, NodeError, NotMined, TooLittleGas
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.nonces import Nonces
 from distrai.ledger.rpc import Rpc, read_bytes, read_quantity
@@ -31,6 +31,8 @@ _REVERT_CODE = 3
 _UNSETTLED_MAX = 64
 _TAKEN = ("nonce", "replacement transaction")
 """Words of nodes by which another transaction has this nonce."""
+_POOR = "insufficient funds"
+"""Words of nodes by which the sender cannot pay for gas and value."""
 _Deed = tuple[Address, Address | None, int, bytes]
 """What a transaction does: from, to, value, data."""
 
@@ -132,6 +134,9 @@ class Sender:
             if is_taken and not may_be_sent and await self._receipt(transaction_hash) is None:
                 return None
             if not is_taken and "already" not in words:
+                await self._check_coins(
+                    error, key.address, transaction.value + transaction.gas * transaction.fee_max
+                )
                 raise self._refusal(error) from error
         if (receipt := await self._wait(key.address, transaction, raw, transaction_hash, once=once)) is None:
             self._unsettled.pop(deed, None)
@@ -151,6 +156,7 @@ class Sender:
         try:
             estimate = read_quantity(await self._rpc.call("eth_estimateGas", request))
         except NodeError as error:
+            await self._check_coins(error, sender, value)
             raise self._refusal(error) from error
         return estimate if await self._free() else estimate + (estimate >> _GAS_MARGIN_SHIFT)
 
@@ -217,6 +223,12 @@ class Sender:
         except NodeError as error:
             raise self._refusal(error) from error
         raise LedgerRefused("reverted")
+
+    async def _check_coins(self, error: NodeError, sender: Address, needed: int) -> None:
+        """Raise TooLittleGas where a node refuses because the sender cannot pay."""
+        if _POOR in error.message.lower():
+            has = read_quantity(await self._rpc.call("eth_getBalance", _hex(sender), "latest"))
+            raise TooLittleGas(error, sender, has, needed) from error
 
     def _refusal(self, error: NodeError) -> NodeError | LedgerRefused:
         """The contract's error if the node passes one on, else the node's own."""

@@ -72,14 +72,16 @@ class RunOthers:
 
 @contextmanager
 def work_kept(store: PeerStore) -> Iterator[WorkBook]:
-    """The book of accepted tokens, which every list that is applied from now on goes into."""
+    """The book of accepted tokens, which every list that is applied from now on goes into; lists stay until settled."""
     work = WorkBook(store.home / "work.sqlite")
     work.take_all(store.public)
     store.on_list = work.take
+    store.offering.keep_lists_after(0)
     try:
         yield work
     finally:
         store.on_list = lambda _number, _certified: None
+        store.offering.keep_lists_after(None)
         work.close()
 
 
@@ -146,7 +148,16 @@ class Bookkeeping:
         blobs, tell = self.store.blobs, self.telemetry.emit
         newcomer = Newcomer(circle, blobs, plan.rules.run, plan.state_bytes, tell)
         others = RunOthers(newcomer, self.directory, self.history)
-        return EpochBook(link.run, domain, rewards.epoch_rounds, plan.rules.rounds, work, blobs, others)
+        return EpochBook(
+            link.run,
+            domain,
+            rewards.epoch_rounds,
+            plan.rules.rounds,
+            work,
+            blobs,
+            others,
+            self.store.offering.keep_lists_after,
+        )
 
     def _made(self, pots: PotsClient, source: LogSource, index: LedgerIndex, book: EpochBook) -> Settlement:
         rewards, engine = self.plan.resolved.recipe.rewards, self.engine

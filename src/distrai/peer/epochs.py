@@ -30,7 +30,7 @@ from distrai.protocol.money_events import (
     PotOpened,
     Refunded,
 )
-from distrai.protocol.pot import Due, Pot, due_mark, last_epoch, next_epoch, read_table
+from distrai.protocol.pot import LISTS_NEEDED, Due, Marked, Pot, due_mark, last_epoch, next_epoch, read_table
 from distrai.protocol.primitives import Hash
 from distrai.protocol.rewards import TABLE_BYTES_MAX, Earnings, HeadMark, WorkedRound
 from distrai.protocol.typed_data import Domain
@@ -110,6 +110,8 @@ class EpochBook:
     work: WorkBook
     blobs: BlobStore
     others: Others
+    keep_lists_after: Callable[[int], None] = lambda _number: None
+    """Told from which round on lists may still be asked for by who joins."""
     clock: Callable[[], float] = time.monotonic
     _ask_at: dict[object, float] = field(default_factory=dict)
     """When others may be asked again for what nobody had."""
@@ -118,10 +120,13 @@ class EpochBook:
 
     async def due(self, view: View) -> Due | None:
         """The epoch that is to be settled now; None if there is none. Raises Waits."""
+        worked = [body.round for body in view.bodies if not body.is_empty]
+        since = view.final.since(len(view.final.epochs)).mark.round
+        self.keep_lists_after(max(since, worked[-LISTS_NEEDED] - 1) if len(worked) > LISTS_NEEDED else since)
         marked = due_mark(view.final, self.epoch_rounds, self.rounds)
         if marked is None:
             return None
-        work = await self._work(view, marked.mark.round)
+        work = await self._work(view, marked)
         before = await self._before(view.final, work)
         try:
             return next_epoch(
@@ -138,16 +143,17 @@ class EpochBook:
                 f"{error}, and no peer has the others: this peer signs the next epoch again"
             ) from None
 
-    async def _work(self, view: View, until: int) -> list[WorkedRound]:
+    async def _work(self, view: View, marked: Marked) -> list[WorkedRound]:
         """What was accepted in the rounds that count now, with what others give of those that are not known here."""
-        known, missing = self.work.rounds(view.bodies)
-        since = view.final.since(len(view.final.epochs)).mark.round
+        pot = view.final
+        known, missing = self.work.rounds(view.bodies, pot.may_pay)
+        since, until = pot.begin(len(pot.epochs), marked).mark.round, marked.mark.round
         wanted = [body for body in missing if since < body.round <= until][:LISTS_AT_ONCE]
         if not wanted or not self._may_ask(wanted[0].updates_root):
             return known
         for number, certified in await self.others.lists(wanted):
             self.work.take(number, certified)
-        return self.work.rounds(view.bodies)[0]
+        return self.work.rounds(view.bodies, pot.may_pay)[0]
 
     def _may_ask(self, what: Hash) -> bool:
         """Whether others may be asked for something: what nobody had a moment ago nobody has now."""

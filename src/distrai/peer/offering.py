@@ -21,6 +21,7 @@ class Offering:
         self._lock = threading.RLock()
         self._lists: dict[int, BlobRef] = {}
         self._pruned_through = 0
+        self._kept_after: int | None = None
 
     def write_list(self, number: int, data: bytes | None) -> None:
         """Keep the list of a round, or none, in the place of what a reorg may have made void."""
@@ -58,18 +59,30 @@ class Offering:
         """Snapshots, and the lists that go with them, as blobs: of some rounds before the oldest one, and all since."""
         with self._lock:
             oldest, needed = self.shelf.oldest or 0, self.shelf.lists_needed
-            wanted = [number for number in self.public.list_rounds() if number > oldest or number in needed]
+            wanted = [
+                number
+                for number in self.public.list_rounds()
+                if number > oldest or number in needed or self._is_unsettled(number)
+            ]
             for number in wanted:
                 if number not in self._lists:
                     self._lists[number] = self.blobs.link(self.public.list_path(number))
             return self.shelf.kept, {number: self._lists[number] for number in wanted}
+
+    def keep_lists_after(self, number: int | None) -> None:
+        """Keep and show the lists of all rounds after this one: what they accepted is not settled. None: no more."""
+        with self._lock:
+            self._kept_after = number
+
+    def _is_unsettled(self, number: int) -> bool:
+        return self._kept_after is not None and number > self._kept_after
 
     def prune(self, through: int) -> None:
         """Forget the updates of rounds up to this one, and their lists, but for what newcomers need."""
         with self._lock:
             through = min(through, self.shelf.oldest or 0)
             for number in self.public.list_rounds():
-                is_needed = number in self.shelf.lists_needed
+                is_needed = number in self.shelf.lists_needed or self._is_unsettled(number)
                 if number > through or (is_needed and number <= self._pruned_through):
                     continue
                 for update in self.public.read_list(number).updates:

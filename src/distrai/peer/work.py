@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -57,13 +57,20 @@ class WorkBook:
             row = self._db.execute("SELECT tokens FROM work WHERE root = ?", (root,)).fetchone()
         return None if row is None else msgspec.msgpack.decode(row[0], type=dict[MemberId, int])
 
-    def rounds(self, bodies: Iterable[Body]) -> tuple[list[WorkedRound], list[Body]]:
-        """What was accepted in the non-empty rounds that these bodies ended; and those that are not known here."""
+    def rounds(
+        self, bodies: Iterable[Body], may_pay: Callable[[int], bool]
+    ) -> tuple[list[WorkedRound], list[Body]]:
+        """What was accepted in the non-empty rounds that these bodies ended; and those that are not known here.
+
+        Where nobody may earn nothing need be known.
+        """
         known, missing = list[WorkedRound](), list[Body]()
         for body in bodies:
             if body.is_empty:
                 continue
             tokens = self.tokens(body.updates_root)
+            if tokens is None and not may_pay(body.round):
+                tokens = {}
             if tokens is None:
                 missing.append(body)
             else:

@@ -39,6 +39,12 @@ from distrai.protocol.rewards import (
 )
 from distrai.protocol.typed_data import Domain
 
+REACH = 96
+"""Non-empty rounds before its end that an epoch pays for at most, and after its end in which it can be settled."""
+EPOCH_ROUNDS_MAX = 64
+LISTS_NEEDED = 2 * REACH + EPOCH_ROUNDS_MAX
+"""So many non-empty rounds back from now a list may be needed: older ones nobody has to keep."""
+
 
 @dataclass(frozen=True)
 class Marked:
@@ -156,6 +162,25 @@ class Pot:
         assert self.opened is not None
         return self.marks[self.epochs[live - 1].settled.last_round if live else self.opened.after_round]
 
+    def begin(self, live: int, marked: Marked) -> Marked:
+        """Where what the epoch after ``live`` others pays for begins, if it ends with ``marked``.
+
+        That is where it begins itself, unless that is out of reach: where nothing could be settled for so long, the
+        oldest mark within reach.
+        """
+        first, worked = self.since(live).mark.round, marked.mark.worked
+        later = (known for known in self.marks.values() if known.mark.round >= first)
+        return next((known for known in later if worked - known.mark.worked <= REACH), marked)
+
+    def may_pay(self, round_number: int) -> bool:
+        """Whether anybody may earn in a round."""
+        return any(allowance.covers(round_number) for allowance in self.allowances)
+
+    @property
+    def is_affordable(self) -> bool:
+        """Whether there is enough left for a round."""
+        return self.escrow >= self.total + self.terms.rate
+
     def last_paid(self, rounds: int) -> int:
         """The last round that can be paid, in a run of so many rounds."""
         return rounds if self.closing is None else min(rounds, self.closing.last_round)
@@ -169,15 +194,18 @@ def due_marks(pot: Pot, epoch_rounds: int, rounds: int) -> Iterator[Marked]:
     """The marks at which the next epoch may end, in order; ``rounds`` is how many the run has.
 
     The first counts, or, where it adds nothing to what anybody has earned, the first that does. An epoch has
-    ``epoch_rounds`` non-empty rounds; fewer at the end of the run, and where the pot is closed.
+    ``epoch_rounds`` non-empty rounds; fewer at the end of the run, and where the pot is closed. A mark that a later one
+    has out of reach counts no more: if two thirds of the seats cannot settle it by then, they never will.
     """
     if pot.opened is None:
         return
     since = pot.since(len(pot.epochs)).mark
+    newest = list(pot.marks.values())[-1].mark
     for marked in pot.marks.values():
         is_last = marked.mark.round >= pot.last_paid(rounds) or pot.is_after_closing(marked)
         is_full = marked.mark.worked >= since.worked + epoch_rounds
-        if marked.mark.round > since.round and (is_full or is_last):
+        is_near = newest.worked - marked.mark.worked < REACH
+        if marked.mark.round > since.round and is_near and (is_full or is_last):
             yield marked
 
 
@@ -187,8 +215,11 @@ def due_mark(pot: Pot, epoch_rounds: int, rounds: int) -> Marked | None:
 
 
 def is_mark_due(pot: Pot, epoch_rounds: int, rounds: int, now: HeadMark) -> bool:
-    """Whether the head of the moment ought to be marked. ``now.time`` says nothing here."""
-    if pot.opened is None or now.round in pot.marks:
+    """Whether the head of the moment ought to be marked: an epoch could end there, and pay something.
+
+    ``now.time`` says nothing here.
+    """
+    if pot.opened is None or now.round in pot.marks or not pot.is_affordable:
         return False
     known = list(due_marks(pot, epoch_rounds, rounds))
     newest = (known[-1] if known else pot.since(len(pot.epochs))).mark
@@ -280,7 +311,7 @@ def _compute(
     run: int,
 ) -> Due:
     """The epoch after ``live`` others."""
-    since, until = pot.since(live).mark, marked.mark
+    since, until = pot.begin(live, marked).mark, marked.mark
     work = [item for item in worked_rounds if since.round < item.round <= until.round]
     if len(work) != until.worked - since.worked:
         raise MissingList(

@@ -103,7 +103,7 @@ class LiveDisplay:
         if now.round or now.train_bits is not None:
             lines += [Text(learning(now)), certificate(now)]
         if now.epochs:
-            lines.append(Text(f"earnings settled until round {now.settled_round} ({now.epochs} epochs)"))
+            lines.append(Text(f"earnings settled until round {now.settled_round} (epoch {now.epochs})"))
         if now.refused:
             lines.append(Text(f"refused so far: {now.refused} messages (last: {now.last_refusal})"))
         return Group(*lines)

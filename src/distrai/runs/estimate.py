@@ -172,11 +172,11 @@ def _unknown(
             "the pot is not funded for more rounds: from now on they are paid nothing unless more comes in"
         )
     if allowed is None:
-        said.append(
-            "whether the run's owner lets you earn: it must add your member (`distrai invite`) to its list"
-        )
+        said.append("whether the run's owner lets you earn: it does with `distrai invite RUN MEMBER --pay`")
     elif not allowed:
-        said.append("THE RUN'S OWNER DOES NOT LET THIS MEMBER EARN: ask it before you work")
+        said.append(
+            "THE RUN'S OWNER DOES NOT LET THIS MEMBER EARN: ask it for `distrai invite RUN MEMBER --pay` before you work"
+        )
     if made.assumed:
         said.append(
             "no list of a round is on this machine: acceptance is taken as 1, and all inner steps as done"

@@ -16,11 +16,33 @@ Report = Callable[[dict[str, Any]], None]
 LOW, HIGH = 2_000_000, 6_000_000
 """Units of gas: with less than LOW a key is filled up to HIGH. Joining takes about half a million, a certificate of 64
 seats about as much."""
+OPENING = 4_000_000
+"""Units of gas that the opener needs itself, for opening, pot, record and claims, with room."""
 _TRANSFER = 21_000
 
 
 class NotEnoughGas(ValueError):
     """The opener cannot pay for gas; the message says how much is missing, and where to send it."""
+
+
+async def check_opener(coins: CoinClient, owner: Address, peers: int) -> None:
+    """Raise NotEnoughGas unless who is about to open a run can pay the gas of it, and of its peers to begin with."""
+    price = 2 * await coins.gas_price()
+    have, needed = await coins.balance(owner), (OPENING + peers * HIGH) * price
+    if have < needed:
+        raise NotEnoughGas(
+            f"0x{owner.hex()}, which opens this run, has {format_amount(have, WEI_DECIMALS)} coins for gas; for itself "
+            f"and {peers} peers it should have {format_amount(needed, WEI_DECIMALS)}: send it "
+            f"{format_amount(needed - have, WEI_DECIMALS)} or more, then give the same command again"
+        )
+
+
+def no_gas(owner: Address) -> NotEnoughGas:
+    """What to say when the node refuses a transaction of the opener for lack of coins."""
+    return NotEnoughGas(
+        f"0x{owner.hex()}, which opened this run, has too few coins for gas: send it some, then give the same command "
+        "again: it goes on where it stopped"
+    )
 
 
 @dataclass

@@ -69,6 +69,8 @@ class JoinOptions:
     invitation: bytes = b""
     arguments: tuple[str, ...] = ()
     """Further ones for the peer's process."""
+    pays: bool = False
+    """Whether the run pays whom its owner names."""
 
 
 def choose_join(what: str, home: Path | None) -> JoinTarget:
@@ -206,7 +208,7 @@ class Joining:
             signed = sign_invitation(load_key(self.target.owner), self.target.link, member)
             self._tell({"invitation": signed.hex()})
         else:
-            command = f"distrai invite RUN {member.hex()}"
+            command = f"distrai invite RUN {member.hex()}{' --pay' if self.options.pays else ''}"
             self.report({"event": "ask-owner", "member": member.hex(), "command": command})
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from distrai.ledger.contract import Contract
 from distrai.ledger.deployment import check
 from distrai.ledger.deployment_file import Deployment
-from distrai.ledger.errors import BadAnswer
+from distrai.ledger.errors import BadAnswer, NodeError
 from distrai.ledger.index import LedgerIndex, LogSource
 from distrai.ledger.pots import PotsClient
 from distrai.ledger.reader import LedgerReader
@@ -42,6 +42,8 @@ from distrai.runs.reward_tables import Tables
 __all__ = ["Beside", "Report", "ledger_verify", "ledger_verify_text", "verify_folder", "verify_ledger"]
 
 _C = TypeVar("_C", bound=Contract)
+LOOKS_MAX = 3
+"""How often to look again where a reorg came in between."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ async def _verify_registry(url: str, domain: Domain, run: int) -> Report:
         try:
             course = Course.of(run, await reader.events(run, 0, report.block))
             await check_course(course, reader, domain, report.block)
-        except BadAnswer as error:
+        except (BadAnswer, NodeError) as error:
             report.problems.append(f"ledger: {error}")
             return report
     _count(report, course)
@@ -98,12 +100,16 @@ async def verify_ledger(url: str, deployment: Deployment, beside: Beside | None 
             stack.callback(index.close)
             source = await LogSource.connect(url, deployment.chain_id)
             stack.push_async_callback(source.close)
-            verifier = _Verifier(deployment, beside or Beside(), index, Report(deployment.decimals))
-            try:
-                await index.sync(source)
-                await verifier.run(url, stack)
-            except BadAnswer as error:
-                verifier.report.problems.append(f"ledger: {error}")
+            clients = await _Clients.connect(url, deployment, stack)
+            for _ in range(LOOKS_MAX):
+                verifier = _Verifier(deployment, beside or Beside(), index, Report(deployment.decimals))
+                try:
+                    await index.sync(source)
+                    await verifier.run(url, clients)
+                    if await verifier.is_still_so(source):
+                        break
+                except (BadAnswer, NodeError) as error:
+                    verifier.report.problems.append(f"ledger: {error}")
             return verifier.report
 
 
@@ -116,10 +122,17 @@ class _Verifier:
     index: LedgerIndex
     report: Report
 
-    async def run(self, url: str, stack: AsyncExitStack) -> None:
+    async def is_still_so(self, source: LogSource) -> bool:
+        """Whether the ledger took nothing back meanwhile: what it did take back cannot add up."""
+        before = self.index.events()
+        await self.index.sync(source)
+        return [
+            event for event in self.index.events() if event.at.block_number <= self.report.block
+        ] == before
+
+    async def run(self, url: str, clients: "_Clients") -> None:
         """Check everything, into the report."""
         made, report, block = self.deployment, self.report, self.index.newest_block
-        clients = await _Clients.connect(url, made, stack)
         report.block = block
         if made.settings is not None:
             report.problems += [f"deployment: {finding}" for finding in await check(url, made)]

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from distrai.ledger.client import LedgerClient
+from distrai.ledger.coins import lacks_coins
+from distrai.ledger.errors import NodeError
 from distrai.ledger.keys import NodeKey
 from distrai.protocol.primitives import Address, MemberId
 from distrai.protocol.recipe import Recipe
-from distrai.runs.chain import Chain, check_chain, open_owner
+from distrai.runs.chain import Chain, open_owner
 from distrai.runs.children import Child, ChildFailed, StartChild
 from distrai.runs.folder import RunFolder, RunInfo, make_home
+from distrai.runs.gas_supply import no_gas
 from distrai.runs.invitation import Invitation, format_invitation
 from distrai.runs.listening import Listening
 from distrai.runs.opening import Opener, Report, told
@@ -77,7 +80,14 @@ class LocalRun:
                 self.purse = await stack.enter_async_context(purse)
                 return await self._run(stack, info, self.purse.paying)
         except BaseExceptionGroup as group:  # the first thing that went wrong says it all
-            raise group.exceptions[0] from None
+            raise self._said(group.exceptions[0]) from None
+        except NodeError as error:
+            raise self._said(error) from None
+
+    def _said(self, error: BaseException) -> BaseException:
+        """What to tell the user of an error."""
+        out_of_gas = isinstance(error, NodeError) and lacks_coins(error)
+        return no_gas(self._owner().address) if out_of_gas else error
 
     def stop(self) -> None:
         """End the run in order, as Ctrl-C does."""
@@ -134,9 +144,7 @@ class LocalRun:
             url, chain_id = await self._start_ledger()
             opener = Opener(self.folder, url, chain_id, self._owner(), self.report)
         else:
-            deployment = await check_chain(self.chain)
-            url, chain_id = self.chain.rpc, deployment.chain_id
-            opener = Opener(self.folder, url, chain_id, self._owner(), self.report, self.chain, deployment)
+            opener = await Opener.on(self.chain, self.folder, self._owner(), self.report)
         return await opener.open(recipe, base)
 
     def _invite(self) -> None:

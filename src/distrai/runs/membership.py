@@ -116,14 +116,16 @@ def allow_member(folder: RunFolder, member: MemberId) -> None:
     asyncio.run(run())
 
 
-def prepare_join(what: str, home: Path | None, payout: Payout, report: Report) -> None:
+def prepare_join(what: str, home: Path | None, payout: Payout, report: Report) -> bool:
     """Before a peer is started: say what joining may bring, register its member, see that it has staked.
+
+    Gives whether the run pays.
 
     Where the ledger or the recipe cannot be had this does nothing: the peer waits for them, and the ledger lets nobody
     in without a stake. Raises StakeNeeded, CannotJoin, InUse or another LedgerError.
     """
 
-    async def run() -> None:
+    async def run() -> bool:
         try:
             async with open_money(what, home) as money:
                 if money.resolved.contracts is not None:
@@ -131,10 +133,12 @@ def prepare_join(what: str, home: Path | None, payout: Payout, report: Report) -
                     await _enter(money, what, payout)
                 elif payout.chosen:
                     await _register(money, payout)
+                return money.resolved.recipe.rewards is not None
         except (NoRecipe, LedgerUnreachable) as error:
             report({"event": "advice", "why": f"what this run pays is not known: {error}"})
+            return False
 
-    asyncio.run(run())
+    return asyncio.run(run())
 
 
 async def _register(money: RunMoney, payout: Payout) -> MemberId:

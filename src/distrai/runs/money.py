@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distrai.ledger.client import LedgerClient
+from distrai.ledger.errors import LedgerRefused
+from distrai.ledger.gas import explain
 from distrai.ledger.keys import NodeKey
 from distrai.network.interface import FetchFailed
 from distrai.network.store import BlobStore, MissingBlob
@@ -30,6 +32,17 @@ from distrai.runs.reward_tables import Tables, reaching
 
 RECIPE_S = 60.0
 """How long peers are asked for a recipe."""
+
+
+class MoneyRefused(LedgerRefused):
+    """A contract refuses, said with the amounts of the run's token and what to do."""
+
+    def __init__(self, refusal: LedgerRefused, decimals: int) -> None:
+        super().__init__(refusal.name, refusal.arguments)
+        self.why = explain(refusal, decimals)
+
+    def __str__(self) -> str:
+        return self.why
 
 
 class NoMoney(ValueError):
@@ -143,7 +156,13 @@ async def open_money(what: str, home: Path | None = None) -> AsyncIterator[RunMo
         link = target.link
         ledger = await LedgerClient.connect(url, link.registry, link.chain_id, NodeKey.generate())
         stack.push_async_callback(ledger.close)
-        yield RunMoney(target, folder, url, ledger, await _recipe(target, folder, url, ledger))
+        money = RunMoney(target, folder, url, ledger, await _recipe(target, folder, url, ledger))
+        try:
+            yield money
+        except LedgerRefused as refusal:
+            if money.resolved.contracts is None:
+                raise
+            raise MoneyRefused(refusal, money.contracts.decimals) from refusal
 
 
 async def _recipe(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distrai.ledger.client import LedgerClient
+from distrai.ledger.coins import CoinClient
 from distrai.ledger.deployment import LOCAL, Deployment, deploy
 from distrai.ledger.interface import Limits, Opening
 from distrai.ledger.keys import NodeKey
@@ -15,8 +16,9 @@ from distrai.network.store import BlobStore
 from distrai.peer.link import Link
 from distrai.protocol.primitives import Address
 from distrai.protocol.recipe import Recipe, ResolvedRecipe
-from distrai.runs.chain import Chain, contracts_of, uses_money
+from distrai.runs.chain import Chain, check_chain, contracts_of, uses_money
 from distrai.runs.folder import RunFolder, RunInfo, make_home, write_json
+from distrai.runs.gas_supply import check_opener
 from distrai.runs.resolving import advice, resolve
 
 Report = Callable[[dict[str, Any]], None]
@@ -36,8 +38,19 @@ class Opener:
     deployment: Deployment | None = None
     """The contracts on ``chain``."""
 
+    @classmethod
+    async def on(cls, chain: Chain, folder: RunFolder, owner: NodeKey, report: Report) -> "Opener":
+        """The opener of a run on a chain that is there. Raises WrongChain or LedgerUnreachable."""
+        deployment = await check_chain(chain)
+        return cls(folder, chain.rpc, deployment.chain_id, owner, report, chain, deployment)
+
     async def open(self, recipe: Recipe, base: Path) -> RunInfo:
-        """Open a run of ``recipe``, whose paths start from ``base``. Raises RecipeError or a LedgerError."""
+        """Open a run of ``recipe``, whose paths start from ``base``.
+
+        Raises RecipeError, NotEnoughGas where gas costs something, or a LedgerError.
+        """
+        if self.chain is not None:
+            await self._check_gas(recipe.membership.peers)
         for text in advice(recipe):
             self.report({"event": "advice", "why": text})
         self.report(
@@ -69,6 +82,15 @@ class Opener:
         self.folder.opening.unlink(missing_ok=True)
         self.report({"event": "opened", **told(info)})
         return info
+
+    async def _check_gas(self, peers: int) -> None:
+        """See that the opener can pay gas, and that nothing which it sent before is on its way any more."""
+        coins = await CoinClient.connect(self.url, self.chain_id, self.owner)
+        try:
+            await check_opener(coins, self.owner.address, peers)
+            await coins.settle()
+        finally:
+            await coins.close()
 
     async def _contracts(self, recipe: Recipe) -> tuple[Address, Deployment | None]:
         """The registry, and all contracts where the run uses more than that."""

@@ -31,6 +31,8 @@ from distrai.runs.telling import TRUST
 from distrai.runs.tills import Tills
 
 Report = Callable[[dict[str, Any]], None]
+NOT_FINISHED = "the run has not done all its rounds"
+INTERRUPTED = "paying was interrupted"
 SOON_S = 15
 """Ledger seconds that are waited for, until an epoch is active or a pot gives back what nobody earned."""
 GRACE_S = 20.0
@@ -250,17 +252,20 @@ class PayOffice:
 
 
 async def pay(
-    folder: RunFolder, owner: NodeKey, report: Report, result: Result | None, *, only_look: bool = False
+    folder: RunFolder, owner: NodeKey, report: Report, result: Result | None, *, undone: str = ""
 ) -> Payday | None:
-    """Pay out the run in a folder; None if it has nothing to do with money. Raises NoRun, NoLedger or a LedgerError."""
+    """Pay out the run in a folder; None if it has nothing to do with money. Raises NoRun, NoLedger or a LedgerError.
+
+    ``undone``: why nobody is paid now; then this only looks.
+    """
     recipe_hash = Hash(bytes.fromhex(folder.read().recipe_hash.removeprefix("0x")))
     resolved = Archive(folder.archive).recipe(recipe_hash)
     if resolved.contracts is None:
         return None
     async with ledger_url(folder) as url, Tills.opened(url, folder, resolved, owner) as tills:
         office = PayOffice(folder, tills, report, result)
-        if only_look:
-            office.waits.append("the run has not done all its rounds")
+        if undone:
+            office.waits.append(undone)
         else:
             await office.settle_up()
         return await office.look()

@@ -18,16 +18,15 @@ def payday_lines(summary: dict[str, Any], folder: str) -> list[str]:
     if money["price"] is not None:
         lines += [f"    {line}" for line in _table(summary, money)]
         lines += ["", *(f"    {line}" for line in _details(summary, money))]
-    for why in money["waits"]:
-        lines.append(f"    Not done yet: {why}")
-    if money["waits"]:
-        lines.append(f"    Go on with that: distrai run {folder}")
+    if summary["finished"] and money["waits"]:
+        lines += [f"    Not done yet: {why}." for why in money["waits"]]
+        lines.append(f"    What goes on with that: distrai run {folder}")
     return lines
 
 
 def _headline(money: dict[str, Any]) -> str:
     if money["price"] is None:
-        return "What the seats have at stake comes back with `distrai unstake`."
+        return f"Each seat has {money['stake']} {money['token']} at stake: `distrai unstake` takes it out."
     cap = f"at most {money['cap']} for a peer and round"
     return (
         f"What the peers were paid ({money['price']} {money['token']} for a million accepted tokens, {cap}):"
@@ -53,14 +52,16 @@ def _is_less(summary: dict[str, Any], money: dict[str, Any]) -> bool:
 def _details(summary: dict[str, Any], money: dict[str, Any]) -> list[str]:
     epochs = "1 epoch" if money["epochs"] == 1 else f"{money['epochs']} epochs"
     back = f", {money['refunded']} went back to it" if money["refunded"] != "0" else ""
-    lines = [f"The opener paid in {money['funded']}{back}; the seats settled {epochs}."]
+    lines = [f"The opener paid in {money['funded']}{back}; what was earned was settled in {epochs}."]
     if _is_less(summary, money):
         lines.append(
-            "That is less than price times tokens: what a round pays is capped, and of rounds that come faster than "
-            f"every {money['min_round_seconds']} s some are not paid."
+            "Less than price times tokens: what a round pays is capped, and rounds that take less than "
+            f"{money['min_round_seconds']} s are not all paid."
         )
+    if money["stake"] is not None:
+        lines.append(f"Beside that each seat has {money['stake']} {money['token']} at stake.")
     if money["pending"] != "0":
         lines.append(f"{money['pending']} not paid yet ({money['unpaid']}).")
     lines.append(f"It is {PLAY}." if money["embedded"] else "Paid on the chain that the run is on.")
-    lines.append(f"Label: {money['label']}: accepted work is paid, but no audit has looked at it.")
+    lines.append(f"Label: {money['label']}. Accepted work is paid, and no audit has looked at it.")
     return lines

@@ -119,7 +119,9 @@ class Progress:
             self.epochs, self.settled_round = int(event["epoch"]), int(event["last_round"])
 
     def _on_claimed(self, event: dict[str, Any]) -> None:
-        self.doing = f"paid {event['amount']} tokens to {str(event['member']).removeprefix('0x')[:8]}"
+        member = str(event["member"]).removeprefix("0x")
+        names = (peer.name for peer in self.peers.values() if peer.member == member)
+        self.doing = f"paid {event['amount']} tokens to {next(names, member[:8])}"
 
     def _on_gas_sent(self, event: dict[str, Any]) -> None:
         self.notices.append(f"sent gas to {event['to']}")

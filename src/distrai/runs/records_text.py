@@ -21,7 +21,8 @@ class BadExport(ValueError):
 
 def records_text(told: dict[str, Any], export: Path | None = None) -> str:
     """The table."""
-    where = f"{told['count']} training records at {told['contract']} on chain {told['chain_id']}"
+    s = "" if told["count"] == 1 else "s"
+    where = f"{told['count']} training record{s} at {told['contract']} on chain {told['chain_id']}"
     if not told["records"]:
         return (
             f"{where}: none of them is what was asked for"

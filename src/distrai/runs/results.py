@@ -16,7 +16,7 @@ from distrai.runs.chain import open_owner
 from distrai.runs.folder import RunFolder, write_json
 from distrai.runs.local import Report
 from distrai.runs.opened import OpenedRun
-from distrai.runs.payday import Payday, pay
+from distrai.runs.payday import INTERRUPTED, NOT_FINISHED, Payday, pay
 from distrai.runs.recording import publish_manifest, result_of
 from distrai.runs.summary import Facts, Final, Summary, summarise
 from distrai.training.card import ModelCard
@@ -62,7 +62,7 @@ def partial(folder: RunFolder, owner: NodeKey | None = None) -> Summary | None:
         return None
     if not facts.ledger.started:
         return None
-    summary = summarise(facts, None, _seen(folder, facts, owner))
+    summary = summarise(facts, None, _seen(folder, facts, owner, NOT_FINISHED))
     write_json(folder.summary, summary.to_json())
     return summary
 
@@ -76,14 +76,14 @@ def _paid(folder: RunFolder, facts: Facts, report: Report, owner: NodeKey | None
     try:
         return asyncio.run(pay(folder, key, report, result))
     except KeyboardInterrupt:
-        return _seen(folder, facts, key)
+        return _seen(folder, facts, key, INTERRUPTED)
 
 
-def _seen(folder: RunFolder, facts: Facts, owner: NodeKey | None) -> Payday | None:
+def _seen(folder: RunFolder, facts: Facts, owner: NodeKey | None, why: str) -> Payday | None:
     """What members of a run that goes on later have until now."""
     if facts.resolved.contracts is None or owner is None:
         return None
-    return asyncio.run(pay(folder, owner, lambda _: None, None, only_look=True))
+    return asyncio.run(pay(folder, owner, lambda _: None, None, undone=why))
 
 
 def measure(run: OpenedRun) -> Final:

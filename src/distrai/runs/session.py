@@ -18,6 +18,7 @@ from distrai.runs.display import Display
 from distrai.runs.folder import RunFolder, free_folder
 from distrai.runs.listening import Listening
 from distrai.runs.local import LocalRun
+from distrai.runs.payday import INTERRUPTED
 from distrai.runs.recipes import load_recipe, resolve_algorithm
 from distrai.runs.results import finish, partial
 from distrai.runs.summary import Summary
@@ -138,7 +139,8 @@ def run_session(
             finished = False
         if not finished:
             return Outcome(folder, False, partial(folder, local.owner) if folder.exists() else None)
-        return Outcome(folder, True, finish(folder, device, display.report, local.owner))
+        summary = finish(folder, device, display.report, local.owner)
+        return Outcome(folder, INTERRUPTED not in (summary.money or {}).get("waits", ()), summary)
 
 
 async def _train(local: LocalRun, target: Target) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from distrai.protocol.amounts import DECIMALS_MAX, BadAmount, parse_amount
+from distrai.protocol.pot import EPOCH_ROUNDS_MAX
 from distrai.protocol.primitives import Address
 from distrai.protocol.recipe.reading import Range, RecipeError
 from distrai.protocol.rewards import RewardTerms
@@ -53,7 +54,7 @@ class Rewards:
     """Members that may earn in one round."""
     min_round_seconds: Annotated[int, Range(1, 30 * 86400)] = 1
     """Rounds that come faster do not raise what may be earned."""
-    epoch_rounds: Annotated[int, Range(1, 4096)] = 16
+    epoch_rounds: Annotated[int, Range(1, EPOCH_ROUNDS_MAX)] = 16
     """Non-empty rounds until the seats settle what was earned."""
     funded_rounds: Annotated[int, Range(0, (1 << 32) - 1)] = 0
     """Rounds that the opener pays in for; 0: all of them."""
