@@ -12,6 +12,8 @@ PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c 'import sys; sys.exit(sys.versi
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SLITHER := build/slither/bin/slither
+PACKAGES := contracts/node_modules/.installed
 RECIPE ?= recipes/quickstart.toml
 ARGS ?=
 # Two workers share the machine, so each computes on one core: no test depends on how many there are. Whole files go to
@@ -22,7 +24,7 @@ NAME ?=
 # What needs the least comes first; the exchange needs root, for its network namespaces.
 BENCHMARKS := codec_throughput quickstart round_overhead join loss_against_payload exchange utilisation
 
-.PHONY: help setup run test test-core coverage lint format typecheck imports contracts invariants anvil licences \
+.PHONY: help setup run test test-core coverage lint format typecheck imports contracts invariants anvil slither licences \
 	wheel check bench bench-check nightly clean
 
 help: ## What there is to type
@@ -39,13 +41,16 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
+$(PACKAGES): contracts/package-lock.json $(STAMP)
+	@$(BIN)/python tools/check_contracts.py --install
+
 run: $(STAMP) ## Train a language model with four peers on this machine (RECIPE=..., ARGS="--peers 2")
 	@$(BIN)/distrai run $(RECIPE) $(ARGS)
 
-test: $(STAMP) ## Every test (ARGS="tests/protocol -k recipe" for some)
+test: $(STAMP) $(PACKAGES) ## Every test (ARGS="tests/protocol -k recipe" for some)
 	@$(PYTEST) $(PYTEST_ARGS) $(ARGS)
 
-test-core: $(STAMP) ## The quick tests: no real processes
+test-core: $(STAMP) $(PACKAGES) ## The quick tests: no real processes
 	@$(PYTEST) $(PYTEST_ARGS) -m "not processes" $(ARGS)
 
 coverage: $(STAMP) ## protocol/ with every branch covered
@@ -65,15 +70,23 @@ typecheck: $(STAMP) ## Types: mypy, strict
 imports: $(STAMP) ## Lower layers never import higher ones
 	@$(BIN)/lint-imports
 
-contracts: $(STAMP) ## The contracts compile to exactly the committed artifacts
+contracts: $(STAMP) $(PACKAGES) ## The contracts compile to exactly the committed artifacts
 	@$(BIN)/python tools/check_contracts.py
 
-invariants: $(STAMP) ## Fuzz the contracts with forge, and find a seeded bug in each
+invariants: $(STAMP) $(PACKAGES) ## Fuzz the contracts with forge, and find a seeded bug in each
 	@$(BIN)/python tools/check_invariants.py
 
-anvil: $(STAMP) ## The tests of the contracts on anvil, a second chain
-	@$(BIN)/python tools/check_contracts.py --install
+anvil: $(STAMP) $(PACKAGES) ## The tests of the contracts on anvil only (`make test` runs them on both chains)
 	@DISTRAI_CHAIN=anvil $(PYTEST) tests/contracts $(ARGS)
+
+slither: $(SLITHER) $(PACKAGES) ## What slither finds in the contracts, above low
+	@$(BIN)/python tools/check_slither.py $(SLITHER)
+
+$(SLITHER): tools/slither.txt $(STAMP)
+	@echo "Installing slither into $(dir $(SLITHER)) (once; a tool of its own, never shipped) ..."
+	@$(PYTHON) -m venv --clear build/slither
+	@build/slither/bin/python -m pip install --quiet --disable-pip-version-check -r tools/slither.txt
+	@touch $@
 
 licences: $(STAMP) ## What we ship may be shipped
 	@$(BIN)/python tools/check_licences.py
@@ -92,7 +105,7 @@ bench: $(STAMP) ## Measure everything, or NAME=codec_throughput; numbers go to b
 bench-check: $(STAMP) ## What was aimed for, beside the figures that are committed
 	@$(BIN)/python benchmarks/bench_check.py
 
-nightly: $(STAMP) ## Every test with many more examples and seeds (hours)
+nightly: $(STAMP) $(PACKAGES) ## Every test with many more examples and seeds (hours)
 	@HYPOTHESIS_PROFILE=nightly DISTRAI_SEEDS=$${DISTRAI_SEEDS:-2000} $(PYTEST) $(PYTEST_ARGS) $(ARGS)
 
 clean: ## Remove what was built: environment, caches

@@ -32,7 +32,7 @@ def forge() -> Path:
 
 
 def run_forge(root: Path, contract: str, runs: int | None) -> subprocess.CompletedProcess[str]:
-    """Fuzz one contract of the project at ``root``. A failure is not made shorter: that takes longer than finding it."""
+    """Fuzz a contract (or several: a pattern). What fails is not made shorter, which takes longer than finding it."""
     environment = node_environment() | {"FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "0"}
     if runs is not None:
         environment |= {"FOUNDRY_INVARIANT_RUNS": str(runs)}

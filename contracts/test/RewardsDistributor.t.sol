@@ -32,21 +32,21 @@ contract Captured is Scene {
         rewards.fund(run, uint128(40 * RATE));
     }
 
-    function fund(uint128 amount) external {
+    function fund(uint128 amount) external inTime {
         rewards.fund(run, amount % uint128(4 * RATE));
     }
 
-    function certify(bool isEmpty, uint256 time) external {
+    function certify(bool isEmpty, uint256 time) external inTime {
         _pass(time % 40);
         _certify(isEmpty, new bytes32[](0), SEATS);
     }
 
     /// @dev One round per block, all in one second.
-    function rush() external {
+    function rush() external inTime {
         for (uint256 i = 0; i < 5; ++i) _certify(false, new bytes32[](0), SEATS);
     }
 
-    function settle(uint128 first, uint128 second, uint8 work, bool isHonest, bool isLying) external {
+    function settle(uint128 first, uint128 second, uint8 work, bool isHonest, bool isLying) external inTime {
         for (uint256 i = 0; i < work % 4; ++i) {
             _pass(MIN_ROUND_SECONDS);
             _certify(false, new bytes32[](0), SEATS);
@@ -68,7 +68,7 @@ contract Captured is Scene {
         if (epoch.total < before || epoch.total - before > rounds * RATE) isWrong = true;
     }
 
-    function kill(uint32 epoch, uint8 seldom) external {
+    function kill(uint32 epoch, uint8 seldom) external inTime {
         if (seldom > 40) return;
         uint32 live = rewards.potOf(run).live;
         epoch = live == 0 ? 0 : 1 + epoch % live;
@@ -78,7 +78,7 @@ contract Captured is Scene {
         if (clock >= activeFrom) isWrong = true;
     }
 
-    function claim(uint32 epoch, bool isSecond, bool isPatient, bool isAny) external {
+    function claim(uint32 epoch, bool isSecond, bool isPatient, bool isAny) external inTime {
         if (isPatient) _pass(ACTIVATION);
         uint32 live = rewards.potOf(run).live;
         epoch = isAny ? epoch % (live + 2) : live;
@@ -94,22 +94,22 @@ contract Captured is Scene {
         _claimed[member] = amount;
     }
 
-    function wait(uint256 time) external {
+    function wait(uint256 time) external inTime {
         _pass(time % 400);
     }
 
-    function close(uint8 seldom) external {
+    function close(uint8 seldom) external inTime {
         if (seldom > 8) return;
         rewards.close(run);
         closedAt = clock;
     }
 
-    function refund() external {
+    function refund() external inTime {
         rewards.refund(run);
         if (closedAt == 0 || clock < closedAt + SETTLE + ACTIVATION) isWrong = true;
     }
 
-    function disallow(uint256 i, bool isBack) external {
+    function disallow(uint256 i, bool isBack) external inTime {
         if (isBack) rewards.allow(run, members[i % 2]);
         else rewards.disallow(run, members[i % 2]);
     }

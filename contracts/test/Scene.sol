@@ -44,6 +44,13 @@ abstract contract Scene {
     bytes32[] internal members;
     mapping(bytes32 member => uint256 key) internal keyOf;
 
+    /// @dev Every call of forge begins with this: between calls it may have turned the clock itself.
+    modifier inTime() {
+        vm.warp(clock);
+        vm.roll(number);
+        _;
+    }
+
     function _deploy() internal {
         vm.warp(clock);
         vm.roll(number);

@@ -20,7 +20,7 @@ contract Stakers is Scene {
         registry.start(run, members);
     }
 
-    function stake(uint256 i, uint96 amount) external {
+    function stake(uint256 i, uint96 amount) external inTime {
         amount = amount % (3 * MINIMUM);
         bytes32 member = _member(i);
         stakes.stake(run, member, amount);
@@ -28,29 +28,29 @@ contract Stakers is Scene {
         _isSlashed[member] = false;
     }
 
-    function quit(uint256 i) external {
+    function quit(uint256 i) external inTime {
         registry.leaveRun(run, _member(i));
     }
 
-    function rejoin(uint256 i) external {
+    function rejoin(uint256 i) external inTime {
         vm.prank(vm.addr(keyOf[_member(i)]));
         registry.join(run, _member(i), "", "");
     }
 
-    function certify(uint256 i, bool isDropping) external {
+    function certify(uint256 i, bool isDropping) external inTime {
         bytes32[] memory drops = new bytes32[](isDropping ? 1 : 0);
         if (isDropping) drops[0] = _member(i);
         _certify(false, drops, SEATS);
     }
 
-    function unbond(uint256 i) external {
+    function unbond(uint256 i) external inTime {
         bytes32 member = _member(i);
         uint96 before = stakes.stakeOf(run, member).unbonding;
         stakes.unbond(run, member);
         if (stakes.stakeOf(run, member).unbonding != before) _unbondedAt[member] = clock;
     }
 
-    function withdraw(uint256 i) external {
+    function withdraw(uint256 i) external inTime {
         bytes32 member = _member(i);
         uint256 held = token.balanceOf(address(this));
         stakes.withdraw(run, member);
@@ -58,7 +58,7 @@ contract Stakers is Scene {
         if (clock < _unbondedAt[member] + UNBOND) isWrong = true;
     }
 
-    function slash(uint256 i, uint8 age, uint64 tokens, uint64 otherTokens, uint32 fragment) external {
+    function slash(uint256 i, uint8 age, uint64 tokens, uint64 otherTokens, uint32 fragment) external inTime {
         uint64 round = registry.course(run).round + 1;
         round = age % 4 < round ? round - age % 4 : 1;
         IStakeManager.Place memory place =
@@ -75,25 +75,28 @@ contract Stakers is Scene {
         _isPunished[id] = true;
         _isSlashed[place.member] = true;
         _places.push(id);
+        try stakes.slash(place, first, second, one, other) {
+            isWrong = true;
+        } catch {}
     }
 
-    function collect(uint256 i) external {
+    function collect(uint256 i) external inTime {
         uint256 held = token.balanceOf(address(this));
         if (_places.length > 0) stakes.collectReward(_places[i % _places.length]);
         left += token.balanceOf(address(this)) - held;
     }
 
-    function collectSeized() external {
+    function collectSeized() external inTime {
         uint256 held = token.balanceOf(TREASURY);
         stakes.collectSeized();
         left += token.balanceOf(TREASURY) - held;
     }
 
-    function mark() external {
+    function mark() external inTime {
         stakes.mark(run);
     }
 
-    function wait(uint256 time) external {
+    function wait(uint256 time) external inTime {
         _pass(time % 1_000);
     }
 

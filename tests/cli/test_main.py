@@ -12,7 +12,7 @@ import pytest
 
 from distrai.cli import main as cli
 from distrai.cli.main import main
-from distrai.ledger.errors import LedgerUnreachable, NodeError
+from distrai.ledger.errors import LedgerRefused, LedgerUnreachable, NodeError
 from distrai.runs.children import ChildFailed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -29,6 +29,13 @@ VERBS = (
     "export",
     "compare",
     "doctor",
+    "stake",
+    "unstake",
+    "payout",
+    "claim",
+    "earnings",
+    "estimate",
+    "records",
 )
 HELP = (
     "import sys; from distrai.cli.main import main; code = main(['--help']);"
@@ -85,6 +92,14 @@ def test_every_verb_has_json(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["export", "/"], "holds no run"),
         (["doctor", "nowhere.toml"], "no such file"),
         (["compare", "nowhere.toml"], "no such file"),
+        (["earnings", "/"], "holds no run"),
+        (["claim", "/"], "holds no run"),
+        (["stake", "/"], "holds no run"),
+        (["unstake", "/"], "holds no run"),
+        (["estimate", "/"], "holds no run"),
+        (["records", "/"], "holds no run"),
+        (["ledger", "verify", "/"], "holds no run"),
+        (["ledger", "deploy"], "--rpc"),
     ],
 )
 def test_mistakes_are_one_line_and_2(
@@ -119,6 +134,7 @@ def raising(error: BaseException) -> Any:
         (NodeError(3, "broken"), 1),
         (OSError(28, "No space left on device"), 1),
         (ValueError("what you gave is wrong"), 2),
+        (LedgerRefused("NotActive", (1_800_000_000,)), 2),
         (KeyboardInterrupt(), 130),
     ],
 )
@@ -128,6 +144,14 @@ def test_exit_codes(
     monkeypatch.setattr(cli, "app", raising(error))
     assert main([]) == code
     assert capsys.readouterr().err.startswith("distrai: ")
+
+
+def test_what_a_contract_refuses_is_said_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "app", raising(LedgerRefused("NotActive", (1_800_000_000,))))
+    assert main([]) == 2
+    assert "payable from 2027-01-15 08:00:00 UTC on" in capsys.readouterr().err
 
 
 def test_our_own_mistakes_show_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 PACKAGES = Path(__file__).parents[2] / "contracts" / "node_modules"
@@ -97,6 +98,52 @@ class AnvilProcess:
             connection.request("POST", "/", json.dumps(body), {"Content-Type": "application/json"})
             answer: dict[str, Any] = json.loads(connection.getresponse().read())
             return answer
+
+
+@dataclass
+class TurnedAnvil:
+    """anvil with a clock that stands still until it is turned, as what tests use of an ``EmbeddedChain``."""
+
+    process: AnvilProcess
+    chain_id: int
+
+    @property
+    def now(self) -> int:
+        """The time of the newest block, and of what is called or mined now. It only goes forward."""
+        return int(self._block("latest")["timestamp"], 16)
+
+    @now.setter
+    def now(self, value: float) -> None:
+        self.process.call("evm_setNextBlockTimestamp", int(value))
+        self.process.call("evm_mine")
+
+    def _clock(self) -> int:
+        return self.now
+
+    @property
+    def block_number(self) -> int:
+        return int(self.process.call("eth_blockNumber"), 16)
+
+    def header(self, number: int) -> SimpleNamespace:
+        """Of a block, its hash."""
+        return SimpleNamespace(hash=bytes.fromhex(self._block(hex(number))["hash"][2:]))
+
+    def give_gas(self, account: bytes) -> None:
+        """Let an account have coins."""
+        self.process.call("anvil_setBalance", f"0x{account.hex()}", hex(10**20))
+
+    def _block(self, which: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.process.call("eth_getBlockByNumber", which, False)
+        return found
+
+
+@contextmanager
+def turned_anvil(chain_id: int) -> Iterator[TurnedAnvil]:
+    """A chain whose clock the test turns. Gas costs something."""
+    began = ("--timestamp", "1700000000")
+    with running_anvil("--chain-id", str(chain_id), *began) as process:
+        process.call("anvil_setBlockTimestampInterval", 0)
+        yield TurnedAnvil(process, chain_id)
 
 
 def _drain(output: Any) -> None:

@@ -83,6 +83,8 @@ class MoneyChain:
         return client
 
     async def client(self, kind: type[Client], address: Address, key: NodeKey | None) -> Client:
+        if key is not None:
+            self.give_gas(key.address)
         client = await kind.connect(self.url, address, self.chain_id, key, patience=QUICK)
         self.stack.push_async_callback(client.close)
         return client
@@ -125,6 +127,8 @@ class PaidRun:
     stakes: StakesClient
     number: int
     keys: dict[MemberId, NodeKey] = field(default_factory=dict)
+    entered: list[MemberId] = field(default_factory=list)
+    """All that ever joined."""
     earned: dict[MemberId, int] = field(default_factory=dict)
     root: Hash = ZERO_HASH
     epochs: int = 0
@@ -162,6 +166,7 @@ class PaidRun:
         invitation = self.ledger.invitation(self.chain.owner, self.number, member)
         await self.ledger.join(self.number, member, key, invitation)
         self.keys[member] = key
+        self.entered.append(member)
 
     async def work(self, rounds: int, seconds: int = TERMS.min_round_seconds) -> None:
         """So many rounds, each after so long."""

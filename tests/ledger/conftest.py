@@ -5,7 +5,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,8 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
 
 from distrai.ledger.embedded.chain import EmbeddedChain
+from distrai.ledger.embedded.server import serve as serve_chain
+from helpers.anvil import turned_anvil
 
 READY_SECONDS_MAX = 20.0
 
@@ -117,6 +119,30 @@ def tiny(chain: EmbeddedChain, sender: Sender, tiny_code: bytes) -> bytes:
     assert record is not None
     assert record.contract is not None
     return record.contract
+
+
+@dataclass
+class Served:
+    """A chain that answers at an address, and a clock that turns it. ``give_gas`` lets an account have coins."""
+
+    chain: Any
+    clock: Any
+    url: str
+    give_gas: Callable[[bytes], None]
+
+
+@pytest.fixture(params=["embedded", pytest.param("anvil", marks=pytest.mark.processes)])
+async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
+    """Our chain, and one that is not ours: the same tests hold on both."""
+    if request.param == "anvil":
+        with turned_anvil(777_000_333) as anvil:
+            yield Served(anvil, anvil, anvil.process.url, anvil.give_gas)
+        return
+    clock = Clock()
+    chain = EmbeddedChain.open(tmp_path / "served", clock)
+    async with serve_chain(chain, "127.0.0.1", 0) as url:
+        yield Served(chain, clock, url, lambda account: None)
+    chain.close()
 
 
 @dataclass

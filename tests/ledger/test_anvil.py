@@ -32,6 +32,8 @@ OWNER = NodeKey(FUNDED_KEY)
 OPENING = Opening(keccak(b"recipe"), keccak(b"state 0"), keccak(b"data"), keccak(b"tokenizer"))
 LIMITS = Limits(min_seats=1, max_seats=8, stall_seconds=100)
 COINS = 10**17
+GAP_S = 0.004
+"""In which a node that hangs most of the time answers: about one call."""
 LONG_S = 20.0
 """Shorter than it is waited for a receipt, longer than anything takes that goes well."""
 
@@ -160,3 +162,29 @@ async def test_a_transaction_that_the_node_forgot_is_sent_again(
     receipt = await sending
     assert receipt.gas_used == 21_000
     assert anvil.call("eth_getTransactionCount", f"0x{OWNER.address.hex()}", "latest") == "0x1"
+
+
+async def test_a_node_that_answers_late_is_not_made_to_do_it_twice(
+    anvil: AnvilProcess, stack: AsyncExitStack
+) -> None:
+    hasty = Patience(request_s=0.2, call_s=60.0, backoff_s=0.01, backoff_s_max=0.1)
+    coins = await CoinClient.connect(anvil.url, CHAIN_ID, OWNER, hasty)
+    stack.push_async_callback(coins.close)
+    somebody, over = Address(b"\x0b" * 20), asyncio.Event()
+
+    async def stutter() -> None:
+        """Take calls and answer none of them in time, again and again; what was taken is done afterwards."""
+        while not over.is_set():
+            anvil.pause()
+            await asyncio.sleep(1.5 * hasty.request_s)
+            anvil.resume()
+            await asyncio.sleep(GAP_S)
+
+    stuttering = asyncio.create_task(stutter())
+    async with asyncio.timeout(3 * LONG_S):
+        for _ in range(6):
+            await coins.send(somebody, 1)
+    over.set()
+    await stuttering
+    assert await coins.balance(somebody) == 6
+    assert anvil.call("eth_getTransactionCount", f"0x{OWNER.address.hex()}", "latest") == "0x6"

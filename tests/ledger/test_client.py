@@ -1,4 +1,4 @@
-"""The registry through ``LedgerClient`` on the embedded chain: a whole run, and what is refused by name."""
+"""The registry through ``LedgerClient``, on the embedded chain and on anvil: a whole run, and what is refused."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from distrai.ledger.client import LedgerClient
-from distrai.ledger.embedded.server import serve as serve_chain
 from distrai.ledger.errors import BadAnswer, LedgerRefused, LedgerUnreachable, WrongChain
 from distrai.ledger.events import parse_logs
 from distrai.ledger.follower import Batch, Cursor, follow, read_on
@@ -95,12 +94,23 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-async def network(chain: Any, stack: AsyncExitStack) -> Network:
-    url = await stack.enter_async_context(serve_chain(chain, "127.0.0.1", 0))
-    owner = NodeKey.generate()
+def chain(served: Any) -> Any:
+    return served.chain
+
+
+@pytest.fixture
+def clock(served: Any) -> Any:
+    return served.clock
+
+
+@pytest.fixture
+async def network(served: Any, chain: Any, stack: AsyncExitStack) -> Network:
+    url, owner = served.url, NodeKey.generate()
+    served.give_gas(owner.address)
     registry = await LedgerClient.deploy_registry(url, chain.chain_id, owner, QUICK)
 
     async def connect(key: NodeKey) -> LedgerClient:
+        served.give_gas(key.address)
         client = await LedgerClient.connect(url, registry, chain.chain_id, key, patience=QUICK)
         stack.push_async_callback(client.close)
         return client
@@ -342,10 +352,9 @@ async def test_long_ranges_are_asked_for_in_parts(
 
 
 async def test_another_chain_or_an_empty_address_is_said_to_be_so(
-    chain: Any, stack: AsyncExitStack, network: Network
+    served: Any, chain: Any, stack: AsyncExitStack, network: Network
 ) -> None:
-    url = await stack.enter_async_context(serve_chain(chain, "127.0.0.1", 0))
-    key, registry = NodeKey.generate(), network.ledger.domain.registry
+    url, key, registry = served.url, NodeKey.generate(), network.ledger.domain.registry
     with pytest.raises(WrongChain, match="the run is on chain 5"):
         await LedgerClient.connect(url, registry, 5, key, patience=QUICK)
     with pytest.raises(WrongChain, match="no contract"):

@@ -225,7 +225,7 @@ async def compare(money: MoneyChain, state: State, runs: Iterable[PaidRun], bloc
         for round_number in range(6):
             mark = state.marks.get((number, round_number))
             assert await pots.mark_of(number, round_number, block=block) == mark
-        for member in (*run.members, MemberId(b"x" * 32)):
+        for member in (*run.entered, MemberId(b"x" * 32)):
             account = state.accounts.get((number, member), AccountState(False, False, 0))
             assert await pots.account_of(number, member, block=block) == account
             stake = state.stakes.get((number, member), NOTHING)

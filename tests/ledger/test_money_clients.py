@@ -1,4 +1,4 @@
-"""Pots, stakes, records and tokens through their clients, and what happens when a thing is said twice."""
+"""Pots, stakes, records and tokens through their clients, on the embedded chain and on anvil, also said twice."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from distrai.ledger.contract import NoKey
-from distrai.ledger.embedded.server import serve as serve_chain
 from distrai.ledger.errors import BadAnswer, LedgerRefused, WrongChain
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.pots import AccountState, Payment, PotsClient
@@ -34,13 +33,20 @@ SOMEBODY = Address(b"\x01" * 20)
 
 
 @pytest.fixture
-async def money(chain: Any, clock: Any) -> AsyncIterator[MoneyChain]:
-    def wait(seconds: int) -> None:
-        clock.now += seconds
+def chain(served: Any) -> Any:
+    return served.chain
 
+
+@pytest.fixture
+async def money(served: Any) -> AsyncIterator[MoneyChain]:
+    def wait(seconds: int) -> None:
+        served.clock.now += seconds
+
+    owner = NodeKey.generate()
+    served.give_gas(owner.address)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(serve_chain(chain, "127.0.0.1", 0))
-        yield await MoneyChain(url, chain.chain_id, wait, stack, NodeKey.generate()).deploy()
+        made = MoneyChain(served.url, served.chain.chain_id, wait, stack, owner, served.give_gas)
+        yield await made.deploy()
 
 
 async def test_a_pot_from_its_opening_to_its_refund(money: MoneyChain) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from distrai.peer.signing import DOCUMENT, ShownEpoch, SignedEpochs
+from distrai.ledger.keys import NodeKey
+from distrai.peer.signing import DOCUMENT, SEEN_MAX, Gathered, ShownEpoch, SignedEpochs
+from distrai.protocol.keccak import keccak
 from distrai.protocol.money_events import EpochSettled, HeadMarked
 from distrai.protocol.pot import Pot, recompute
-from distrai.protocol.primitives import SignatureBytes
+from distrai.protocol.primitives import MemberId, SignatureBytes
 from distrai.protocol.rewards import WorkedRound, accepted_tokens, rewards_proof
+from distrai.protocol.standing import Seat
 from helpers.settling import ACTIVATION_S, EPOCH_ROUNDS, TOKEN_PRICE, TURN_S, Paying
 
 
@@ -152,6 +155,23 @@ async def test_what_hostile_seats_show_costs_nobody_but_them(tmp_path: Path, sta
     await paying.settle(1, *honest)
     settled = (await pot_of(paying)).epochs[0].settled
     assert settled.total == 3 * 4 * 100 * TOKEN_PRICE
+
+
+def test_a_flood_of_wrong_signatures_shuts_nobody_out() -> None:
+    keys = [NodeKey.generate() for _ in range(3)]
+    seats = tuple(Seat(MemberId(bytes([number]) * 32), key.address, 0) for number, key in enumerate(keys))
+    digest = keccak(b"epoch")
+    gathered = Gathered(None, digest)  # type: ignore[arg-type]
+    for number in range(SEEN_MAX):
+        junk = keys[0].sign(keccak(number.to_bytes(4, "big")))
+        gathered.take((junk,) * 6, seats)
+    assert gathered.enough(seats) == ()
+    for key in keys[1:]:
+        gathered.take((key.sign(digest),), seats)
+    by_signer = sorted(keys[1:], key=lambda key: key.address)
+    assert gathered.enough(seats) == tuple(key.sign(digest) for key in by_signer)
+    assert gathered.enough(seats[:2]) == ()  # a seat that was dropped counts no more
+    assert gathered.enough(()) == ()
 
 
 async def test_nobody_signs_after_an_epoch_that_the_lists_do_not_give(

@@ -20,6 +20,7 @@ from distrai.peer.snapshots import (
     decode_shown,
 )
 from distrai.peer.store import ROUNDS_OF_BLOBS_KEPT, PeerStore
+from distrai.peer.work import WorkBook
 from distrai.protocol.blobs import blob_ref
 from distrai.protocol.body import Body
 from distrai.protocol.canonical import encode_canonical
@@ -30,7 +31,7 @@ from distrai.protocol.messages import Envelope
 from distrai.protocol.primitives import SIGNATURE_SIZE, Hash
 from distrai.protocol.standing import RECENT_LISTS, Standing, advance
 from helpers.messages import named
-from helpers.rounds import authors, listing, next_body, roster_of, started, update_of
+from helpers.rounds import WORK, authors, listing, next_body, roster_of, started, update_of
 
 PEOPLE = authors(2)
 
@@ -166,6 +167,33 @@ def test_the_two_newest_snapshots_are_served_and_what_follows_them(tmp_path: Pat
     assert home.rounds_of_updates() == set(range(65, 101))
     home.restart()
     assert home.store.offering.shown() == (snapshots, lists)
+
+
+def test_lists_stay_until_what_they_accepted_is_settled(tmp_path: Path) -> None:
+    """Whoever joins in the middle of an epoch has to sign it; what was accepted outlives the lists themselves."""
+    home, kept, late = Home(tmp_path), WorkBook(tmp_path / "work"), WorkBook(tmp_path / "late")
+    home.store.offering.keep_lists_after(0)
+    home.store.on_list = kept.take
+    for _ in range(100):
+        home.round(is_empty=home.standing.round == 50)
+    _, lists = home.store.offering.shown()
+    assert set(lists) == set(range(1, 101))
+    assert home.rounds_of_updates() == set(range(65, 101))
+    home.store.offering.keep_lists_after(40)
+    home.round()
+    _, lists = home.store.offering.shown()
+    assert set(lists) == set(range(41, 102))
+    late.take_all(home.store.public)
+    bodies = [home.store.public.read_list(number) for number in range(41, 102)]
+    found = [kept.tokens(certified.updates_root) for certified in bodies]
+    assert found == [late.tokens(certified.updates_root) for certified in bodies]
+    assert [tokens for tokens in found if tokens is None] == [None], "the empty round"
+    assert found[0] == {each.member: 3 * WORK.tokens_per_step for each in PEOPLE}
+    home.store.offering.keep_lists_after(None)
+    home.round()
+    assert set(home.store.offering.shown()[1]) == set(range(65 - RECENT_LISTS, 103))
+    kept.close()
+    late.close()
 
 
 def test_without_a_snapshot_everything_is_kept(tmp_path: Path) -> None:

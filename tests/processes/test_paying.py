@@ -24,6 +24,7 @@ from distrai.runs.chain import open_owner
 from distrai.runs.folder import RunFolder
 from distrai.runs.tills import Tills
 from helpers.local_runs import DEADLINE_S
+from helpers.secret_search import Arguments, files_below, found, keys_of
 
 pytestmark = pytest.mark.processes
 SMOKE = Path(__file__).parents[2] / "recipes" / "smoke.toml"
@@ -83,7 +84,8 @@ def test_an_opener_that_is_killed_before_it_pays(new_folder: Callable[[str], Pat
     assert not of(told, "claimed")
     assert not folder.summary.exists()
 
-    code, told = run_until(None, folder.path)
+    with Arguments() as arguments:
+        code, told = run_until(None, folder.path)
     assert code == 0
     assert not of(told, "restarting")
     assert not {event["event"] for event in told} & {"funded", "pot-opened", "record-opened", "allowed"}
@@ -91,6 +93,9 @@ def test_an_opener_that_is_killed_before_it_pays(new_folder: Callable[[str], Pat
     summary = of(told, "summary")[-1]
     check_summary(summary)
     asyncio.run(check_ledger(folder, summary))
+    said = {"said": json.dumps(told).encode(), "arguments": arguments.all}
+    assert not found(keys_of(folder.path), files_below(base) | said)
+    assert b"distrai.peer" in arguments.all
 
     code, told = run_until(None, folder.path)
     assert (code, told) == (2, [{"ok": False, "error": "CannotRunHere", "why": told[0]["why"]}])

@@ -280,6 +280,57 @@ def test_what_happens_after_the_mark_changes_nothing() -> None:
     assert ledger.due(Earnings()) is None  # there is nothing left to pay it with
 
 
+def test_rounds_after_the_one_that_went_on_are_not_paid() -> None:
+    ledger = paying()
+    for _ in range(EVERY - 1):
+        ledger.certify({A: 10})
+    ledger.close()
+    ledger.certify({})  # the one that went on
+    ledger.certify({A: 10})
+    ledger.mark()
+    assert land(ledger).epoch.total == (EVERY - 1) * 30
+
+
+def test_time_after_the_closing_pays_no_rounds_that_were_too_fast() -> None:
+    ledger = paying()
+    for _ in range(EVERY):
+        ledger.certify({A: 400, B: 400}, seconds=1)
+    ledger.close()
+    ledger.certify({A: 400, B: 400}, seconds=500)
+    ledger.mark()
+    assert land(ledger).epoch.total == TERMS.rate
+
+
+def test_who_comes_and_goes_earns_while_it_may() -> None:
+    ledger = Ledger().open().fund(10**9).allow(A)
+    ledger.certify({A: 10})
+    ledger.disallow(A)  # after round 2
+    for _ in range(3):
+        ledger.certify({A: 10})
+    ledger.allow(A)  # from round 6 on
+    ledger.certify({A: 10})
+    ledger.certify({A: 10})
+    ledger.disallow(A)  # after round 7
+    for _ in range(3):
+        ledger.certify({A: 10})
+    ledger.mark()
+    assert land(ledger).epoch.total == 4 * 30
+
+
+def test_what_went_back_is_counted_as_often_as_it_did() -> None:
+    ledger = paying()
+    for _ in range(EVERY):
+        ledger.certify({A: 10})
+    ledger.mark()
+    land(ledger)
+    ledger.close()
+    ledger.refund()
+    assert ledger.pot.escrow == ledger.pot.total == EVERY * 30
+    ledger.kill(1)
+    ledger.refund()
+    assert ledger.pot.escrow == 0
+
+
 def until_due(ledger: Ledger, tokens: dict[MemberId, int], rounds: int) -> None:
     for _ in range(rounds):
         ledger.certify(tokens)

@@ -376,3 +376,21 @@ def test_who_was_never_let_in_is_told_so(scene: Scene) -> None:
         assert "never let this member earn" in told.why
 
     on(scene, play)
+
+
+def test_captured_seats_that_leave_a_member_out_do_not_keep_it_from_what_is_active(scene: Scene) -> None:
+    """By the false root it has earned nothing; by the one before it has, until claims by the false one use that up."""
+
+    async def play(world: PaidRun) -> None:
+        victim, thief = scene.author(2), scene.author(1)
+        await world.bare_round(world.run)
+        stolen = Pot.fold(await world.events()).total
+        await world.conspire(world.run, {thief.member: stolen})
+        told = await claim(world, victim)
+        assert (told.claimed, told.epoch) == (AT_EPOCH_1, 2)
+        world.wait(WINDOWS.activation_seconds)
+        await claim(world, victim)
+        assert await world.paid_to(victim) == AT_EPOCH_2
+        assert (await claim(world, thief)).amount <= stolen - AT_EPOCH_2
+
+    on(scene, play)

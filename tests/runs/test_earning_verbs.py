@@ -3,10 +3,13 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +17,13 @@ import pytest
 
 from distrai.cli.main import main
 from distrai.ledger.embedded.chain import EmbeddedChain
+from distrai.ledger.embedded.server import serve
 from distrai.ledger.keys import save_key
 from distrai.network.store import BlobStore
+from distrai.peer.link import Link
 from distrai.protocol.amounts import parse_amount
 from distrai.protocol.money_events import EpochSettled
+from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe import parse_recipe
 from distrai.runs.folder import RunFolder
 from distrai.runs.resolving import resolve
@@ -35,7 +41,7 @@ class Desk:
     clock: Clock
     capsys: pytest.CaptureFixture[str]
 
-    def verb(self, name: str, *arguments: object, folder: Path | None = None) -> tuple[int, Any, str]:
+    def verb(self, name: str, *arguments: object, folder: Path | Link | None = None) -> tuple[int, Any, str]:
         where = self.scene.folder.path if folder is None else folder
         code = main([name, str(where), *map(str, arguments), "--json"])
         said = self.capsys.readouterr()
@@ -133,8 +139,8 @@ def test_claiming_pays_the_payout_address_once(desk: Desk) -> None:
 
 def test_anybody_may_claim_for_a_member(desk: Desk) -> None:
     assert desk.verb("claim", "--member", member_of(desk, 3))[1]["claims"][0]["amount"] != "0"
-    code, told, _ = desk.verb("claim", "--member", "0x" + "12" * 32)
-    assert code == 2 and told["error"] == "LedgerRefused"
+    code, told, err = desk.verb("claim", "--member", "0x" + "12" * 32)
+    assert code == 2 and told["error"] == "MoneyRefused" and "no such member on this ledger" in err
 
 
 def test_who_has_no_home_here_is_told_what_to_give(desk: Desk) -> None:
@@ -204,6 +210,58 @@ def test_a_member_that_may_not_earn_is_warned(desk: Desk) -> None:
     code, told, _ = desk.verb("invite", desk.scene.author(1).member.hex(), "--pay")
     assert (code, told["pay"]) == (0, True)
     assert desk.verb("estimate")[1]["allowed"] is True
+
+
+@contextmanager
+def served(desk: Desk) -> Iterator[Link]:
+    """The run's chain in a thread, as if on another machine; the link to it."""
+    ready: Queue[str] = Queue()
+    over = threading.Event()
+
+    async def run() -> None:
+        chain = EmbeddedChain.open(desk.scene.folder.ledger, desk.clock)
+        try:
+            async with serve(chain, "127.0.0.1", 0) as url:
+                ready.put(url)
+                await asyncio.to_thread(over.wait)
+        finally:
+            chain.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        yield replace(desk.scene.folder.link(), rpc=ready.get(timeout=60))
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_link_and_a_home_are_enough(desk: Desk, tmp_path: Path) -> None:
+    """What a joiner on another machine has: blobs and lists of its own, and the ledger."""
+    home = tmp_path / "elsewhere"
+    for part in ("blobs", "public"):
+        shutil.copytree(desk.scene.folder.archive / part, home / part)
+    save_key(desk.scene.author(2).key, home / "node.json")
+    here = desk.verb("earnings", "--member", member_of(desk, 2))[1]["members"][0]
+    with served(desk) as link:
+        code, told, err = desk.verb("earnings", "--home", home, folder=link)
+        assert code == 0, err
+        assert [member["earned"] for member in told["members"] if member["here"]] == [here["earned"]]
+        code, told, err = desk.verb("claim", "--home", home, folder=link)
+        assert code == 0, err
+        assert told["claims"][0]["amount"] != "0"
+        assert desk.verb("claim", "--home", home, folder=link)[1]["claims"][0]["amount"] == "0"
+        told = desk.verb("estimate", "--home", home, folder=link)[1]
+        assert (told["rounds_listed"], told["allowed"]) == (7, True)
+        told = desk.verb("records", folder=link)[2]
+        assert "no peer of this run gives its recipe" in told
+        code, _, err = desk.verb("earnings", folder=replace(link, genesis=Hash(b"g" * 32)))
+        assert code == 2 and "another head than the link says" in err
+        code, _, err = desk.verb("earnings", folder=replace(link, chain_id=5))
+        assert code == 2 and f"the node serves chain {link.chain_id}" in err
+        code, _, err = desk.verb("earnings", folder=replace(link, run=7))
+        assert code == 2 and "there is no run 7" in err
+    assert desk.balance(2) > 0
 
 
 async def _other_runs(scene: Scene, path: Path, texts: Path) -> dict[str, RunFolder]:

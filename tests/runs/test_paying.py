@@ -107,7 +107,7 @@ def test_nothing_is_opened_funded_or_sent_twice(
         nonlocal dying
         async with chain_in(folder) as (url, chain_id):
             deaths = 0
-            while True:
+            while deaths < 60:
                 try:
                     await prepare(folder, url, chain_id, recipe, texts)
                 except Died:

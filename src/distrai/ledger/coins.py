@@ -3,7 +3,6 @@
 from typing import Self
 
 from distrai.ledger.abi import all_errors
-from distrai.ledger.errors import NodeError
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.rpc import Patience, Rpc, read_quantity
 from distrai.ledger.sender import Receipt, Sender
@@ -49,8 +48,3 @@ class CoinClient:
         Whoever was ended between sending and hearing of it would send again else. Raises NotMined.
         """
         await self._sender.settle(self._key.address)
-
-
-def lacks_coins(error: Exception) -> bool:
-    """Whether a node refuses because the sender cannot pay the gas."""
-    return isinstance(error, NodeError) and "insufficient funds" in error.message.lower()

@@ -33,6 +33,9 @@ from distrai.protocol.typed_data import Domain
 
 FETCH_S = 60.0
 LEDGER_RETRY_S = 1.0
+SETTLE_S = 60.0
+BLOCK_S = 15.0
+"""For a block on top of what is signed about: as long as it takes on slow chains."""
 TURN_D0 = 4.0
 """How long seats wait for each other, as a multiple of D0 of the recipe."""
 
@@ -85,6 +88,12 @@ def work_kept(store: PeerStore) -> Iterator[WorkBook]:
         work.close()
 
 
+def settle_s(plan: Plan) -> float:
+    """How long the seats may need to settle the last epoch, once all rounds are done; 0 where nothing is paid."""
+    rewards = plan.resolved.recipe.rewards
+    return 0.0 if rewards is None else SETTLE_S + BLOCK_S * 2 * rewards.finality_blocks
+
+
 def deployment_of(plan: Plan, link: Link, opened: RunOpened) -> Deployment:
     """The contracts that a run's recipe names. What comes before the run concerns nobody in it."""
     contracts = plan.resolved.contracts
@@ -126,7 +135,9 @@ class Bookkeeping:
                     await settlement.run()
             except LedgerUnreachable as error:
                 self.telemetry.emit("ledger", why=str(error))
-                await asyncio.sleep(LEDGER_RETRY_S)
+            except Exception as error:  # noqa: BLE001 - training goes on without money, and says so
+                self.telemetry.emit("settlement-waits", why=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(LEDGER_RETRY_S)
 
     @asynccontextmanager
     async def _settlement(self, work: WorkBook) -> AsyncIterator[Settlement]:

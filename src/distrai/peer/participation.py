@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from distrai.ledger.client import LedgerClient
-from distrai.ledger.coins import lacks_coins
-from distrai.ledger.errors import LedgerRefused, LedgerUnreachable, NodeError, Reorganised
+from distrai.ledger.errors import LedgerRefused, LedgerUnreachable, Reorganised, TooLittleGas
+from distrai.ledger.gas import explain
 from distrai.network.interface import Transport
-from distrai.peer.bookkeeping import Bookkeeping, work_kept
+from distrai.peer.bookkeeping import Bookkeeping, settle_s, work_kept
 from distrai.peer.bootstrap import Bootstrap
 from distrai.peer.circle import Circle, History, round_of
 from distrai.peer.directory import Directory
@@ -184,6 +184,7 @@ class Participation:
             params=plan.layout.numel,
             round=number,
             rounds=plan.rules.rounds,
+            settle_s=settle_s(plan),
         )
         feed = LedgerFeed(self.ledger, run, kept[-1].at)
         runtime = Runtime(
@@ -295,12 +296,15 @@ class Participation:
         if history.round >= plan.rules.rounds:
             raise ValueError("the run has done all its rounds: there is nothing to join any more")
         key = self.keyring.key((await self._answer(lambda: self.ledger.member(member))).key)
+        if plan.resolved.recipe.stake is not None:
+            await self._come_back(member)
         for attempt in range(JOINS_MAX):
             if _is_closed(plan) and not self.invitation:
                 self.invitation = await self.invitations.get()  # kept: joining may be begun again
             await ensure_staked(
                 plan, self.options.link, member, self.keyring.first, self._answer, self.telemetry.emit
             )
+            await self._check_gate(plan)
             try:
                 await self._answer(lambda: self.ledger.join(run, member, key, self.invitation))
             except LedgerRefused as refusal:
@@ -315,6 +319,26 @@ class Participation:
                 break
         self.telemetry.emit("joined", member=member.hex(), round=history.round)
 
+    async def _check_gate(self, plan: Plan) -> None:
+        """Raise ValueError unless everybody who joins has staked: the ledger and not the recipe decides who may join."""
+        contracts = plan.resolved.contracts
+        if plan.resolved.recipe.stake is None or contracts is None:
+            return
+        asked = await self._answer(lambda: self.ledger.stakes_of(self.options.link.run))
+        if asked != contracts.stakes:
+            raise ValueError(
+                "the recipe asks for a stake, and the ledger lets members join without one: the run was not opened as "
+                "its recipe says, so do not join it"
+            )
+
+    async def _come_back(self, member: MemberId) -> None:
+        """Leave a run in which this member stands, and counts no more since its stake does not: to join it anew."""
+        run = self.options.link.run
+        membership = await self._answer(lambda: self.ledger.membership(run, member))
+        if membership.joined and member not in (await self._history()).roster():
+            self.telemetry.emit("stake-inactive", member=member.hex())
+            await self._answer(lambda: self.ledger.leave(run, member))
+
     async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What the ledger answers; while it is away, or there is nothing to pay it with, it is waited for."""
         while True:
@@ -322,10 +346,8 @@ class Participation:
                 return await ask()
             except LedgerUnreachable as error:
                 self.telemetry.emit("ledger", why=str(error))
-            except NodeError as error:
-                if not lacks_coins(error):
-                    raise
-                self.telemetry.emit("gas-needed", address=self.keyring.first.address.hex(), why=str(error))
+            except TooLittleGas as error:
+                self.telemetry.emit("gas-needed", address=error.account.hex(), why=explain(error))
             await asyncio.sleep(LEDGER_RETRY_S)
 
 

@@ -61,7 +61,7 @@ from distrai.peer.telemetry import Telemetry
 from distrai.peer.watcher import LedgerWatcher
 from distrai.peer.worker import Hooks, Worker
 from distrai.protocol.canonical import canonical_json
-from distrai.protocol.ledger_events import Announced, LedgerEvent
+from distrai.protocol.ledger_events import Announced, Deactivated, LedgerEvent
 from distrai.protocol.messages import (
     SALT_SIZE,
 )
@@ -194,12 +194,19 @@ class Runtime:
             if isinstance(event, Announced) and (key := self.engine.following.newest_key(event.member)):
                 self.directory.move(Endpoint(event.member, key, (event.endpoint,)))
 
+    def _see_own_stake(self, events: Sequence[LedgerEvent]) -> None:
+        """Tell when the own stake counts no more: from the next head on this peer trains and signs nothing."""
+        for event in events:
+            if isinstance(event, Deactivated) and event.member == self.worker.member:
+                self.telemetry.emit("stake-inactive", member=event.member.hex())
+
     async def _drive(self) -> None:
         while True:
             event = await self.events.get()
             effects = self.engine.handle(event, time.monotonic())
             if isinstance(event, LedgerChanged):
                 self._see_who_moved(event.events)
+                self._see_own_stake(event.events)
             for effect in effects:
                 self._carry_out(effect)
 

@@ -11,26 +11,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from distrai.ledger.errors import LedgerError, LedgerRefused
+from distrai.ledger.errors import LedgerError, LedgerRefused, TooLittleGas
+from distrai.ledger.gas import explain
 from distrai.ledger.index import LedgerIndex, LogSource
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.pots import PotsClient
 from distrai.network.interface import Endpoint, NetworkError, Transport
 from distrai.peer.epochs import EpochBook, View, Waits, look
-from distrai.peer.signing import DOCUMENT, DOCUMENT_BYTES_MAX, ShownEpoch, SignedEpochs, decode_shown
+from distrai.peer.signing import (
+    DOCUMENT,
+    DOCUMENT_BYTES_MAX,
+    Gathered,
+    ShownEpoch,
+    SignedEpochs,
+    decode_shown,
+)
 from distrai.peer.telemetry import Telemetry
-from distrai.protocol.body import quorum
 from distrai.protocol.errors import ProtocolError
 from distrai.protocol.pot import Due, is_mark_due
-from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
-from distrai.protocol.signatures import recover
+from distrai.protocol.primitives import Address, MemberId, SignatureBytes
 from distrai.protocol.standing import Seat
 
 POLL_S = 1.0
 ASK_S = 10.0
 """For the document of one peer."""
-SEEN_MAX = 4096
-"""Signatures of others that are remembered, so that none is checked twice."""
 MOVED_ON = ("WrongEpoch", "WrongKills", "WrongPreviousRoot", "NotMarked", "NoNewRounds")
 """Refusals by which another epoch landed, or was killed: the next look shows it."""
 
@@ -53,40 +57,6 @@ class Seats:
         """How many seats come before this peer where all take turns; None without a seat."""
         members = [seat.member for seat in self.seats]
         return None if self.me not in members else (members.index(self.me) - salt) % len(members)
-
-
-@dataclass
-class Gathered:
-    """The signatures over one epoch, by signer."""
-
-    due: Due
-    digest: Hash
-    signatures: dict[Address, SignatureBytes] = field(default_factory=dict)
-    seen: set[bytes] = field(default_factory=set)
-    shown: int = 0
-    """How many there were when the document was shown last."""
-
-    def take(self, signatures: tuple[SignatureBytes, ...], seats: tuple[Seat, ...]) -> None:
-        """Take what somebody showed; what no seat signed is forgotten."""
-        keys = {seat.key for seat in seats}
-        for signature in signatures[: len(keys)]:
-            if signature in self.seen or len(self.seen) >= SEEN_MAX:
-                continue
-            try:
-                signer = recover(self.digest, signature)
-            except ProtocolError:
-                self.seen.add(signature)
-                continue
-            if signer in keys:
-                self.signatures[signer] = signature
-            self.seen.add(signature)
-
-    def enough(self, seats: tuple[Seat, ...]) -> tuple[SignatureBytes, ...]:
-        """As many signatures by seats of now as land an epoch, sorted by signer; none as long as there are fewer."""
-        keys = {seat.key for seat in seats}
-        found = sorted((signer, each) for signer, each in self.signatures.items() if signer in keys)
-        needed = quorum(len(keys))
-        return tuple(each for _, each in found[:needed]) if len(found) >= needed > 0 else ()
 
 
 @dataclass
@@ -122,7 +92,10 @@ class Settlement:
             except NetworkError as error:
                 self._tell("settlement-waits", str(error), why=str(error))
             except LedgerError as error:
-                self._tell("ledger", str(error), why=str(error))
+                self._tell_ledger(error)
+            except Exception as error:  # noqa: BLE001 - whatever a node or a disk does here, training goes on
+                why = f"{type(error).__name__}: {error}"
+                self._tell("settlement-waits", why, why=why)
             await asyncio.sleep(self.poll_s)
 
     async def step(self) -> None:
@@ -158,7 +131,7 @@ class Settlement:
         try:
             number = await self.pots.mark_head(self.book.run)
         except LedgerError as error:
-            self._tell("ledger", str(error), why=str(error))
+            self._tell_ledger(error)
             return  # another seat will; and this one may still sign
         if number is not None:
             self.telemetry.emit("marked", run=self.book.run, round=number)
@@ -240,7 +213,7 @@ class Settlement:
             is_own = await self.pots.settle(due.epoch, signatures)
         except LedgerRefused as refusal:
             if refusal.name not in MOVED_ON:
-                raise Waits(f"the ledger refuses epoch {due.epoch.epoch}: {refusal}") from None
+                raise Waits(f"the ledger refuses epoch {due.epoch.epoch}: {explain(refusal)}") from None
             return
         if is_own:
             self._told["own"] = due.epoch.id
@@ -267,6 +240,12 @@ class Settlement:
         if not is_mark_due(view.final, self.book.epoch_rounds, self.book.rounds, view.now):
             live, total = len(view.final.epochs), view.final.total
             self._tell("settlement-done", (live, total), run=self.book.run, epoch=live, total=total)
+
+    def _tell_ledger(self, error: LedgerError) -> None:
+        if isinstance(error, TooLittleGas):
+            self.telemetry.emit("gas-needed", address=error.account.hex(), why=explain(error))
+        else:
+            self._tell("ledger", str(error), why=str(error))
 
     def _tell(self, event: str, what: object, **facts: object) -> None:
         """Tell something, unless it is what was told last."""

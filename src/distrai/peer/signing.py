@@ -4,19 +4,26 @@ What was signed is on disk before anybody sees it. For one place (epoch, what it
 once. After a reorg the end is another head, or on another fork, and so is the place.
 """
 
+from dataclasses import dataclass, field
+
 import msgspec
 
 from distrai.peer.log import EventLog
+from distrai.protocol.body import quorum
 from distrai.protocol.canonical import decode_canonical, encode_canonical
-from distrai.protocol.errors import MalformedMessage
+from distrai.protocol.errors import MalformedMessage, ProtocolError
 from distrai.protocol.keccak import tagged_hash
 from distrai.protocol.pot import Due
-from distrai.protocol.primitives import HASH_SIZE, SIGNATURE_SIZE, Hash, SignatureBytes
+from distrai.protocol.primitives import HASH_SIZE, SIGNATURE_SIZE, Address, Hash, SignatureBytes
+from distrai.protocol.signatures import recover
+from distrai.protocol.standing import Seat
 
 DOCUMENT = "epoch"
 """The name of the document."""
 SIGNATURES_SHOWN_MAX = 256
 DOCUMENT_BYTES_MAX = 32 << 10
+SEEN_MAX = 4096
+"""Signatures of others that are remembered, so that the same ones are not checked at every look."""
 SIGNED = "epoch"
 """Kind of the log entries that hold what was signed."""
 
@@ -72,3 +79,39 @@ class SignedEpochs:
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
     place: Hash
     id: Hash
+
+
+@dataclass
+class Gathered:
+    """The signatures over one epoch, by signer."""
+
+    due: Due
+    digest: Hash
+    signatures: dict[Address, SignatureBytes] = field(default_factory=dict)
+    seen: set[bytes] = field(default_factory=set)
+    shown: int = 0
+    """How many there were when the document was shown last."""
+
+    def take(self, signatures: tuple[SignatureBytes, ...], seats: tuple[Seat, ...]) -> None:
+        """Take what one peer showed. What no seat signed costs its sender's turn and nobody else's."""
+        keys = {seat.key for seat in seats}
+        if len(self.seen) >= SEEN_MAX:
+            self.seen.clear()
+        for signature in signatures[: 2 * len(keys)]:  # those of seats of before may be among them
+            if signature in self.seen:
+                continue
+            try:
+                signer = recover(self.digest, signature)
+            except ProtocolError:
+                self.seen.add(signature)
+                continue
+            if signer in keys:  # else it may be a seat's with the next head, and is looked at again
+                self.seen.add(signature)
+                self.signatures[signer] = signature
+
+    def enough(self, seats: tuple[Seat, ...]) -> tuple[SignatureBytes, ...]:
+        """As many signatures by seats of now as land an epoch, sorted by signer; none as long as there are fewer."""
+        keys = {seat.key for seat in seats}
+        found = sorted((signer, each) for signer, each in self.signatures.items() if signer in keys)
+        needed = quorum(len(keys))
+        return tuple(each for _, each in found[:needed]) if len(found) >= needed > 0 else ()

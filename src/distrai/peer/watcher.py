@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
-from distrai.ledger.errors import LedgerError, LedgerRefused, Reorganised
+from distrai.ledger.errors import LedgerError, LedgerRefused, Reorganised, TooLittleGas
+from distrai.ledger.gas import explain
 from distrai.ledger.interface import Ledger
 from distrai.ledger.keys import NodeKey
 from distrai.peer.events import Event, LedgerChanged, LedgerRewound, Submit
@@ -142,6 +143,8 @@ class LedgerWatcher:
             await transaction
         except LedgerRefused:
             pass
+        except TooLittleGas as error:
+            self.telemetry.emit("gas-needed", address=error.account.hex(), why=explain(error))
         except LedgerError as error:
             self.telemetry.emit("ledger", why=str(error))
         self.look.set()

@@ -96,6 +96,7 @@ async def claim_for(
     await sync()
     claimant = _Claimant(index, pots, domain, run, member, finality)
     claimed = (await pots.account_of(run, member)).claimed
+    paid_by = claimant.paid_by()
     found = Claim("nothing", run, member, why="no epoch of this run is settled yet: its seats sign the first")
     for settled in reversed(live_epochs(index.events((EpochSettled, EpochKilled), run, finality))):
         try:
@@ -105,7 +106,9 @@ async def claim_for(
             continue
         if amounts.get(member, 0) <= claimed:
             found = _merged(found, replace(found, epoch=settled.epoch, why=NOTHING_EARNED))
-            break  # older epochs say no more
+            if settled.epoch <= paid_by:
+                break  # older epochs say no more; a newer one may be a lie of captured seats that leaves it out
+            continue
         outcome = await claimant.send(settled, amounts, claimed)
         found = _merged(found, outcome)
         if outcome.state in ("paid", "unknown"):
@@ -155,6 +158,10 @@ class _Claimant:
             why = f"paid in a block that is not {self.finality} blocks deep yet: if it is taken back, claim again"
             found = replace(found, state="confirming", why=why)
         return found
+
+    def paid_by(self) -> int:
+        """The newest epoch by which the member was paid; 0 if it never was."""
+        return max((event.epoch for event in self._claims(0)), default=0)
 
     def _claims(self, finality: int) -> list[RewardClaimed]:
         events = self.index.events((RewardClaimed,), self.run, finality)

@@ -175,7 +175,7 @@ def _unknown(
         said.append("whether the run's owner lets you earn: it does with `distrai invite RUN MEMBER --pay`")
     elif not allowed:
         said.append(
-            "THE RUN'S OWNER DOES NOT LET THIS MEMBER EARN: ask it for `distrai invite RUN MEMBER --pay` before you work"
+            "THE RUN'S OWNER DOES NOT LET THIS MEMBER EARN: let it type `distrai invite RUN MEMBER --pay` first"
         )
     if made.assumed:
         said.append(

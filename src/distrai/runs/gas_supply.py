@@ -37,14 +37,6 @@ async def check_opener(coins: CoinClient, owner: Address, peers: int) -> None:
         )
 
 
-def no_gas(owner: Address) -> NotEnoughGas:
-    """What to say when the node refuses a transaction of the opener for lack of coins."""
-    return NotEnoughGas(
-        f"0x{owner.hex()}, which opened this run, has too few coins for gas: send it some, then give the same command "
-        "again: it goes on where it stopped"
-    )
-
-
 @dataclass
 class GasSupply:
     """Fills up keys with what gas costs. ``most``: units of gas that may be given away in all."""

@@ -144,6 +144,9 @@ class Joining:
     over: asyncio.Event = field(default_factory=asyncio.Event)
     finished: bool = False
     left: bool = False
+    settle_s: float = 0.0
+    """How long the seats may need to settle what was earned, once all rounds are done."""
+    settled: bool = False
 
     async def run(self) -> None:
         """Take part until the run is over, or a signal. Raises CannotJoin or ChildFailed."""
@@ -194,13 +197,26 @@ class Joining:
                 self._invite_oneself(MemberId(bytes.fromhex(event["member"])))
             case "ready":
                 self.rounds = int(event.get("rounds", 0))
+                self.settle_s = float(event.get("settle_s", 0.0))
+            case "settlement-done":
+                self.settled = True
             case "left":
                 self.left = True
             case "exited":
                 self.over.set()
         if self.rounds and event["event"] in ("ready", "applied") and event["round"] >= self.rounds:
-            self.finished = True
+            self._finish()
+        if self.finished and self.settled:
             self.over.set()
+
+    def _finish(self) -> None:
+        """All rounds are done: the other seats may need this one's signature yet."""
+        self.finished = True
+        if self.settle_s == 0.0 or self.settled:
+            self.over.set()
+            return
+        self.report({"event": "settling", "what": "the seats sign what was earned"})
+        asyncio.get_running_loop().call_later(self.settle_s, self.over.set)
 
     def _invite_oneself(self, member: MemberId) -> None:
         """Where the owner's key is at hand nobody need be asked; else say whom to ask for what."""

@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from distrai.ledger.client import LedgerClient
-from distrai.ledger.coins import lacks_coins
-from distrai.ledger.errors import NodeError
 from distrai.ledger.keys import NodeKey
 from distrai.protocol.primitives import Address, MemberId
 from distrai.protocol.recipe import Recipe
 from distrai.runs.chain import Chain, open_owner
 from distrai.runs.children import Child, ChildFailed, StartChild
 from distrai.runs.folder import RunFolder, RunInfo, make_home
-from distrai.runs.gas_supply import no_gas
 from distrai.runs.invitation import Invitation, format_invitation
 from distrai.runs.listening import Listening
 from distrai.runs.opening import Opener, Report, told
@@ -80,14 +77,7 @@ class LocalRun:
                 self.purse = await stack.enter_async_context(purse)
                 return await self._run(stack, info, self.purse.paying)
         except BaseExceptionGroup as group:  # the first thing that went wrong says it all
-            raise self._said(group.exceptions[0]) from None
-        except NodeError as error:
-            raise self._said(error) from None
-
-    def _said(self, error: BaseException) -> BaseException:
-        """What to tell the user of an error."""
-        out_of_gas = isinstance(error, NodeError) and lacks_coins(error)
-        return no_gas(self._owner().address) if out_of_gas else error
+            raise group.exceptions[0] from None
 
     def stop(self) -> None:
         """End the run in order, as Ctrl-C does."""

@@ -153,22 +153,31 @@ async def _register(money: RunMoney, payout: Payout) -> MemberId:
 
 
 async def _enter(money: RunMoney, what: str, payout: Payout) -> None:
-    run, contracts = money.run, money.contracts
-    member = await _register(money, payout)
-    if money.resolved.recipe.stake is None:
-        return
+    """See that the member has staked where it must (staking makes it a member), then register it."""
+    if money.resolved.recipe.stake is not None:
+        await _check_stake(money, what)
+    await _register(money, payout)
+
+
+async def _check_stake(money: RunMoney, what: str) -> None:
+    run, contracts, home = money.run, money.contracts, money.target.home
+    member = None
+    if (home / FIRST).exists():
+        member = await money.ledger.member_of_key(Keyring.open(home).first.address)
     stakes = await StakesClient.connect(money.url, contracts.stakes, money.link.chain_id)
     try:
-        if await stakes.is_active(run, member):
-            return
-        minimum = (await stakes.terms_of(run)).minimum
-        state = await stakes.stake_of(run, member)
+        minimum, staked, asked = (await stakes.terms_of(run)).minimum, 0, False
+        if member is not None:
+            if await stakes.is_active(run, member):
+                return
+            state = await stakes.stake_of(run, member)
+            staked, asked = state.staked, bool(state.asked_at)
     finally:
         await stakes.close()
-    needed, has = (format_amount(units, contracts.decimals) for units in (minimum, state.staked))
-    wanting = ", and asked for it back" if state.asked_at else ""
-    command = f"distrai stake {shlex.quote(what)} --home {shlex.quote(str(money.target.home))}"
+    needed, has = (format_amount(units, contracts.decimals) for units in (minimum, staked))
+    wanting = ", which it asked for back" if asked else ""
+    command = f"distrai stake {shlex.quote(what)} --home {shlex.quote(str(home))}"
     raise StakeNeeded(
-        f"this run asks for a stake of {needed} tokens, and member {member.hex()[:12]} has {has}{wanting}: type "
-        f"`{command}`, then join again"
+        f"this run asks for a stake of {needed} tokens, and this peer has {has} staked{wanting}: type `{command}`, then "
+        "join again"
     )

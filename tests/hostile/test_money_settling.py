@@ -1,0 +1,70 @@
+"""What others, nodes and bad luck can do to a peer that settles: nothing that stops its training or its signatures."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from distrai.ledger.keys import NodeKey
+from distrai.peer.signing import Gathered
+from distrai.protocol.keccak import keccak
+from distrai.protocol.ledger_events import Position
+from distrai.protocol.pot import Due, Marked
+from distrai.protocol.primitives import ZERO_HASH, MemberId
+from distrai.protocol.rewards import Earnings, Epoch, HeadMark, reward_table
+from distrai.protocol.standing import Seat
+from helpers.settling import Paying
+
+HEAD = keccak(b"head")
+
+
+def due() -> Due:
+    table = reward_table(1, 1, Earnings())
+    epoch = Epoch(1, 1, 3, HEAD, keccak(b"root"), 5, table.blob.hash, ZERO_HASH, 0)
+    return Due(epoch, table, Earnings(), Marked(HeadMark(3, 3, 9), HEAD, 9, Position(7, 0, keccak(b"block"))))
+
+
+def test_a_signature_that_comes_before_its_key_has_the_seat_counts_later() -> None:
+    """A seat that is one head further on shows its signature by its new key; it shows the same one ever after."""
+    made = due()
+    digest = keccak(b"digest")
+    old, new, other = NodeKey.generate(), NodeKey.generate(), NodeKey.generate()
+    members = [MemberId(keccak(name)) for name in (b"one", b"two")]
+    before = (Seat(members[0], old.address, 0, 0), Seat(members[1], other.address, 0, 0))
+    after = (Seat(members[0], new.address, 0, 0), before[1])
+    gathered = Gathered(made, digest)
+    shown = (new.sign(digest), other.sign(digest))
+    gathered.take(shown, before)
+    assert not gathered.enough(before)
+    gathered.take(shown, after)
+    assert len(gathered.enough(after)) == 2
+
+
+async def test_settling_that_fails_for_any_reason_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is one task of a peer: if it ended, so would training."""
+    async with AsyncExitStack() as stack:
+        paying = await Paying.open(tmp_path, stack, members=1)
+        peer = paying.peers[0]
+        settlement, looks = peer.settlement, 0
+        settlement.poll_s = 0.0
+        enough = asyncio.Event()
+
+        async def fail() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 3:
+                enough.set()
+            raise KeyError("a node that left out a log")
+
+        monkeypatch.setattr(settlement, "step", fail)
+        running = asyncio.create_task(settlement.run())
+        await asyncio.wait({running, asyncio.create_task(enough.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        assert looks >= 3 and not running.done()
+        assert [facts["why"] for facts in peer.told.of("settlement-waits")] == [
+            "KeyError: 'a node that left out a log'"
+        ]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
