@@ -47,25 +47,22 @@ contract Captured is Scene {
     }
 
     function settle(uint128 first, uint128 second, uint8 work, bool isHonest, bool isLying) external inTime {
-        for (uint256 i = 0; i < work % 4; ++i) {
-            _pass(MIN_ROUND_SECONDS);
-            _certify(false, new bytes32[](0), SEATS);
-        }
-        IRewardsDistributor.Pot memory open = rewards.potOf(run);
-        IRewardsDistributor.Epoch memory epoch = _next(open);
-        Root memory made = _roots[open.live];
-        made = isHonest
-            ? Root(made.first + first % CAP, made.second + second % CAP)
-            : Root(made.first / 2 + first % uint128(3 * RATE), made.second + second % uint128(RATE));
-        _roots[epoch.epoch] = made;
-        epoch.root = _rootOf(made);
-        epoch.total = isLying ? made.first : made.first + made.second;
-        bytes memory signatures = _signatures(_digest(epoch), SEATS);
-        uint256 before = rewards.epochOf(run, open.live).total;
-        uint64 from = rewards.epochOf(run, open.live).lastRound;
-        rewards.settle(epoch, signatures);
-        uint256 rounds = rewards.markOf(run, epoch.lastRound).worked - rewards.markOf(run, from).worked;
-        if (epoch.total < before || epoch.total - before > rounds * RATE) isWrong = true;
+        _settle(first, second, work, isHonest, isLying);
+    }
+
+    function claim(uint32 epoch, bool isSecond, bool isPatient, bool isAny) external inTime {
+        if (isPatient) _pass(ACTIVATION);
+        uint32 live = rewards.potOf(run).live;
+        _claim(isAny ? epoch % (live + 2) : live, isSecond);
+    }
+
+    /// @dev As it should be: some work, an honest epoch, and both are paid once it is active.
+    function payday(uint128 first, uint128 second) external inTime {
+        _settle(first, second, 1, true, false);
+        _pass(ACTIVATION);
+        uint32 live = rewards.potOf(run).live;
+        _claim(live, false);
+        _claim(live, true);
     }
 
     function kill(uint32 epoch, uint8 seldom) external inTime {
@@ -76,22 +73,6 @@ contract Captured is Scene {
         vm.prank(GUARDIAN);
         rewards.kill(run, epoch);
         if (clock >= activeFrom) isWrong = true;
-    }
-
-    function claim(uint32 epoch, bool isSecond, bool isPatient, bool isAny) external inTime {
-        if (isPatient) _pass(ACTIVATION);
-        uint32 live = rewards.potOf(run).live;
-        epoch = isAny ? epoch % (live + 2) : live;
-        bytes32 member = members[isSecond ? 1 : 0];
-        uint128 amount = isSecond ? _roots[epoch].second : _roots[epoch].first;
-        bytes32[] memory proof = new bytes32[](1);
-        proof[0] = _leaf(members[isSecond ? 0 : 1], isSecond ? _roots[epoch].first : _roots[epoch].second);
-        uint256 held = token.balanceOf(address(this));
-        bool isDue = epoch != 0 && epoch <= live && rewards.epochOf(run, epoch).activeFrom <= clock;
-        rewards.claim(run, epoch, member, amount, proof);
-        uint256 got = token.balanceOf(address(this)) - held;
-        if (!isDue || got == 0 || _claimed[member] + got != amount) isWrong = true;
-        _claimed[member] = amount;
     }
 
     function wait(uint256 time) external inTime {
@@ -148,6 +129,42 @@ contract Captured is Scene {
         uint256 inTime = (end - openedAt) / MIN_ROUND_SECONDS;
         uint256 worked = registry.course(run).worked;
         return (worked < inTime ? worked : inTime) * RATE;
+    }
+
+    function _settle(uint128 first, uint128 second, uint8 work, bool isHonest, bool isLying) private {
+        for (uint256 i = 0; i < work % 4; ++i) {
+            _pass(MIN_ROUND_SECONDS);
+            _certify(false, new bytes32[](0), SEATS);
+        }
+        IRewardsDistributor.Pot memory open = rewards.potOf(run);
+        IRewardsDistributor.Epoch memory epoch = _next(open);
+        Root memory made = _roots[open.live];
+        made = isHonest
+            ? Root(made.first + first % CAP, made.second + second % CAP)
+            : Root(made.first / 2 + first % uint128(3 * RATE), made.second + second % uint128(RATE));
+        _roots[epoch.epoch] = made;
+        epoch.root = _rootOf(made);
+        epoch.total = isLying ? made.first : made.first + made.second;
+        bytes memory signatures = _signatures(_digest(epoch), SEATS);
+        uint256 before = rewards.epochOf(run, open.live).total;
+        uint64 from = rewards.epochOf(run, open.live).lastRound;
+        rewards.settle(epoch, signatures);
+        uint256 rounds = rewards.markOf(run, epoch.lastRound).worked - rewards.markOf(run, from).worked;
+        if (epoch.total < before || epoch.total - before > rounds * RATE) isWrong = true;
+    }
+
+    function _claim(uint32 epoch, bool isSecond) private {
+        uint32 live = rewards.potOf(run).live;
+        bytes32 member = members[isSecond ? 1 : 0];
+        uint128 amount = isSecond ? _roots[epoch].second : _roots[epoch].first;
+        bytes32[] memory proof = new bytes32[](1);
+        proof[0] = _leaf(members[isSecond ? 0 : 1], isSecond ? _roots[epoch].first : _roots[epoch].second);
+        uint256 held = token.balanceOf(address(this));
+        bool isDue = epoch != 0 && epoch <= live && rewards.epochOf(run, epoch).activeFrom <= clock;
+        rewards.claim(run, epoch, member, amount, proof);
+        uint256 got = token.balanceOf(address(this)) - held;
+        if (!isDue || got == 0 || _claimed[member] + got != amount) isWrong = true;
+        _claimed[member] = amount;
     }
 
     function _next(IRewardsDistributor.Pot memory open) private returns (IRewardsDistributor.Epoch memory epoch) {

@@ -1,10 +1,12 @@
-"""One deployed registry for all tests; every test gets it as it was just after deployment.
+"""One deployed registry for all tests, on each of two chains; every test gets it as it was just after deployment.
 
-DISTRAI_CHAIN=anvil runs the same tests on anvil instead of py-evm: ``make anvil`` installs it and does so.
+Every test is run on py-evm, which is what the embedded chain is made of, and on anvil. DISTRAI_CHAIN=embedded (or anvil)
+runs them on that one only; `make` installs anvil.
 """
 
 import os
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -14,21 +16,43 @@ from contracts.support.money import Contracts, Economy, deploy_all
 from contracts.support.players import World
 from distrai.ledger.abi import load_artifact
 
+CHAINS = os.environ.get("DISTRAI_CHAIN", "embedded,anvil").split(",")
+DEPLOYER = b"\xdd" * 20
+
 
 @pytest.fixture(scope="session")
-def chain() -> Iterator[Evm | Anvil]:
-    if os.environ.get("DISTRAI_CHAIN") != "anvil":
-        yield Evm()
-        return
-    anvil = Anvil()
-    yield anvil
-    anvil.close()
+def chains() -> Iterator[dict[str, Evm | Anvil]]:
+    """The chains that were needed so far: starting one for each file of tests would take most of the time."""
+    started: dict[str, Evm | Anvil] = {}
+    yield started
+    for chain in started.values():
+        if isinstance(chain, Anvil):
+            chain.close()
+
+
+@pytest.fixture(scope="session", params=CHAINS)
+def chain(request: pytest.FixtureRequest, chains: dict[str, Evm | Anvil]) -> Evm | Anvil:
+    name = request.param
+    if name not in chains:
+        chains[name] = {"embedded": Evm, "anvil": Anvil}[name]()
+    return chains[name]
+
+
+@cache
+def _registry_on(chain: Evm) -> Contract:
+    artifact = load_artifact("RunRegistry")
+    return Contract(chain, artifact.abi, artifact.bytecode, DEPLOYER)
+
+
+@cache
+def _everything_on(chain: Evm) -> Contracts:
+    artifact = load_artifact("RunRegistry")
+    return deploy_all(chain, Contract(chain, artifact.abi, artifact.bytecode, DEPLOYER))
 
 
 @pytest.fixture(scope="session")
 def deployed(chain: Evm) -> tuple[Evm, Contract]:
-    artifact = load_artifact("RunRegistry")
-    return chain, Contract(chain, artifact.abi, artifact.bytecode, b"\xdd" * 20)
+    return chain, _registry_on(chain)
 
 
 @pytest.fixture
@@ -42,8 +66,7 @@ def world(deployed: tuple[Evm, Contract]) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def deployed_all(deployed: tuple[Evm, Contract]) -> Contracts:
     evm, _ = deployed
-    registry = load_artifact("RunRegistry")
-    return deploy_all(evm, Contract(evm, registry.abi, registry.bytecode, b"\xdd" * 20))
+    return _everything_on(evm)
 
 
 @pytest.fixture

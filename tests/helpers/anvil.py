@@ -125,8 +125,9 @@ class TurnedAnvil:
         return int(self.process.call("eth_blockNumber"), 16)
 
     def header(self, number: int) -> SimpleNamespace:
-        """Of a block, its hash."""
-        return SimpleNamespace(hash=bytes.fromhex(self._block(hex(number))["hash"][2:]))
+        """Of a block, its hash and time."""
+        block = self._block(hex(number))
+        return SimpleNamespace(hash=bytes.fromhex(block["hash"][2:]), timestamp=int(block["timestamp"], 16))
 
     def give_gas(self, account: bytes) -> None:
         """Let an account have coins."""

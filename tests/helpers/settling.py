@@ -165,6 +165,7 @@ class Peer:
             lambda member: next((one.endpoint for one in paying.peers if one.member == member), None),
             self.told,  # type: ignore[arg-type]
             finality,
+            replace(TERMS, **paying.promised),
             TURN_S,
             clock=self.clock,
         )
@@ -209,6 +210,8 @@ class Paying:
     pots: PotsClient
     stack: AsyncExitStack
     rounds: int = 1_000
+    promised: dict[str, int] = field(default_factory=dict)
+    """What the recipe says otherwise than the pot."""
     run: int = 0
     peers: list[Peer] = field(default_factory=list)
     seats: tuple[Seat, ...] = ()

@@ -3,6 +3,7 @@
 A whole run is searched in the same way in ``tests/processes/test_paying.py``.
 """
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from distrai.ledger.keys import NodeKey, load_key
+from distrai.runs.children import Child
 from helpers.local_runs import DEADLINE_S
 from helpers.secret_search import Arguments, files_below, found, spellings, words
 
@@ -76,3 +78,23 @@ def test_a_key_that_is_typed_as_an_argument_is_not_repeated(before: tuple[str, .
     assert code == 2 and b"arguments" in said
     assert not found({"key": spellings(bytes.fromhex(TYPED))}, {"said": said} | files_below(tmp_path))
     assert not list(tmp_path.rglob(f"*{TYPED}*"))
+
+
+def environment_of(process: int) -> bytes:
+    return Path(f"/proc/{process}/environ").read_bytes()
+
+
+async def test_peers_do_not_inherit_the_password_of_the_wallet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They listen to strangers, and may run as another user."""
+    monkeypatch.setenv("DISTRAI_PASSWORD", PASSWORD)
+    monkeypatch.setenv("DISTRAI_ELSE", "inherited")
+    child = await Child.start("peer", ["asyncio"], tmp_path / "log", lambda _name, _event: None)
+    try:
+        content = environment_of(child.process.pid)
+    finally:
+        child.process.kill()
+        await asyncio.wait_for(child.process.wait(), DEADLINE_S)
+    assert b"DISTRAI_ELSE=inherited" in content
+    assert not found({"password": words(PASSWORD)}, {"environment": content})

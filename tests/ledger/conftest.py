@@ -6,7 +6,7 @@ import select
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from eth_utils import to_checksum_address
 
 from distrai.ledger.embedded.chain import EmbeddedChain
 from distrai.ledger.embedded.server import serve as serve_chain
+from distrai.ledger.keys import NodeKey
 from helpers.anvil import turned_anvil
+from helpers.money_chain import MoneyChain
 
 READY_SECONDS_MAX = 20.0
 
@@ -143,6 +145,20 @@ async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     async with serve_chain(chain, "127.0.0.1", 0) as url:
         yield Served(chain, clock, url, lambda account: None)
     chain.close()
+
+
+@pytest.fixture
+async def money(served: Any) -> AsyncIterator[MoneyChain]:
+    """All contracts on either chain."""
+
+    def wait(seconds: int) -> None:
+        served.clock.now += seconds
+
+    owner = NodeKey.generate()
+    served.give_gas(owner.address)
+    async with AsyncExitStack() as stack:
+        made = MoneyChain(served.url, served.chain.chain_id, wait, stack, owner, served.give_gas)
+        yield await made.deploy()
 
 
 @dataclass

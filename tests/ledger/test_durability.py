@@ -20,7 +20,7 @@ from helpers.ledger_forks import LedgerProcess, start
 pytestmark = pytest.mark.processes
 
 SEEDS = max(1, int(os.environ.get("DISTRAI_SEEDS", "100")) // 100)
-DEATHS = 30
+DEATHS = 24
 CLIENTS = 3
 FEWEST = 8
 """Transactions that each client sends at least."""

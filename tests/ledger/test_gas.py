@@ -15,6 +15,7 @@ from distrai.ledger.errors import (
     LedgerUnreachable,
     NodeError,
     NotMined,
+    TooDear,
     TooLittleGas,
     WrongChain,
 )
@@ -73,6 +74,23 @@ def test_errors_that_are_not_known_are_told_as_they_are() -> None:
     )
     assert "not the contract" in explain(NodeError(-32000, "busy"))
     assert explain(ValueError("something else")) == "something else"
+
+
+async def test_a_node_cannot_name_any_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    answers = {"eth_estimateGas": "0x10000", "eth_gasPrice": "0x5", "eth_maxPriorityFeePerGas": hex(10**13)}
+
+    async def call(self: Rpc, method: str, *params: Any, **options: Any) -> Any:
+        asked.append(method)
+        return answers.get(method, {"baseFeePerGas": "0x64"})
+
+    monkeypatch.setattr(Rpc, "call", call)
+    rpc = Rpc(["http://127.0.0.1:1"], Patience())
+    with pytest.raises(TooDear, match="asks for up to 0.73728000001474") as dear:
+        await Sender(rpc, Abi([]), 1.0).send(NodeKey.generate(), Address(bytes(20)), b"")
+    assert "no more than 0.1 is spent: check the node's address" in explain(dear.value)
+    assert "eth_sendRawTransaction" not in asked
+    await rpc.close()
 
 
 @pytest.fixture

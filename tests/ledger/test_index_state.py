@@ -1,16 +1,13 @@
 """Events rebuild all state: what the index tells, folded, is what the contracts' views say, after every block."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from distrai.ledger.embedded.server import serve as serve_chain
 from distrai.ledger.index import LedgerIndex, LogSource, TokenMoved
-from distrai.ledger.keys import NodeKey
 from distrai.ledger.pots import AccountState, EpochState, PotState
 from distrai.ledger.stakes import StakeState, StakeTerms
 from distrai.ledger.training_records import Record, Request, Result, Stage, read_claims
@@ -134,13 +131,8 @@ class State:
 
 
 @pytest.fixture
-async def money(chain: Any, clock: Any) -> AsyncIterator[MoneyChain]:
-    def wait(seconds: int) -> None:
-        clock.now += seconds
-
-    async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(serve_chain(chain, "127.0.0.1", 0))
-        yield await MoneyChain(url, chain.chain_id, wait, stack, NodeKey.generate()).deploy()
+def chain(served: Any) -> Any:
+    return served.chain
 
 
 async def live(money: MoneyChain) -> tuple[PaidRun, PaidRun]:

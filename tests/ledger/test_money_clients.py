@@ -1,7 +1,5 @@
 """Pots, stakes, records and tokens through their clients, on the embedded chain and on anvil, also said twice."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -35,18 +33,6 @@ SOMEBODY = Address(b"\x01" * 20)
 @pytest.fixture
 def chain(served: Any) -> Any:
     return served.chain
-
-
-@pytest.fixture
-async def money(served: Any) -> AsyncIterator[MoneyChain]:
-    def wait(seconds: int) -> None:
-        served.clock.now += seconds
-
-    owner = NodeKey.generate()
-    served.give_gas(owner.address)
-    async with AsyncExitStack() as stack:
-        made = MoneyChain(served.url, served.chain.chain_id, wait, stack, owner, served.give_gas)
-        yield await made.deploy()
 
 
 async def test_a_pot_from_its_opening_to_its_refund(money: MoneyChain) -> None:

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from distrai.ledger.keys import NodeKey
-from distrai.peer.signing import DOCUMENT, SEEN_MAX, Gathered, ShownEpoch, SignedEpochs
+from distrai.peer.signing import DOCUMENT, SEEN_MAX, SIGNED, Gathered, ShownEpoch, SignedEpochs
 from distrai.protocol.keccak import keccak
 from distrai.protocol.money_events import EpochSettled, HeadMarked
 from distrai.protocol.pot import Pot, recompute
 from distrai.protocol.primitives import MemberId, SignatureBytes
 from distrai.protocol.rewards import WorkedRound, accepted_tokens, rewards_proof
 from distrai.protocol.standing import Seat
-from helpers.settling import ACTIVATION_S, EPOCH_ROUNDS, TOKEN_PRICE, TURN_S, Paying
+from helpers.settling import ACTIVATION_S, EPOCH_ROUNDS, TERMS, TOKEN_PRICE, TURN_S, Paying
 
 
 @pytest.fixture
@@ -157,6 +157,22 @@ async def test_what_hostile_seats_show_costs_nobody_but_them(tmp_path: Path, sta
     assert settled.total == 3 * 4 * 100 * TOKEN_PRICE
 
 
+async def test_a_pot_that_pays_less_than_the_recipe_says_is_told(
+    tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    paying = await Paying.open(tmp_path, stack, members=1)
+    (peer,) = paying.peers
+    await peer.step()
+    assert peer.told.of("pot-differs") == []
+    paying.promised = {"cap": 7}
+    await peer.end()
+    await peer.begin()
+    await paying.step()
+    await paying.step()
+    (told,) = peer.told.of("pot-differs")
+    assert f"cap is {TERMS.cap} instead of 7" in told["why"]
+
+
 def test_a_flood_of_wrong_signatures_shuts_nobody_out() -> None:
     keys = [NodeKey.generate() for _ in range(3)]
     seats = tuple(Seat(MemberId(bytes([number]) * 32), key.address, 0) for number, key in enumerate(keys))
@@ -238,6 +254,7 @@ async def test_one_place_is_signed_once_whatever_is_computed_later(
     gathered = peer.settlement._gathered
     assert gathered is not None
     due = gathered.due
+    assert [entry.head for entry in peer.log.entries(SIGNED)] == [due.epoch.head]
     other = replace(due, epoch=msgspec.structs.replace(due.epoch, total=5))
     fork = replace(other, marked=replace(due.marked, at=replace(due.marked.at, block_hash=due.epoch.root)))
     for signed in (SignedEpochs(peer.log), SignedEpochs(peer.log)):
@@ -245,6 +262,28 @@ async def test_one_place_is_signed_once_whatever_is_computed_later(
         assert not signed.commit(other)
     assert SignedEpochs(peer.log).commit(fork)
     assert not SignedEpochs(peer.log).commit(replace(due, marked=fork.marked))
+
+
+async def test_who_signed_something_else_for_a_place_signs_nothing_more_there(
+    tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    paying = await Paying.open(tmp_path, stack, members=2)
+    for _ in range(EPOCH_ROUNDS):
+        await paying.certify()
+    one, other = paying.peers
+    for _ in range(3):
+        one.clock.now += TURN_S
+        await one.step()
+    gathered = one.settlement._gathered
+    assert gathered is not None
+    false = replace(gathered.due, epoch=msgspec.structs.replace(gathered.due.epoch, total=5))
+    assert SignedEpochs(other.log).commit(false)
+    await other.end()
+    await other.begin()
+    assert "signs no second one" in (await other.step() or "")
+    await paying.step()
+    assert (await pot_of(paying)).epochs == []
+    assert other.told.of("epoch-signed") == []
 
 
 async def test_after_a_reorg_the_other_fork_is_settled(tmp_path: Path, stack: AsyncExitStack) -> None:

@@ -20,7 +20,7 @@ from distrai.peer.snapshots import (
     decode_shown,
 )
 from distrai.peer.store import ROUNDS_OF_BLOBS_KEPT, PeerStore
-from distrai.peer.work import WorkBook
+from distrai.peer.work import ROUNDS_KEPT, WorkBook
 from distrai.protocol.blobs import blob_ref
 from distrai.protocol.body import Body
 from distrai.protocol.canonical import encode_canonical
@@ -174,24 +174,29 @@ def test_lists_stay_until_what_they_accepted_is_settled(tmp_path: Path) -> None:
     home, kept, late = Home(tmp_path), WorkBook(tmp_path / "work"), WorkBook(tmp_path / "late")
     home.store.offering.keep_lists_after(0)
     home.store.on_list = kept.take
-    for _ in range(100):
-        home.round(is_empty=home.standing.round == 50)
-    _, lists = home.store.offering.shown()
-    assert set(lists) == set(range(1, 101))
-    assert home.rounds_of_updates() == set(range(65, 101))
-    home.store.offering.keep_lists_after(40)
+    for _ in range(70):
+        home.round(is_empty=home.standing.round == 20)
+    snapshots, lists = home.store.offering.shown()
+    assert set(lists) == set(range(1, 71))
+    oldest = snapshots[0].round
+    assert oldest > 20 and home.rounds_of_updates() == set(range(oldest + 1, 71))
+    home.store.offering.keep_lists_after(10)
     home.round()
     _, lists = home.store.offering.shown()
-    assert set(lists) == set(range(41, 102))
+    assert set(lists) == set(range(11, 72))
     late.take_all(home.store.public)
-    bodies = [home.store.public.read_list(number) for number in range(41, 102)]
+    bodies = [home.store.public.read_list(number) for number in range(11, 72)]
     found = [kept.tokens(certified.updates_root) for certified in bodies]
     assert found == [late.tokens(certified.updates_root) for certified in bodies]
     assert [tokens for tokens in found if tokens is None] == [None], "the empty round"
     assert found[0] == {each.member: 3 * WORK.tokens_per_step for each in PEOPLE}
     home.store.offering.keep_lists_after(None)
     home.round()
-    assert set(home.store.offering.shown()[1]) == set(range(65 - RECENT_LISTS, 103))
+    assert min(home.store.offering.shown()[1]) > 11
+    kept.take(11 + ROUNDS_KEPT, bodies[-1])
+    assert kept.tokens(bodies[0].updates_root) is not None, "the oldest that is kept"
+    kept.take(12 + ROUNDS_KEPT, bodies[-1])
+    assert kept.tokens(bodies[0].updates_root) is None
     kept.close()
     late.close()
 

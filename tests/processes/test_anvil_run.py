@@ -1,14 +1,15 @@
 """A run that pays, on anvil: gas costs something, blocks come by themselves, and not all that was mined stays.
 
-The chain takes three blocks back twice: once with a certificate in them, once with a settled epoch. In between its node
-cannot be reached for a while. In the end every round and epoch stands on the ledger, and who worked has what it earned.
+The chain takes three blocks back again and again: with a certificate in them, with a settled epoch, with a claim. In
+between its node cannot be reached for a while. In the end all rounds and epochs stand on the ledger, and who worked has
+what it earned, once.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from distrai.ledger.keys import NodeKey, save_key
 from distrai.ledger.token import TokenClient
 from distrai.protocol.amounts import format_amount
 from distrai.protocol.ledger_events import Certified, LedgerEvent, Started
-from distrai.protocol.money_events import EpochSettled, Funded, Refunded, RewardClaimed
+from distrai.protocol.money_events import EpochSettled, Funded, Refunded, RewardClaimed, Slashed
 from distrai.protocol.primitives import Address, MemberId
 from distrai.runs.chain import Chain
 from distrai.runs.folder import RunFolder
@@ -28,20 +29,18 @@ from distrai.runs.ledger_verify import ledger_verify
 from distrai.runs.results import finish
 from distrai.runs.summary import Summary
 from distrai.runs.verify import Verdict, verify
-from helpers.anvil import FUNDED_KEY, AnvilProcess, running_anvil
-from helpers.local_runs import DEADLINE_S, Drive, check_consistent, tiny_recipe
+from helpers.anvil import FUNDED_KEY, running_anvil
+from helpers.chronicles import DEPTH, Chronicle, mine
+from helpers.local_runs import Drive, check_consistent, tiny_recipe
 from helpers.nursery import Nursery
 from helpers.proxies import Proxy, proxy_to
 
 pytestmark = pytest.mark.processes
 
 CHAIN_ID = 777_000_111
-BLOCK_S = 0.15
 DECIMALS = 18
-DEPTH = 3
 FINALITY = DEPTH + 1
 ROUNDS = 8
-OUTAGE_S = 2.0
 PEERS = [f"peer-{number}" for number in range(3)]
 MONEY = {
     "rewards": {
@@ -53,65 +52,6 @@ MONEY = {
     },
     "stake": {"minimum": "10", "fault_max": "1"},
 }
-
-
-async def mine(anvil: AnvilProcess, turn: asyncio.Lock) -> None:
-    """Mine a block after the other, for ever."""
-    while True:
-        async with turn:
-            await asyncio.to_thread(anvil.call, "evm_mine")
-        await asyncio.sleep(BLOCK_S)
-
-
-@dataclass
-class Chronicle:
-    """Watches what is in anvil's blocks, and takes some back."""
-
-    anvil: AnvilProcess
-    index: LedgerIndex
-    source: LogSource
-    turn: asyncio.Lock
-    """Of whoever changes the chain."""
-    lost: list[LedgerEvent] = field(default_factory=list)
-
-    async def call(self, method: str, *parameters: object) -> Any:
-        return await asyncio.to_thread(self.anvil.call, method, *parameters)
-
-    async def events(self, kind: type[LedgerEvent]) -> list[LedgerEvent]:
-        await self.index.sync(self.source)
-        return self.index.events((kind,))
-
-    async def take_back(
-        self, kind: type[LedgerEvent], until: Callable[[LedgerEvent], Coroutine[Any, Any, None]]
-    ) -> None:
-        """Wait for an event of this kind to land, and for what ``until`` waits for, and then take its block back."""
-        seen = len(await self.events(kind))
-        async with asyncio.timeout(DEADLINE_S):
-            while True:
-                await asyncio.sleep(BLOCK_S / 4)
-                async with self.turn:  # no block comes meanwhile
-                    found = (await self.events(kind))[seen:]
-                    if found and found[-1].at.block_number > self.index.newest_block - DEPTH:
-                        await until(found[-1])
-                        await self.call("anvil_reorg", DEPTH, [])
-                        break
-                    seen += len(found)
-        at = found[-1].at
-        block = await self.call("eth_getBlockByNumber", hex(at.block_number), False)
-        assert block["hash"] != f"0x{at.block_hash.hex()}", "another block has its place"
-        self.lost.append(found[-1])
-
-    async def outage(self, proxy: Proxy) -> list[int]:
-        """Nobody reaches the node for a while; blocks go on, empty, and how many transactions were in each is told."""
-        await proxy.down()
-        first = int(await self.call("eth_blockNumber"), 16) + 1
-        await asyncio.sleep(OUTAGE_S)
-        last = int(await self.call("eth_blockNumber"), 16)
-        await proxy.up()
-        blocks = [
-            await self.call("eth_getBlockByNumber", hex(number), False) for number in range(first, last + 1)
-        ]
-        return [len(block["transactions"]) for block in blocks]
 
 
 @dataclass
@@ -164,13 +104,19 @@ async def train(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
         drive = Drive(folder, nursery, recipe, texts, chain=Chain(proxy.url, made))
         chronicle = Chronicle(anvil, index, source, turn)
         silence = await live_through(drive, chronicle, proxy)
-        summary = await asyncio.to_thread(finish, folder, "cpu", drive.observer.report)
+        finishing = asyncio.create_task(asyncio.to_thread(finish, folder, "cpu", drive.observer.report))
+        await chronicle.take_back(RewardClaimed, at_once)
+        summary = await finishing
         replayed = await asyncio.to_thread(verify, folder, None, lambda *_: None)
         verified = await asyncio.to_thread(ledger_verify, folder)
         await index.sync(source)
         history = index.events()
         balances = await read_balances(anvil.url, made, history)
         return Record(folder, drive, chronicle.lost, silence, history, balances, summary, replayed, verified)
+
+
+async def at_once(event: LedgerEvent) -> None:
+    """Nobody needs to have heard of it."""
 
 
 async def live_through(drive: Drive, chronicle: Chronicle, proxy: Proxy) -> list[int]:
@@ -211,7 +157,7 @@ def record(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
 
 
 def test_what_was_taken_back_landed_again(record: Record) -> None:
-    certificate, epoch = record.lost
+    certificate, epoch, claim = record.lost
     assert isinstance(certificate, Certified)
     (again,) = [each for each in record.of(Certified) if each.body.round == certificate.body.round]
     assert (again.body, again.head) == (certificate.body, certificate.head)
@@ -220,6 +166,10 @@ def test_what_was_taken_back_landed_again(record: Record) -> None:
     (settled,) = [each for each in record.of(EpochSettled) if each.epoch == epoch.epoch]
     assert (settled.root, settled.total) == (epoch.root, epoch.total)
     assert settled.at.block_hash != epoch.at.block_hash
+    assert isinstance(claim, RewardClaimed)
+    (paid,) = [each for each in record.of(RewardClaimed) if each.member == claim.member]
+    assert (paid.amount, paid.to) == (claim.amount, claim.to)
+    assert paid.at.block_hash != claim.at.block_hash
 
 
 def test_all_rounds_are_certified_and_all_peers_agree(record: Record) -> None:
@@ -233,6 +183,7 @@ def test_all_rounds_are_certified_and_all_peers_agree(record: Record) -> None:
     for name in PEERS:
         assert observer.of("reorganised", name)
     check_consistent(observer, record.folder, PEERS)
+    assert not record.of(Slashed)
     assert len(record.outage) > DEPTH and not sum(record.outage[1:]), (
         "what was sent before may be in the first"
     )

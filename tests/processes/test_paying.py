@@ -22,6 +22,7 @@ from distrai.runs.anchor import ledger_url
 from distrai.runs.archive import Archive
 from distrai.runs.chain import open_owner
 from distrai.runs.folder import RunFolder
+from distrai.runs.session import CannotRunHere, choose
 from distrai.runs.tills import Tills
 from helpers.local_runs import DEADLINE_S
 from helpers.secret_search import Arguments, files_below, found, keys_of
@@ -64,7 +65,7 @@ def run_until(kind: str | None, *arguments: str | Path) -> tuple[int, list[dict[
         assert process.stdout is not None
         for line in process.stdout:
             told.append(json.loads(line))
-            if told[-1]["event"] == kind:
+            if kind is not None and told[-1].get("event") == kind:
                 process.send_signal(signal.SIGKILL)
                 break
         return process.wait(2 * DEADLINE_S), told
@@ -78,27 +79,28 @@ def test_an_opener_that_is_killed_before_it_pays(new_folder: Callable[[str], Pat
     base = new_folder("paid")
     folder = RunFolder(base / "run")
     options = ("--out", folder.path, "--peers", "3", "--rounds", "4")
-    code, told = run_until("pot-closed", write_recipe(base), *options)
+    with Arguments() as arguments:
+        code, told = run_until("pot-closed", write_recipe(base), *options)
     assert code == -signal.SIGKILL
     assert len(of(told, "funded")) == len(of(told, "pot-opened")) == len(of(told, "record-opened")) == 1
     assert not of(told, "claimed")
     assert not folder.summary.exists()
 
-    with Arguments() as arguments:
-        code, told = run_until(None, folder.path)
+    first = told
+    code, told = run_until(None, folder.path)
     assert code == 0
-    assert not of(told, "restarting")
+    assert not of(told, "started"), "nobody is needed any more but the ledger"
     assert not {event["event"] for event in told} & {"funded", "pot-opened", "record-opened", "allowed"}
     assert len(of(told, "claimed")) == 3
     summary = of(told, "summary")[-1]
     check_summary(summary)
     asyncio.run(check_ledger(folder, summary))
-    said = {"said": json.dumps(told).encode(), "arguments": arguments.all}
+    said = {"said": json.dumps([first, told]).encode(), "arguments": arguments.all}
     assert not found(keys_of(folder.path), files_below(base) | said)
     assert b"distrai.peer" in arguments.all
 
-    code, told = run_until(None, folder.path)
-    assert (code, told) == (2, [{"ok": False, "error": "CannotRunHere", "why": told[0]["why"]}])
+    with pytest.raises(CannotRunHere, match="is finished"):
+        choose(folder.path, None, None, None)
     shutil.rmtree(folder.path)
 
 

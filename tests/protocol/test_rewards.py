@@ -218,10 +218,11 @@ def test_epochs_stay_within_rate_and_escrow_however_they_are_cut(work, cuts, pri
 
 
 def test_a_table_reads_back() -> None:
-    earned = {B: 5, A: 2**128 * MILLION, C: 0}
+    earned = {B: 5, A: 2**128 * MILLION - 1, C: 0}
     table = reward_table(RUN, 2, Earnings(earned))
     assert decode_reward_table(table.to_bytes()) == table
-    assert table.earnings.millionths == {A: 2**128 * MILLION, B: 5}
+    assert table.earnings.millionths == {A: 2**128 * MILLION - 1, B: 5}
+    assert rewards_root(DOMAIN, RUN, table.earnings.amounts)
     assert table.blob == blob_ref(table.to_bytes())
     empty = reward_table(RUN, 1, Earnings())
     assert decode_reward_table(empty.to_bytes()).earnings == Earnings()
@@ -237,6 +238,7 @@ def test_a_table_reads_back() -> None:
         ({"amounts": (b"\1" * 20, b"\1" * 19)}, MalformedMessage),
         ({"amounts": (b"\1" * 40, b"\1" * 20)}, MalformedMessage),
         ({"amounts": (b"\1" * 20, bytes(20))}, MalformedMessage),
+        ({"amounts": ((2**128 * MILLION).to_bytes(20, "big"), b"\1" * 20)}, MalformedMessage),
     ],
 )
 def test_a_table_of_another_shape_is_refused(changes, error) -> None:

@@ -19,6 +19,7 @@ from distrai.network.store import BlobStore
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.pot import Pot, recompute
 from distrai.protocol.primitives import Address
+from distrai.protocol.rewards import rewards_proof
 from distrai.protocol.signatures import recover
 from distrai.protocol.typed_data import Domain
 from distrai.runs.claiming import Claim, claim_for
@@ -245,6 +246,8 @@ def test_only_blocks_that_are_final_count(scene: Scene) -> None:
         await world.bare_round(world.run)
         told = await claim(world, player, finality=3)
         assert (told.state, told.claimed) == ("confirming", AT_EPOCH_2)
+        other = await claim(world, scene.author(1), finality=3)
+        assert (other.state, other.claimed) == ("confirming", AT_EPOCH_2), "only its older claim is final"
         for _ in range(3):
             await world.bare_round(world.run)
         told = await claim(world, player, finality=3)
@@ -392,5 +395,23 @@ def test_captured_seats_that_leave_a_member_out_do_not_keep_it_from_what_is_acti
         await claim(world, victim)
         assert await world.paid_to(victim) == AT_EPOCH_2
         assert (await claim(world, thief)).amount <= stolen - AT_EPOCH_2
+
+    on(scene, play)
+
+
+def test_a_lesser_claim_that_others_sent_leaves_the_better_one(scene: Scene) -> None:
+    """A false root gives the victim a little, and its maker claims that for it: the rest is still to be had."""
+
+    async def play(world: PaidRun) -> None:
+        victim, thief = scene.author(2), scene.author(1)
+        await world.bare_round(world.run)
+        stolen = Pot.fold(await world.events()).total - 1
+        lie = {thief.member: stolen, victim.member: 1}
+        await world.conspire(world.run, lie)
+        world.wait(WINDOWS.activation_seconds)
+        proof = rewards_proof(world.domain, world.run, lie, victim.member)
+        await world.pots.claim(world.run, 3, victim.member, 1, proof)
+        told = await claim(world, victim)
+        assert (told.state, told.epoch, told.amount) == ("paid", 2, AT_EPOCH_2 - 1)
 
     on(scene, play)

@@ -137,6 +137,12 @@ EVENTS = [
         "round 12: 2 updates, with this peer, 4 seats, 1.5 MB sent",
     ),
     ({"event": "leaving", "patience_s": 90.0}, "at most 1 min 30 s"),
+    ({"event": "stake-needed", "amount": "10", "address": "ab" * 20}, "a stake of 10 tokens"),
+    ({"event": "stake-inactive", "member": "ab" * 32}, "counts for no seat any more"),
+    (
+        {"event": "epoch-settled", "epoch": 2, "last_round": 7, "active_from": 1_800_000_000},
+        "epoch 2 is settled, for the rounds until 7: payable from 2027-01-15 08:00:00 UTC on",
+    ),
     ({"event": "over", "how": "left", "home": "a b"}, "this peer has left the run. Its home is 'a b'"),
     ({"event": "step", "round": 1}, ""),
 ]

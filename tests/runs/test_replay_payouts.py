@@ -80,7 +80,8 @@ def test_a_root_that_leaves_somebody_out_is_false_too(scene: Scene) -> None:
     due = dict(honest.earned)
     due[liar] += due.pop(robbed)
     conspiracy(scene, lambda _: due)
-    assert verdict(scene).to_json()["culprit"] == "epoch 3"
+    told = verdict(scene).to_json()
+    assert (told["culprit"], told["rule"]) == ("epoch 3", "WrongRoot")
 
 
 def test_another_table_than_the_lists_lead_to_is_named(scene: Scene) -> None:

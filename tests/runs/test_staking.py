@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +16,12 @@ from distrai.cli.main import main
 from distrai.ledger.embedded.chain import EmbeddedChain
 from distrai.ledger.keys import NodeKey, load_key, save_key
 from distrai.ledger.settings import LOCAL
+from distrai.ledger.stakes import StakeTerms
 from distrai.network.store import BlobStore
 from distrai.peer.keyring import FIRST, Keyring
 from distrai.protocol.primitives import MemberId
 from distrai.protocol.recipe import parse_recipe
+from distrai.runs.caution import Unconfirmed, confirm_on_terminal
 from distrai.runs.folder import RunFolder
 from distrai.runs.resolving import resolve
 from distrai.runs.wallet import default_wallet, show_address
@@ -40,11 +43,14 @@ SETTINGS = replace(LOCAL, windows=WINDOWS)
 Verb = Callable[..., tuple[int, list[dict[str, Any]], str]]
 
 
+def recipe(texts: Path) -> dict[str, Any]:
+    return recipe_of(texts) | {"rewards": REWARDS, "stake": {"minimum": "10", "fault_max": "1"}}
+
+
 async def _open(folder: RunFolder, texts: Path) -> None:
     async with opened(folder, Clock(), SETTINGS) as world:
-        recipe = recipe_of(texts) | {"rewards": REWARDS, "stake": {"minimum": "10", "fault_max": "1"}}
         blobs = BlobStore(folder.archive / "blobs")
-        resolved = resolve(parse_recipe(recipe), texts, blobs, world.contracts)
+        resolved = resolve(parse_recipe(recipe(texts)), texts, blobs, world.contracts)
         world.run = await open_run(world, resolved)
         await world.stakes.set_terms(world.run, 10 * TOKEN, TOKEN)
         await world.ledger.require_stake(world.run, world.contracts.stakes)
@@ -122,6 +128,9 @@ def world(
     save_key(owner, default_wallet(), PASSWORD)
 
     def verb(name: str, *arguments: object) -> tuple[int, list[dict[str, Any]], str]:
+        if name == "stake" and "--amount" not in arguments and "--no" not in arguments:
+            arguments = (*arguments, "--yes")
+        arguments = tuple(argument for argument in arguments if argument != "--no")
         code = main([name, str(folder.path), *map(str, arguments), "--json"])
         said = capsys.readouterr()
         secrets = [
@@ -191,10 +200,62 @@ def test_a_wrong_password_stakes_nothing(world: World, monkeypatch: pytest.Monke
 def test_join_stops_with_the_command_that_stakes(world: World) -> None:
     code, told, err = world.verb("join")
     assert code == 2
-    assert f"distrai stake {world.folder.path} --home {world.home}" in err
+    assert f"distrai stake {world.folder.path} --home {world.home} --amount 10`" in err
     estimate = told[0]
     assert (estimate["event"], estimate["trust"], estimate["stake"]) == ("estimate", "trusted", "10")
-    assert world.verb("stake")[0] == 0, "the command that was named"
+    assert world.verb("stake", "--home", world.home, "--amount", "10")[0] == 0, "the command that was named"
+
+
+def test_an_amount_that_nobody_said_is_not_staked(world: World) -> None:
+    code, _, err = world.verb("stake", "--no")
+    assert code == 2 and "--amount 10" in err and "--yes" in err
+
+
+def test_foreign_contracts_get_nothing(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A run whose recipe names a stake manager of somebody's own making, or whose terms are not the recipe's."""
+    wallet = load_key(world.folder.owner_key).address
+
+    async def balance(run: PaidRun) -> int:
+        return await run.token.balance(wallet)
+
+    before = world.ask(balance)
+    with monkeypatch.context() as patch:
+        patch.setattr("distrai.runs.caution.UNBOND_S_MAX", UNBOND_S - 1)
+        code, _, err = world.verb("stake")
+        assert code == 2 and "would come back" in err
+    with monkeypatch.context() as patch:
+
+        async def more(*arguments: object) -> StakeTerms:
+            return StakeTerms(10**9 * TOKEN, TOKEN)
+
+        patch.setattr("distrai.ledger.stakes.StakesClient.terms_of", more)
+        code, _, err = world.verb("stake")
+        assert code == 2 and "the recipe asks for 10 tokens" in err and "the ledger for 1000000000" in err
+    (tmp_path / "texts").mkdir()
+
+    async def lure(run: PaidRun) -> None:
+        """Let the recipe name another contract as the one that holds stakes."""
+        blobs = BlobStore(world.folder.archive / "blobs")
+        contracts = replace(run.contracts, stakes=run.contracts.records)
+        resolved = resolve(parse_recipe(recipe(tmp_path / "texts")), tmp_path / "texts", blobs, contracts)
+        info = replace(world.folder.read(), recipe_hash="0x" + resolved.blob.hash.hex())
+        world.folder.write(info)
+
+    world.ask(lure)
+    code, _, err = world.verb("stake", "--amount", "1000")
+    assert code == 2 and "nothing was staked" in err and "StakeManager" in err
+    assert world.ask(balance) == before
+
+
+def test_a_node_that_asks_for_all_coins_as_gas_gets_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dear(client: object) -> int:
+        return 10**12
+
+    monkeypatch.setattr("distrai.ledger.coins.CoinClient.gas_price", dear)
+    code, _, err = world.verb("stake")
+    assert code == 2 and "--rpc" in err and "gas for this costs 1 coins" in err
 
 
 def test_a_stake_comes_back_step_by_step(world: World, tmp_path: Path) -> None:
@@ -282,3 +343,14 @@ def test_a_lost_answer_stakes_once(world: World, monkeypatch: pytest.MonkeyPatch
     assert [step.get("event") for step in told] == [None], "the tokens were there already"
     assert told[-1]["staked"] == "10"
     assert (world.home / FIRST).read_bytes() == home_before and world.ask(tokens) == 0
+
+
+@pytest.mark.parametrize(("answer", "agrees"), [("yes", True), ("Y ", True), ("", False), ("no", False)])
+def test_a_terminal_is_asked(
+    answer: str, agrees: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", lambda prompt: answer)
+    with nullcontext() if agrees else pytest.raises(Unconfirmed):
+        confirm_on_terminal("Stake 10 PLAY?", "10")
+    assert "Stake 10 PLAY?" in capsys.readouterr().err

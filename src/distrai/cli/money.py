@@ -29,6 +29,8 @@ def stake(
     amount: str | None = None,
     home: Path | None = None,
     payout: str = "",
+    yes: Json = False,
+    rpc: str = "",
     options: AnyWallet | None = None,
     json: Json = False,
 ) -> int:
@@ -47,15 +49,22 @@ def stake(
         The peer's home; the one that `distrai join` takes for this run, if not given.
     payout
         The address to which stake and rewards go; the wallet's if not given, else the peer's own.
+    yes
+        Do not ask before staking what the run asks for.
+    rpc
+        A node of the chain that you trust, instead of the one that the link names.
     json
         Print JSON: what was done on the way, and one object at the end.
     """
+    from distrai.runs.caution import confirm_on_terminal, confirmed
     from distrai.runs.membership import payout_of
     from distrai.runs.money_text import stake_text
     from distrai.runs.staking import stake_in
 
     wallet = (options or AnyWallet()).chosen()
-    told = stake_in(run, home, amount, payout_of(payout, wallet), wallet, _report(as_json=json))
+    confirm = confirmed if yes else confirm_on_terminal
+    goes_to = payout_of(payout, wallet)
+    told = stake_in(run, home, amount, goes_to, wallet, _report(as_json=json), confirm, rpc)
     tell(told, stake_text(told), as_json=json)
     return 0
 

@@ -106,7 +106,7 @@ class LedgerClient(LedgerReader):
             limits.epoch_rounds,
             limits.open_admission,
         )
-        receipt = await self._send("open", origin, rules)
+        receipt = await self._send("open", origin, rules, once=True)
         return int(self._said(receipt, "RunOpened", "run"))
 
     async def require_stake(self, run: int, stakes: Address) -> bool:
@@ -163,10 +163,9 @@ class LedgerClient(LedgerReader):
         """End a roll call; ``drops`` are the seats that did not check in, sorted."""
         await self._send("closeRollCall", run, list(drops))
 
-    async def _send(self, function: str, *arguments: object) -> Receipt:
-        return await self._sender.send(
-            self._key, self.domain.registry, self._abi.call_data(function, arguments)
-        )
+    async def _send(self, function: str, *arguments: object, once: bool = False) -> Receipt:
+        data = self._abi.call_data(function, arguments)
+        return await self._sender.send(self._key, self.domain.registry, data, once=once)
 
     def _said(self, receipt: Receipt, event: str, name: str) -> Any:
         return argument_of(self._abi, self.domain.registry, receipt.logs, event, name)

@@ -58,7 +58,9 @@ class Contract:
         except BaseException:
             await rpc.close()
             raise
-        return cls(rpc, Sender(rpc, all_errors(), patience.call_s), address, chain_id, key)
+        return cls(
+            rpc, Sender(rpc, all_errors(), patience.call_s, patience.spend_wei), address, chain_id, key
+        )
 
     async def close(self) -> None:
         """Close the connections."""

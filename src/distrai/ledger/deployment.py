@@ -102,7 +102,7 @@ class _Deployer:
     sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sender = Sender(self.rpc, all_errors(), self.patience.call_s)
+        self.sender = Sender(self.rpc, all_errors(), self.patience.call_s, self.patience.spend_wei)
 
     async def all(self) -> Deployment:
         """All contracts. Raises BadSettings for a guardian or a token that cannot be used."""

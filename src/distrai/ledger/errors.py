@@ -49,6 +49,10 @@ class TooLittleGas(NodeError):
         self.account, self.has, self.needed = account, has, needed
 
 
+class TooDear(LedgerError, ValueError):
+    """The node asks more for the gas of one transaction than is spent without asking: a lying node, or a busy chain."""
+
+
 class BadAnswer(LedgerError):
     """What the node answered is not what was asked for: a broken node, or not a node at all."""
 

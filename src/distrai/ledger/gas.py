@@ -12,9 +12,8 @@ from distrai.ledger.errors import (
     NotMined,
     TooLittleGas,
 )
+from distrai.ledger.settings import COIN_DECIMALS
 from distrai.protocol.amounts import format_amount
-
-COIN_DECIMALS = 18
 
 _SENTENCES = {
     # money that is not there

@@ -35,7 +35,7 @@ class LedgerReader:
         self._rpc, self.domain = rpc, domain
         self._abi = registry_artifact().abi
         self._stakes: Address | None = None
-        self._sender = Sender(rpc, all_errors(), patience.call_s)
+        self._sender = Sender(rpc, all_errors(), patience.call_s, patience.spend_wei)
 
     def watch_stakes(self, stakes: Address | None) -> None:
         """Give ``Deactivated`` among a run's events, from the stake manager that the run asks for."""

@@ -25,7 +25,7 @@ _LATER = (408, 425, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait. Seconds."""
+    """How long to wait, in seconds, and what to spend."""
 
     request_s: float = 10.0
     """For one answer."""
@@ -34,6 +34,8 @@ class Patience:
     backoff_s: float = 0.1
     """Before the first retry; doubles up to ``backoff_s_max``, with jitter."""
     backoff_s_max: float = 3.0
+    spend_wei: int = 10**17
+    """For the gas of a transaction, at most: what it costs is said by the node, which may be a stranger's."""
 
 
 class Rpc:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from distrai.ledger.abi import Abi
-from distrai.ledger.errors import BadAnswer, LedgerRefused, NodeError, NotMined, TooLittleGas
+from distrai.ledger.errors import BadAnswer, LedgerRefused, NodeError, NotMined
+from distrai.ledger.fees import Fees
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.nonces import Nonces
-from distrai.ledger.rpc import Rpc, read_bytes, read_quantity
+from distrai.ledger.rpc import Patience, Rpc, read_bytes, read_quantity
 from distrai.ledger.transactions import Transaction
 from distrai.protocol.primitives import Address, Hash
 
@@ -31,8 +32,6 @@ _REVERT_CODE = 3
 _UNSETTLED_MAX = 64
 _TAKEN = ("nonce", "replacement transaction")
 """Words of nodes by which another transaction has this nonce."""
-_POOR = "insufficient funds"
-"""Words of nodes by which the sender cannot pay for gas and value."""
 _Deed = tuple[Address, Address | None, int, bytes]
 """What a transaction does: from, to, value, data."""
 
@@ -52,13 +51,13 @@ class Receipt:
 class Sender:
     """Sends one transaction of a key at a time, so that its nonces have no gaps."""
 
-    def __init__(self, rpc: Rpc, abi: Abi, receipt_s: float) -> None:
+    def __init__(self, rpc: Rpc, abi: Abi, receipt_s: float, spend_wei: int = Patience.spend_wei) -> None:
         self._rpc, self._abi, self._receipt_s = rpc, abi, receipt_s
         self._turns: defaultdict[Address, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._nonces = Nonces(rpc)
         self._unsettled: dict[_Deed, Transaction] = {}
         """Transactions that were sent and whose fate is not known, by what they are to do."""
-        self._is_free: bool | None = None
+        self._fees = Fees(rpc, spend_wei)
 
     async def call(self, to: Address, data: bytes, block: int | None = None) -> bytes:
         """What a view returns. Raises LedgerRefused."""
@@ -82,7 +81,7 @@ class Sender:
             if once and (receipt := await self._go_on(key, deed)) is not None:
                 return receipt
             gas = await self._estimate(key.address, to, data, value)
-            fees = await self._fees()
+            fees = await self._fees.of(gas, is_creation=to is None)
             for _ in range(_NONCE_TRIES):
                 nonce = await self._nonces.next(key.address)
                 transaction = Transaction(await self._chain_id(), nonce, gas, to, data, *fees, value)
@@ -109,7 +108,7 @@ class Sender:
     async def _is_replaced(self, key: NodeKey, transaction: Transaction) -> bool:
         """Whether another transaction has this nonce. Asked twice: what answers may be nodes that differ by blocks."""
         _, transaction_hash = transaction.sign(key)
-        for pause in (0.0 if await self._free() else _RECEIPT_PAUSES_S[1], 0.0):
+        for pause in (0.0 if await self._fees.is_free() else _RECEIPT_PAUSES_S[1], 0.0):
             is_used = await self._nonces.count(key.address, "latest") > transaction.nonce
             if not is_used or await self._receipt(transaction_hash) is not None:
                 return False
@@ -134,7 +133,7 @@ class Sender:
             if is_taken and not may_be_sent and await self._receipt(transaction_hash) is None:
                 return None
             if not is_taken and "already" not in words:
-                await self._check_coins(
+                await self._fees.check_poor(
                     error, key.address, transaction.value + transaction.gas * transaction.fee_max
                 )
                 raise self._refusal(error) from error
@@ -156,23 +155,9 @@ class Sender:
         try:
             estimate = read_quantity(await self._rpc.call("eth_estimateGas", request))
         except NodeError as error:
-            await self._check_coins(error, sender, value)
+            await self._fees.check_poor(error, sender, value)
             raise self._refusal(error) from error
-        return estimate if await self._free() else estimate + (estimate >> _GAS_MARGIN_SHIFT)
-
-    async def _fees(self) -> tuple[int, int]:
-        """(highest fee, tip) per gas: room for the base fee to double, which takes six full blocks."""
-        if await self._free():
-            return 0, 0
-        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
-        tip = read_quantity(await self._rpc.call("eth_maxPriorityFeePerGas"))
-        return 2 * read_quantity(block.get("baseFeePerGas")) + tip, tip
-
-    async def _free(self) -> bool:
-        """Whether gas costs nothing, as on the embedded chain; asked once."""
-        if self._is_free is None:
-            self._is_free = read_quantity(await self._rpc.call("eth_gasPrice")) == 0
-        return self._is_free
+        return estimate if await self._fees.is_free() else estimate + (estimate >> _GAS_MARGIN_SHIFT)
 
     async def _chain_id(self) -> int:
         if self._rpc.chain_id is None:
@@ -187,10 +172,10 @@ class Sender:
     async def _wait(
         self, sender: Address, transaction: Transaction, raw: bytes, transaction_hash: Hash, *, once: bool
     ) -> dict[str, Any] | None:
-        """The receipt; None if a reorg left a gap before the nonce, so that the transaction must be made anew.
+        """The receipt; None if the nonce is another's or has a gap before it, so that it must be made anew.
 
         Nodes forget transactions (after a restart, a reorg, or where many wait): it is sent again every few seconds.
-        What must be done once is never made anew after a gap: the first one could be mined once the gap is filled.
+        What must be done once is never made anew here: the first one could be mined once the gap is filled.
         """
         start = time.monotonic()
         again = start + _AGAIN_S
@@ -202,7 +187,7 @@ class Sender:
                     f"transaction {_hex(transaction_hash)} is not mined after {self._receipt_s:g} s"
                 )
             if now >= again:
-                if not once and await self._nonces.count(sender, "pending") < transaction.nonce:
+                if not once and await self._cannot_be_mined(sender, transaction, transaction_hash):
                     return None
                 with suppress(NodeError):
                     await self._rpc.call("eth_sendRawTransaction", _hex(raw))
@@ -210,6 +195,13 @@ class Sender:
             await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311
             pause = min(2 * pause, pause_max)
         return receipt
+
+    async def _cannot_be_mined(self, sender: Address, transaction: Transaction, known: Hash) -> bool:
+        """Whether there is a gap before the nonce, or another transaction has it."""
+        if await self._nonces.count(sender, "pending") < transaction.nonce:
+            return True
+        is_used = await self._nonces.count(sender, "latest") > transaction.nonce
+        return is_used and await self._receipt(known) is None
 
     async def _checked(self, receipt: dict[str, Any], sender: Address, transaction: Transaction) -> Receipt:
         parsed = _parse_receipt(receipt)
@@ -223,12 +215,6 @@ class Sender:
         except NodeError as error:
             raise self._refusal(error) from error
         raise LedgerRefused("reverted")
-
-    async def _check_coins(self, error: NodeError, sender: Address, needed: int) -> None:
-        """Raise TooLittleGas where a node refuses because the sender cannot pay."""
-        if _POOR in error.message.lower():
-            has = read_quantity(await self._rpc.call("eth_getBalance", _hex(sender), "latest"))
-            raise TooLittleGas(error, sender, has, needed) from error
 
     def _refusal(self, error: NodeError) -> NodeError | LedgerRefused:
         """The contract's error if the node passes one on, else the node's own."""

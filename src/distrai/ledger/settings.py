@@ -32,6 +32,8 @@ from distrai.protocol.primitives import ADDRESS_SIZE, Address
 from distrai.protocol.recipe.reading import Length, Range, RecipeError, read
 
 NEW_TOKEN_DECIMALS = 18
+COIN_DECIMALS = 18
+"""Of every chain's own coin."""
 NOBODY = Address(bytes(ADDRESS_SIZE))
 """No address: a role that nobody has."""
 BURN = Address(bytes.fromhex("000000000000000000000000000000000000dead"))

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from distrai.ledger.deployment_file import Deployment
 from distrai.ledger.errors import LedgerUnreachable
-from distrai.ledger.index import LedgerIndex, LogSource
+from distrai.ledger.index import LedgerIndex, LogSource, WrongIndex
 from distrai.ledger.pots import PotsClient
 from distrai.network.interface import Endpoint, Transport
 from distrai.peer.circle import Circle, History
@@ -110,6 +111,15 @@ def deployment_of(plan: Plan, link: Link, opened: RunOpened) -> Deployment:
     )
 
 
+def _open_index(path: Path, deployment: Deployment) -> LedgerIndex:
+    """The index of a home, made anew if it is of before a reorg that moved the opening of the run."""
+    try:
+        return LedgerIndex.open(path, deployment)
+    except WrongIndex:
+        path.unlink()
+        return LedgerIndex.open(path, deployment)
+
+
 @dataclass(frozen=True)
 class Bookkeeping:
     """One peer's part in settling a run that pays."""
@@ -148,7 +158,7 @@ class Bookkeeping:
             stack.push_async_callback(pots.close)
             source = await LogSource.connect(link.rpc, link.chain_id)
             stack.push_async_callback(source.close)
-            index = LedgerIndex.open(self.store.home / "ledger.sqlite", deployment)
+            index = _open_index(self.store.home / "ledger.sqlite", deployment)
             stack.callback(index.close)
             yield self._made(pots, source, index, self._book(work, Domain(link.chain_id, deployment.rewards)))
 
@@ -171,8 +181,9 @@ class Bookkeeping:
         )
 
     def _made(self, pots: PotsClient, source: LogSource, index: LedgerIndex, book: EpochBook) -> Settlement:
-        rewards, engine = self.plan.resolved.recipe.rewards, self.engine
-        assert rewards is not None
+        resolved, engine = self.plan.resolved, self.engine
+        rewards, contracts = resolved.recipe.rewards, resolved.contracts
+        assert rewards is not None and contracts is not None
 
         def seats() -> Seats:
             seated = () if engine.standing is None else engine.standing.seats
@@ -189,5 +200,6 @@ class Bookkeeping:
             self.directory.endpoint,
             self.telemetry,
             rewards.finality_blocks,
+            rewards.terms(contracts.decimals),
             TURN_D0 * self.plan.rules.timing.d0_s,
         )

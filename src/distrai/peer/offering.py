@@ -11,6 +11,8 @@ from distrai.peer.snapshots import Blob, Shelf, Snapshot
 from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.standing import RECENT_LISTS, Standing
 
+UNSETTLED_ROUNDS_MAX = 4096
+
 
 class Offering:
     """The shelf of one peer, and the blobs behind it. Any thread may call anything."""
@@ -80,6 +82,8 @@ class Offering:
     def prune(self, through: int) -> None:
         """Forget the updates of rounds up to this one, and their lists, but for what newcomers need."""
         with self._lock:
+            if self._kept_after is not None:  # whatever becomes of settling, a disk is not filled
+                self._kept_after = max(self._kept_after, through - UNSETTLED_ROUNDS_MAX)
             through = min(through, self.shelf.oldest or 0)
             for number in self.public.list_rounds():
                 is_needed = number in self.shelf.lists_needed or self._is_unsettled(number)

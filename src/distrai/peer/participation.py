@@ -25,7 +25,7 @@ from distrai.peer.newcomer import Newcomer
 from distrai.peer.options import PeerOptions
 from distrai.peer.plan import Plan
 from distrai.peer.runtime import Runtime
-from distrai.peer.staking import ensure_staked
+from distrai.peer.staking import check_gate, ensure_staked
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
 from distrai.peer.welcome import Welcome
@@ -301,10 +301,10 @@ class Participation:
         for attempt in range(JOINS_MAX):
             if _is_closed(plan) and not self.invitation:
                 self.invitation = await self.invitations.get()  # kept: joining may be begun again
+            await self._answer(lambda: check_gate(self.ledger, run, plan.resolved))
             await ensure_staked(
                 plan, self.options.link, member, self.keyring.first, self._answer, self.telemetry.emit
             )
-            await self._check_gate(plan)
             try:
                 await self._answer(lambda: self.ledger.join(run, member, key, self.invitation))
             except LedgerRefused as refusal:
@@ -318,18 +318,6 @@ class Participation:
             else:
                 break
         self.telemetry.emit("joined", member=member.hex(), round=history.round)
-
-    async def _check_gate(self, plan: Plan) -> None:
-        """Raise ValueError unless everybody who joins has staked: the ledger and not the recipe decides who may join."""
-        contracts = plan.resolved.contracts
-        if plan.resolved.recipe.stake is None or contracts is None:
-            return
-        asked = await self._answer(lambda: self.ledger.stakes_of(self.options.link.run))
-        if asked != contracts.stakes:
-            raise ValueError(
-                "the recipe asks for a stake, and the ledger lets members join without one: the run was not opened as "
-                "its recipe says, so do not join it"
-            )
 
     async def _come_back(self, member: MemberId) -> None:
         """Leave a run in which this member stands, and counts no more since its stake does not: to join it anew."""

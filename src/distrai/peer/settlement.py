@@ -9,7 +9,7 @@ them pays for it as a rule.
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from distrai.ledger.errors import LedgerError, LedgerRefused, TooLittleGas
 from distrai.ledger.gas import explain
@@ -30,6 +30,7 @@ from distrai.peer.telemetry import Telemetry
 from distrai.protocol.errors import ProtocolError
 from distrai.protocol.pot import Due, is_mark_due
 from distrai.protocol.primitives import Address, MemberId, SignatureBytes
+from distrai.protocol.rewards import RewardTerms
 from distrai.protocol.standing import Seat
 
 POLL_S = 1.0
@@ -73,6 +74,8 @@ class Settlement:
     endpoint: Callable[[MemberId], Endpoint | None]
     telemetry: Telemetry
     finality: int
+    promised: RewardTerms
+    """By the recipe."""
     turn_s: float
     """How long a seat waits for the one before it."""
     poll_s: float = POLL_S
@@ -94,8 +97,8 @@ class Settlement:
             except LedgerError as error:
                 self._tell_ledger(error)
             except Exception as error:  # noqa: BLE001 - whatever a node or a disk does here, training goes on
-                why = f"{type(error).__name__}: {error}"
-                self._tell("settlement-waits", why, why=why)
+                said = f"{type(error).__name__}: {error}"
+                self._tell("settlement-waits", said, why=said)
             await asyncio.sleep(self.poll_s)
 
     async def step(self) -> None:
@@ -105,6 +108,7 @@ class Settlement:
         self._tell_settled(view)
         if view.final.opened is None:
             return
+        self._tell_terms(view.final.terms)
         await self._mark(view)
         due = await self.book.due(view)
         if due is None:
@@ -159,6 +163,8 @@ class Settlement:
             await self.transport.publish(due.table.blob, due.table.to_bytes())
             self._gathered = Gathered(due, self.book.domain.digest(due.epoch.id))
         gathered, seats = self._gathered, self.seats()
+        if seats.key is None:
+            return  # who has no seat keeps the table for those who look for it
         self._sign(gathered, seats)
         await self._show(gathered)
         if not gathered.enough(seats.seats):
@@ -172,7 +178,8 @@ class Settlement:
 
     def _sign(self, gathered: Gathered, seats: Seats) -> None:
         key, due = seats.key, gathered.due
-        if key is None or key.address in gathered.signatures:
+        assert key is not None
+        if key.address in gathered.signatures:
             return
         if not self.signed.commit(due):
             raise Waits(
@@ -232,6 +239,17 @@ class Settlement:
                 amounts = {"total": settled.total, "root": settled.root, "active_from": settled.active_from}
                 self.telemetry.emit("epoch-settled", **facts, **amounts)
         self._told["epochs"] = found
+
+    def _tell_terms(self, terms: RewardTerms) -> None:
+        """Tell where the pot pays by other terms than the recipe promises. What it pays is settled all the same."""
+        pairs = [
+            (item.name, getattr(terms, item.name), getattr(self.promised, item.name))
+            for item in fields(terms)
+        ]
+        wrong = [f"{name} is {pays} instead of {says}" for name, pays, says in pairs if pays != says]
+        if wrong:
+            why = f"the pot pays by other terms than the recipe says (base units): {', '.join(wrong)}"
+            self._tell("pot-differs", why, why=why)
 
     def _tell_done(self, view: View) -> None:
         """Tell when the run has done its rounds, or the pot is closed, and nothing is left to settle."""

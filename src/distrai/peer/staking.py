@@ -5,18 +5,25 @@ The tokens come from the account of the member's first key, which controls it: w
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
+from distrai.ledger.client import LedgerClient
 from distrai.ledger.errors import LedgerRefused
 from distrai.ledger.keys import NodeKey
-from distrai.ledger.stakes import StakesClient
+from distrai.ledger.stakes import StakesClient, StakeTerms
 from distrai.peer.link import Link
 from distrai.peer.plan import Plan
 from distrai.protocol.amounts import format_amount
 from distrai.protocol.primitives import MemberId
+from distrai.protocol.recipe import ResolvedRecipe
 
 LOOK_S = 1.0
-T = TypeVar("T")
+
+
+class UnstakedRun(ValueError):
+    """A run does not hold its members to the stake that its recipe promises."""
+
+
 Answer = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """Asks the ledger until it answers: ``Participation._answer``."""
 
@@ -24,14 +31,22 @@ Answer = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 async def ensure_staked(
     plan: Plan, link: Link, member: MemberId, key: NodeKey, answer: Answer, emit: Callable[..., None]
 ) -> None:
-    """Stake what a seat needs, unless that is done; tokens that are missing are asked for and waited for."""
+    """Stake what a seat needs, unless that is done; tokens that are missing are asked for and waited for.
+
+    Raises UnstakedRun where the ledger asks for another stake than the recipe.
+    """
     recipe, contracts = plan.resolved.recipe, plan.resolved.contracts
     if recipe.stake is None or contracts is None:
         return
-    minimum, _ = recipe.stake.units(contracts.decimals)
+    minimum, fault_max = recipe.stake.units(contracts.decimals)
     stakes = await answer(lambda: StakesClient.connect(link.rpc, contracts.stakes, link.chain_id, key))
     asked = False
     try:
+        if await answer(lambda: stakes.terms_of(link.run)) != StakeTerms(minimum, fault_max):
+            raise UnstakedRun(
+                "the ledger asks for another stake, or takes more of it for a fault, than the recipe says: do not join "
+                "this run"
+            )
         while not await answer(lambda: stakes.is_active(link.run, member)):
             try:
                 added = await answer(lambda: stakes.stake_up_to(link.run, member, minimum))
@@ -47,3 +62,14 @@ async def ensure_staked(
                 emit("staked", member=member.hex(), amount=format_amount(added, contracts.decimals))
     finally:
         await stakes.close()
+
+
+async def check_gate(ledger: LedgerClient, run: int, resolved: ResolvedRecipe) -> None:
+    """Raise UnstakedRun where members may join without the stake that the recipe asks for: the ledger decides that."""
+    if resolved.recipe.stake is None or resolved.contracts is None:
+        return
+    if await ledger.stakes_of(run) != resolved.contracts.stakes:
+        raise UnstakedRun(
+            "the recipe asks for a stake, and the ledger lets members join without it: the run was not opened as its "
+            "recipe says, so do not join it"
+        )

@@ -13,9 +13,12 @@ from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import Hash, MemberId
 from distrai.protocol.rewards import WorkedRound, accepted_tokens
 
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS work (root BLOB PRIMARY KEY, round INTEGER NOT NULL, tokens BLOB NOT NULL)"
-)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS work (root BLOB PRIMARY KEY, round INTEGER NOT NULL, tokens BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS work_by_round ON work (round);
+"""
+ROUNDS_KEPT = 1 << 16
+"""Far more than an epoch reaches back."""
 
 
 class WorkBook:
@@ -26,7 +29,7 @@ class WorkBook:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute(_SCHEMA)
+        self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
         """Close the database."""
@@ -42,6 +45,7 @@ class WorkBook:
             self._db.execute(
                 "INSERT OR REPLACE INTO work VALUES (?, ?, ?)", (certified.updates_root, round_number, tokens)
             )
+            self._db.execute("DELETE FROM work WHERE round < ?", (round_number - ROUNDS_KEPT,))
 
     def take_all(self, public: PublicFolder) -> None:
         """Keep what the lists that are there accepted: those of before this book was opened."""

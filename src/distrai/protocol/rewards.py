@@ -26,6 +26,8 @@ TABLE_BYTES_MAX = 16 << 20
 """Longest table that is read: about 300,000 members."""
 AMOUNT_BITS = 160
 """Room for the millionths of what a contract can hold (128 bits)."""
+_EARNED_END = MILLION << 128
+"""So many millionths are more than a leaf can say."""
 _LEAF_TYPES = ["uint256", "address", "uint64", "bytes32", "uint128"]
 _EPOCH_TYPE = type_hash(
     "Epoch(uint64 run,uint32 epoch,uint64 lastRound,bytes32 head,bytes32 root,uint128 total,bytes32 dataHash,"
@@ -258,10 +260,14 @@ def decode_reward_table(data: bytes) -> RewardTable:
     """Decode a table that came from outside. Raises MalformedMessage, NotCanonical or UnsortedList."""
     table = decode_canonical(data, RewardTable)
     is_sized = all(len(member) == HASH_SIZE for member in table.members) and all(
-        len(amount) == AMOUNT_BITS // 8 and any(amount) for amount in table.amounts
+        len(amount) == AMOUNT_BITS // 8 and 0 < int.from_bytes(amount, "big") < _EARNED_END
+        for amount in table.amounts
     )
     if not is_sized or len(table.members) != len(table.amounts):
-        raise MalformedMessage("a table of rewards has members of 32 bytes with amounts of 20 above zero")
+        raise MalformedMessage(
+            "a table of rewards has members of 32 bytes with amounts of 20, above zero and of no more than the ledger "
+            "can pay"
+        )
     if any(first >= second for first, second in pairwise(table.members)):
         raise UnsortedList("the members of a table of rewards are sorted, each once")
     return table

@@ -138,28 +138,25 @@ async def accounts(books: Books, tables: Tables) -> Accounts:
     if pot.opened is None:
         return Accounts(books.run)
     keeper = Bookkeeper(books, pot, books.worked(), tables)
-    root = pot.epochs[-1].settled if pot.epochs else None
-    active = next(
-        (each.settled for each in reversed(pot.epochs) if each.settled.active_from <= books.now), None
-    )
-    settled, payable = await keeper.until(root), await keeper.until(active)
-    certified = keeper.certified(settled)
+    live = [known.settled for known in pot.epochs]
+    active = [settled for settled in live if settled.active_from <= books.now]
+    payable, settled = await keeper.most(active, is_paid_out=True), await keeper.most(live, is_paid_out=False)
+    certified = keeper.certified(await keeper.until(live[-1] if live else None)).amounts
     paid = list(_payments(books.events))
     evidence = keeper.evidence()
-    members = {*certified.amounts, *settled.amounts, *payable.amounts, *pot.claimed, *evidence}
     found = {}
-    for member in sorted(members):
+    for member in sorted({*certified, *settled, *payable, *pot.claimed, *evidence}):
         claimed = pot.claimed.get(member, 0)
-        claimable = max(payable.amounts.get(member, 0), claimed)
-        in_root = max(settled.amounts.get(member, 0), claimable)
+        claimable = max(payable.get(member, 0), claimed)
+        in_root = max(settled.get(member, 0), claimable)
         found[member] = Account(
             member,
-            certified=max(certified.amounts.get(member, 0), in_root) - in_root,
+            certified=max(certified.get(member, 0), in_root) - in_root,
             settled=in_root - claimable,
             payable=claimable - claimed,
             paid=claimed,
-            active=active,
-            root=root,
+            active=active[-1] if active else None,
+            root=live[-1] if live else None,
             work=tuple(evidence.get(member, ())),
             payments=tuple(payment for who, payment in paid if who == member),
         )

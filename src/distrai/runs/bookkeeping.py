@@ -103,6 +103,28 @@ class Bookkeeper:
                 self._lacks(f"{error}, and the lists of its rounds are not here: what it pays is not counted")
             return recomputed or Earnings()
 
+    async def most(self, live: Sequence[EpochSettled], *, is_paid_out: bool) -> dict[MemberId, int]:
+        """What each member gets by that of these epochs that gives it most: the newest, if nobody lied.
+
+        ``is_paid_out``: only what the contract would pay to the member now, beside what it paid already.
+        """
+        found: dict[MemberId, int] = {}
+        paid = sum(self.pot.claimed.values())
+        for settled in live:
+            known = await self.until(settled) if settled is live[-1] else self._known(settled)
+            for member, amount in known.amounts.items():
+                claimed = self.pot.claimed.get(member, 0)
+                if not is_paid_out or paid + amount - claimed <= settled.total:
+                    found[member] = max(amount, found.get(member, 0))
+        return found
+
+    def _known(self, settled: EpochSettled) -> Earnings:
+        """What an older epoch's root pays, as far as this machine knows."""
+        try:
+            return self.tables.held(settled, self.books.domain)
+        except (NoTable, WrongTable):
+            return self._recomputed(settled) or Earnings()
+
     def _recomputed(self, settled: EpochSettled) -> Earnings | None:
         try:
             due = recompute(self.pot, self.rounds, self.books.domain, self.books.run)[settled.epoch - 1]

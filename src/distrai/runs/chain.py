@@ -67,7 +67,7 @@ async def check_chain(chain: Chain) -> Deployment:
 
 def contracts_of(recipe: Recipe, deployment: Deployment) -> Contracts | None:
     """The contracts that a run of this recipe uses beside its registry; None if it uses no money."""
-    if not uses_money(recipe):
+    if recipe.rewards is None:
         return None
     return Contracts(
         token=deployment.token,
@@ -76,11 +76,6 @@ def contracts_of(recipe: Recipe, deployment: Deployment) -> Contracts | None:
         records=deployment.records,
         decimals=deployment.decimals,
     )
-
-
-def uses_money(recipe: Recipe) -> bool:
-    """Whether a run pays, or asks for stakes."""
-    return recipe.rewards is not None or recipe.stake is not None
 
 
 def open_owner(folder: RunFolder, wallet: Wallet | None = None) -> NodeKey:

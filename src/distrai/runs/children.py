@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distrai.runs.wallet import PASSWORD_VARIABLE
+
 STOP_S = 20.0
 """How long a process may take to end by itself."""
 
@@ -32,8 +34,12 @@ class Child:
     async def start(
         cls, name: str, arguments: list[str], log: Path, on_event: OnEvent, user: int | None = None
     ) -> "Child":
-        """Start ``python -m arguments``; its standard error goes to ``log``."""
-        environment = os.environ | {
+        """Start ``python -m arguments``; its standard error goes to ``log``.
+
+        It does not get the wallet's password: a process that listens to strangers has no use for it.
+        """
+        kept = {name: value for name, value in os.environ.items() if name != PASSWORD_VARIABLE}
+        environment = kept | {
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
             "TOKENIZERS_PARALLELISM": "false",

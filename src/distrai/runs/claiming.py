@@ -4,7 +4,7 @@ The ledger is the journal: it keeps what each member was paid, pays the differen
 whatever crashes, is said twice, comes late or is taken back. What was paid already is a result here and no error.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -90,31 +90,30 @@ async def claim_for(
 ) -> Claim:
     """Pay a member what is payable by now. ``domain`` is the distributor's; ``sync`` brings ``index`` up to date.
 
-    The newest live epoch in a final block counts; where it is not active yet, or its table is missing, the ones before.
+    Of the live epochs in final blocks the one that gives it most is claimed by: the newest, unless captured seats left
+    the member out of it. Where that one is not active yet, or its table is missing, the next best.
     Raises LedgerUnreachable, WrongChain or NodeError (too little gas) before anything was sent; all else is the result.
     """
     await sync()
     claimant = _Claimant(index, pots, domain, run, member, finality)
     claimed = (await pots.account_of(run, member)).claimed
-    paid_by = claimant.paid_by()
-    found = Claim("nothing", run, member, why="no epoch of this run is settled yet: its seats sign the first")
-    for settled in reversed(live_epochs(index.events((EpochSettled, EpochKilled), run, finality))):
-        try:
-            amounts = (await tables.earnings(settled, domain)).amounts
-        except (NoTable, WrongTable) as error:
-            found = _merged(found, replace(found, state="no-table", epoch=settled.epoch, why=_advice(error)))
-            continue
+    found, offers = await claimant.offers(
+        live_epochs(index.events((EpochSettled, EpochKilled), run, finality)), tables
+    )
+    for settled, amounts in offers:
         if amounts.get(member, 0) <= claimed:
             found = _merged(found, replace(found, epoch=settled.epoch, why=NOTHING_EARNED))
-            if settled.epoch <= paid_by:
-                break  # older epochs say no more; a newer one may be a lie of captured seats that leaves it out
-            continue
+            break
         outcome = await claimant.send(settled, amounts, claimed)
         found = _merged(found, outcome)
         if outcome.state in ("paid", "unknown"):
             break
     await sync()
     return await claimant.told(found)
+
+
+Offer = tuple[EpochSettled, dict[MemberId, int]]
+"""An epoch, and what it gives to whom."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +126,25 @@ class _Claimant:
     run: int
     member: MemberId
     finality: int
+
+    async def offers(self, live: Sequence[EpochSettled], tables: Tables) -> tuple[Claim, list[Offer]]:
+        """What can be claimed by, the best first, and what to tell if that is nothing.
+
+        Peers are asked for tables back to the epoch that paid the member last; older ones count where they are here.
+        """
+        why = "no epoch of this run is settled yet: its seats sign the first"
+        found, offers = Claim("nothing", self.run, self.member, why=why), list[Offer]()
+        paid_by = max((event.epoch for event in self._claims(0)), default=0)
+        for settled in reversed(live):
+            looked_at = tables if settled.epoch >= paid_by else replace(tables, transport=None)
+            try:
+                offers.append((settled, (await looked_at.earnings(settled, self.domain)).amounts))
+            except (NoTable, WrongTable) as error:
+                if not offers:  # of a newer one is known what it gives
+                    missing = replace(found, state="no-table", epoch=settled.epoch, why=_advice(error))
+                    found = _merged(found, missing)
+        offers.sort(key=lambda offer: (offer[1].get(self.member, 0), offer[0].epoch), reverse=True)
+        return found, offers
 
     async def send(self, settled: EpochSettled, amounts: dict[MemberId, int], before: int) -> Claim:
         """Claim by an epoch: paid, whoever sent it first, or why not; ``before`` is what was paid until then."""
@@ -159,17 +177,13 @@ class _Claimant:
             found = replace(found, state="confirming", why=why)
         return found
 
-    def paid_by(self) -> int:
-        """The newest epoch by which the member was paid; 0 if it never was."""
-        return max((event.epoch for event in self._claims(0)), default=0)
-
     def _claims(self, finality: int) -> list[RewardClaimed]:
         events = self.index.events((RewardClaimed,), self.run, finality)
         return [item for item in events if isinstance(item, RewardClaimed) and item.member == self.member]
 
 
 def _merged(newer: Claim, older: Claim) -> Claim:
-    """What came of an epoch and of one before it: what stands in the way of the newest is told, unless a claim is out."""
+    """What came of an epoch and of the next best: what stands in the first one's way is told, unless a claim is out."""
     if newer.state == "nothing" or older.state == "unknown":
         return older
     if older.state == "paid":

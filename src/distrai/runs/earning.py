@@ -26,8 +26,11 @@ from distrai.runs.joining import read_member
 from distrai.runs.money import NoMoney, RunMoney, one_member, open_money
 from distrai.runs.reward_tables import Tables, reaching
 from distrai.runs.telling import TRUST
+from distrai.runs.topping_up import check_gas
 from distrai.runs.wallet import Wallet
 
+CLAIM_GAS = 300_000
+"""What claiming uses, with room."""
 INDEX = "earnings.sqlite"
 """In a home: what the ledger said, for whoever asks what its member has earned."""
 
@@ -181,13 +184,17 @@ async def _claimed(ledgers: Ledgers, tables: Tables, member: MemberId) -> dict[s
 
 
 async def sending_key(money: RunMoney, wallet: Wallet) -> NodeKey:
-    """Who sends what anybody may send: the wallet where gas costs something, else a key that is made for it."""
+    """Who sends what anybody may send: the wallet where gas costs something, else a key that is made for it.
+
+    Raises TooExpensive or a KeyFileError.
+    """
     coins = await CoinClient.connect(money.url, money.link.chain_id, NodeKey.generate())
     try:
-        is_free = await coins.gas_price() == 0
+        price = await coins.gas_price()
     finally:
         await coins.close()
-    return NodeKey.generate() if is_free else wallet.open()
+    check_gas(CLAIM_GAS * price, money.url)
+    return NodeKey.generate() if price == 0 else wallet.open()
 
 
 @asynccontextmanager

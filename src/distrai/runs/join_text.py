@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from distrai.runs.earnings_text import estimate_text
+from distrai.runs.money_text import at_time
 from distrai.runs.telling import duration, size
 
 
@@ -79,6 +80,20 @@ _LINES = {
     "silent": lambda event: f"its log was lost: it says nothing up to round {event['through']}",
     "ledger": lambda event: f"the ledger: {event['why']}",
     "advice": lambda event: f"{event['why']}",
+    "stake-needed": lambda event: (
+        f"waits for a stake of {event['amount']} tokens: they are to be sent to 0x{event['address']}"
+    ),
+    "staked": lambda event: f"staked {event['amount']} tokens",
+    "stake-inactive": lambda _: (
+        "its stake counts for no seat any more: it takes no part in later rounds. `distrai earnings` and `distrai "
+        "stake` say more"
+    ),
+    "gas-needed": lambda event: f"{event['why']}",
+    "settling": lambda event: f"the run has done its rounds; now {event['what']}",
+    "epoch-settled": lambda event: (
+        f"epoch {event['epoch']} is settled, for the rounds until {event['last_round']}: payable from "
+        f"{at_time(event['active_from'])} on"
+    ),
     "leaving": lambda event: (
         f"leaving: attests until a certificate drops its seat (at most {duration(event['patience_s'])}); Ctrl-C again "
         "ends at once"

@@ -214,11 +214,10 @@ class LocalRun:
         """The peers settle what the last rounds earned; then nobody can earn any more."""
         purse = self.purse
         assert purse is not None
-        if paying.pays:
-            self.report({"event": "settling", "what": "the seats sign what was earned"})
-            purse.begin_settling()
-            await self._until(lambda: purse.settled or purse.is_waited_for_in_vain(), info, LOOK_S)
-        if purse.settled or not paying.pays:
+        self.report({"event": "settling", "what": "the seats sign what was earned"})
+        purse.begin_settling()
+        await self._until(lambda: purse.settled or purse.is_waited_for_in_vain(), info, LOOK_S)
+        if purse.settled:
             await self._until_done(paying.close(), info)
         elif not self.stopping.is_set():
             self.report({"event": "settlement-given-up", "why": purse.why, "folder": str(self.folder.path)})

@@ -177,7 +177,9 @@ async def _check_stake(money: RunMoney, what: str) -> None:
     needed, has = (format_amount(units, contracts.decimals) for units in (minimum, staked))
     wanting = ", which it asked for back" if asked else ""
     command = f"distrai stake {shlex.quote(what)} --home {shlex.quote(str(home))}"
+    if staked < minimum:
+        command += f" --amount {format_amount(minimum - staked, contracts.decimals)}"
     raise StakeNeeded(
-        f"this run asks for a stake of {needed} tokens, and this peer has {has} staked{wanting}: type `{command}`, then "
+        f"this run asks for a stake of {needed} tokens, and this peer has {has} staked{wanting}: type `{command}`, and "
         "join again"
     )

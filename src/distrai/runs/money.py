@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distrai.ledger.client import LedgerClient
@@ -130,13 +130,17 @@ class RunMoney:
 
 @asynccontextmanager
 async def reach_ledger(
-    what: str, home: Path | None = None
+    what: str, home: Path | None = None, rpc: str = ""
 ) -> AsyncIterator[tuple[JoinTarget, RunFolder | None, str]]:
     """Which run a folder or a link means, its folder if it is here, and where its ledger answers.
 
     Raises NoRun, CannotJoin or NoLedger.
     """
     target = choose_join(what, home)
+    if rpc:
+        target = replace(target, link=replace(target.link, rpc=rpc))
+        yield target, None if what.startswith("distrai:") else RunFolder(Path(what)), rpc
+        return
     if what.startswith("distrai:"):
         yield target, None, target.link.rpc
         return
@@ -146,13 +150,13 @@ async def reach_ledger(
 
 
 @asynccontextmanager
-async def open_money(what: str, home: Path | None = None) -> AsyncIterator[RunMoney]:
-    """The run that a folder or a link means; ``home`` as for ``distrai join``.
+async def open_money(what: str, home: Path | None = None, rpc: str = "") -> AsyncIterator[RunMoney]:
+    """The run that a folder or a link means; ``home`` as for ``distrai join``, ``rpc`` a node to ask instead.
 
     Raises NoRun, CannotJoin, NoLedger, NoRecipe or a LedgerError.
     """
     async with AsyncExitStack() as stack:
-        target, folder, url = await stack.enter_async_context(reach_ledger(what, home))
+        target, folder, url = await stack.enter_async_context(reach_ledger(what, home, rpc))
         link = target.link
         ledger = await LedgerClient.connect(url, link.registry, link.chain_id, NodeKey.generate())
         stack.push_async_callback(ledger.close)

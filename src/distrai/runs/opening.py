@@ -16,7 +16,7 @@ from distrai.network.store import BlobStore
 from distrai.peer.link import Link
 from distrai.protocol.primitives import Address
 from distrai.protocol.recipe import Recipe, ResolvedRecipe
-from distrai.runs.chain import Chain, check_chain, contracts_of, uses_money
+from distrai.runs.chain import Chain, check_chain, contracts_of
 from distrai.runs.folder import RunFolder, RunInfo, make_home, write_json
 from distrai.runs.gas_supply import check_opener
 from distrai.runs.resolving import advice, resolve
@@ -98,7 +98,7 @@ class Opener:
         if self.deployment is not None:
             self.deployment.write(path)
             return self.deployment.registry, self.deployment
-        if not uses_money(recipe):
+        if recipe.rewards is None:
             return await LedgerClient.deploy_registry(self.url, self.chain_id, self.owner), None
         self.report({"event": "preparing", "what": "putting the contracts on the ledger"})
         made = await deploy(

@@ -69,14 +69,15 @@ class Payday:
         recipe, contracts = self.resolved.recipe, self.resolved.contracts
         rewards, stake = recipe.rewards, recipe.stake
         assert contracts is not None
+        assert rewards is not None
         names = ("token", "stakes", "rewards", "records")
         return {
             "token": self.symbol,
             "decimals": contracts.decimals,
             "contracts": {name: "0x" + getattr(contracts, name).hex() for name in names},
-            "price": rewards.price if rewards else None,
-            "cap": rewards.cap if rewards else None,
-            "min_round_seconds": rewards.min_round_seconds if rewards else None,
+            "price": rewards.price,
+            "cap": rewards.cap,
+            "min_round_seconds": rewards.min_round_seconds,
             "stake": stake.minimum if stake else None,
             "epochs": self.epochs,
             "label": TRUST,
@@ -109,9 +110,8 @@ class PayOffice:
     async def settle_up(self) -> None:
         """Claim for everybody, take back what is left, close the record. What cannot be done soon is in ``waits``."""
         await self.tills.coins.settle()
-        if self.tills.resolved.recipe.rewards is not None:
-            await self._claim_all()
-            await self._refund()
+        await self._claim_all()
+        await self._refund()
         if self.result is not None:
             await Recording(self.tills, "auto", self.report).close(self.result)
 
@@ -178,8 +178,7 @@ class PayOffice:
 
     @property
     def _finality(self) -> int:
-        rewards = self.tills.resolved.recipe.rewards
-        return 0 if rewards is None else rewards.finality_blocks
+        return self.tills.rewards.finality_blocks
 
     async def _is_shallow(self) -> bool:
         """Whether an epoch is settled in a block that is not final yet."""

@@ -15,9 +15,8 @@ def payday_lines(summary: dict[str, Any], folder: str) -> list[str]:
     if not money or "token" not in money:
         return []
     lines = ["", f"  {_headline(money)}", ""]
-    if money["price"] is not None:
-        lines += [f"    {line}" for line in _table(summary, money)]
-        lines += ["", *(f"    {line}" for line in _details(summary, money))]
+    lines += [f"    {line}" for line in _table(summary, money)]
+    lines += ["", *(f"    {line}" for line in _details(summary, money))]
     if summary["finished"] and money["waits"]:
         lines += [f"    Not done yet: {why}." for why in money["waits"]]
         lines.append(f"    What goes on with that: distrai run {folder}")
@@ -25,8 +24,6 @@ def payday_lines(summary: dict[str, Any], folder: str) -> list[str]:
 
 
 def _headline(money: dict[str, Any]) -> str:
-    if money["price"] is None:
-        return f"Each seat has {money['stake']} {money['token']} at stake: `distrai unstake` takes it out."
     cap = f"at most {money['cap']} for a peer and round"
     return (
         f"What the peers were paid ({money['price']} {money['token']} for a million accepted tokens, {cap}):"

@@ -31,11 +31,6 @@ class Paying:
     turn: asyncio.Lock
     """One transaction of the opener at a time, whichever contract it is for."""
 
-    @property
-    def pays(self) -> bool:
-        """Whether members earn something; else seats have stakes only."""
-        return self.tills.resolved.recipe.rewards is not None
-
     async def is_over(self, rounds: int) -> bool:
         """Whether all rounds are done and settled, and the pot is closed."""
         tills = self.tills
@@ -59,8 +54,6 @@ class Paying:
         async with self.turn:
             if recipe.stake is not None:
                 await self._give_stake(member, address)
-            if recipe.rewards is None or await tills.pots.pot_of(tills.run) is None:
-                return
             if not (await tills.pots.account_of(tills.run, member)).allowed:
                 await tills.pots.allow(tills.run, member)
                 self.report({"event": "allowed", "member": member.hex()})
@@ -90,10 +83,7 @@ class Paying:
         await tills.registry.require_stake(tills.run, tills.contracts.stakes)
 
     async def _open_pot(self) -> None:
-        tills, rewards = self.tills, self.tills.resolved.recipe.rewards
-        if rewards is None:
-            return
-        decimals = tills.contracts.decimals
+        tills, rewards, decimals = self.tills, self.tills.rewards, self.tills.contracts.decimals
         pot = await tills.pots.pot_of(tills.run)
         if pot is not None and pot.closed_at:
             return
@@ -115,10 +105,8 @@ class Paying:
 
     def _escrow(self) -> int:
         """Base units that are paid in."""
-        recipe = self.tills.resolved.recipe
-        if recipe.rewards is None:
-            return 0
-        return recipe.rewards.escrow(self.tills.contracts.decimals, recipe.rounds.count)
+        rounds = self.tills.resolved.recipe.rounds.count
+        return self.tills.rewards.escrow(self.tills.contracts.decimals, rounds)
 
     async def _check_balance(self) -> None:
         """Raise NotEnough unless the opener has the tokens that the pot lacks."""

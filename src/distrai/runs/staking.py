@@ -20,8 +20,9 @@ from distrai.ledger.token import TokenClient
 from distrai.peer.keyring import FIRST
 from distrai.protocol.amounts import format_amount, parse_amount
 from distrai.protocol.primitives import Address, MemberId
+from distrai.runs.caution import Confirm, asked_stake, check_stakes, question
 from distrai.runs.membership import Payout, ensure_member, locked_home
-from distrai.runs.money import NoMoney, NoSuchMember, RunMoney, open_money
+from distrai.runs.money import NoSuchMember, RunMoney, open_money
 from distrai.runs.topping_up import Report, fill_gas, fill_tokens
 from distrai.runs.wallet import Wallet, show_address
 
@@ -62,25 +63,28 @@ class Staker:
             )
         return member
 
-    async def stake(self, amount: str | None, payout: Payout) -> dict[str, Any]:
-        """Stake so many tokens more, or what is missing for a seat. Raises BadStake or TooFewTokens."""
+    async def stake(self, amount: str | None, payout: Payout, confirm: Confirm) -> dict[str, Any]:
+        """Stake so many tokens more, or what is missing for a seat if ``confirm`` says so.
+
+        Raises Unsafe, BadStake, Unconfirmed or TooFewTokens, before anything is sent.
+        """
         run, decimals = self.money.run, self.money.contracts.decimals
-        terms = await self.stakes.terms_of(run)
-        if not terms.minimum:
-            raise BadStake(
-                f"the owner of run {run} has not yet said what a seat stakes: wait until the run is open"
-            )
-        await self._gas()
-        member = await self.member(payout, register=True)
-        before = await self.stakes.stake_of(run, member)
-        missing = max(0, terms.minimum - before.staked)
+        asked = await asked_stake(self.money, self.stakes)
+        before = await self._before()
+        missing = max(0, asked.minimum - before.staked)
         more = missing if amount is None else parse_amount(amount, decimals)
         if more < missing:
             raise BadStake(
-                f"a seat of this run needs {format_amount(terms.minimum, decimals)} tokens staked, and "
+                f"a seat of this run needs {format_amount(asked.minimum, decimals)} tokens staked, and "
                 f"{format_amount(before.staked, decimals)} are: give at least --amount "
                 f"{format_amount(missing, decimals)}"
             )
+        if more and amount is None:
+            confirm(
+                question(self.money, asked, more, await self.token.symbol()), format_amount(more, decimals)
+            )
+        await self._gas()
+        member = await self.member(payout, register=True)
         await fill_tokens(self.money, self.token, self.key.address, more, self.wallet, self.report)
         if more or before.asked_at:
             await self.stakes.stake_up_to(run, member, before.staked + more)
@@ -88,9 +92,17 @@ class Staker:
         told = await self._told(member, after)
         return told | {
             "added": format_amount(more, decimals),
-            "minimum": format_amount(terms.minimum, decimals),
+            "minimum": format_amount(asked.minimum, decimals),
+            "unbond_seconds": asked.unbond_seconds,
             "payout": show_address(await self.payout(member)),
         }
+
+    async def _before(self) -> StakeState:
+        """What is staked until now; nothing before there is a member."""
+        member = await self.ledger.member_of_key(self.key.address)
+        return (
+            StakeState(0, 0, 0, 0) if member is None else await self.stakes.stake_of(self.money.run, member)
+        )
 
     async def unstake(self, wait_s: float) -> dict[str, Any]:
         """Leave the run, ask the stake back, wait at most so long, take it out; told step by step. Can be repeated."""
@@ -195,25 +207,23 @@ async def staker(money: RunMoney, wallet: Wallet, report: Report) -> AsyncIterat
                 await client.close()
 
 
-def check_stakes(money: RunMoney) -> None:
-    """Raise NoMoney for a run that asks for no stake."""
-    if money.resolved.contracts is None or money.resolved.recipe.stake is None:
-        pays = "pays nothing and " if money.resolved.contracts is None else ""
-        raise NoMoney(
-            f"run {money.run} ({money.resolved.recipe.name}) {pays}asks for no stake: join it without"
-        )
-
-
 def stake_in(
-    what: str, home: Path | None, amount: str | None, payout: Payout, wallet: Wallet, report: Report
+    what: str,
+    home: Path | None,
+    amount: str | None,
+    payout: Payout,
+    wallet: Wallet,
+    report: Report,
+    confirm: Confirm,
+    rpc: str = "",
 ) -> dict[str, Any]:
-    """``distrai stake``. Raises as ``staker`` and ``Staker.stake``."""
+    """``distrai stake``; ``rpc`` is asked instead of the link's node. Raises as ``staker`` and ``Staker.stake``."""
 
     async def run() -> dict[str, Any]:
-        async with open_money(what, home) as money:
+        async with open_money(what, home, rpc) as money:
             check_stakes(money)
             async with staker(money, wallet, report) as at:
-                return await at.stake(amount, payout)
+                return await at.stake(amount, payout, confirm)
 
     return asyncio.run(run())
 

@@ -136,8 +136,12 @@ def _next(summary: dict[str, Any], folder: Path) -> list[str]:
 def verdict_text(told: dict[str, Any]) -> str:
     """What a replay found."""
     if told["ok"]:
-        return (
+        text = (
             f"The run is what it says: {told['updates']} updates in {told['rounds']} rounds lead to this state.\n"
             f"  state root  {told['state_root']}\n  head        {told['head']}"
         )
+        if "earned" not in told:
+            return text
+        earned = [f"              {member[:12]}  {amount}" for member, amount in told["earned"].items()]
+        return "\n".join([text, f"  payouts     {told['epochs']} epochs recomputed; whole tokens earned:", *earned])
     return f"Replay failed. What is wrong: {told['culprit']}\n  {told['rule']}: {told['why']}"

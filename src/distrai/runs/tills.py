@@ -14,7 +14,7 @@ from distrai.ledger.pots import PotsClient
 from distrai.ledger.stakes import StakesClient
 from distrai.ledger.token import TokenClient
 from distrai.ledger.training_records import RecordsClient
-from distrai.protocol.recipe import Contracts, ResolvedRecipe
+from distrai.protocol.recipe import Contracts, ResolvedRecipe, Rewards
 from distrai.runs.folder import RunFolder
 
 
@@ -34,6 +34,13 @@ class Tills:
     coins: CoinClient
     index: LedgerIndex
     source: LogSource
+
+    @property
+    def rewards(self) -> Rewards:
+        """What the run pays; without that it has no contracts."""
+        rewards = self.resolved.recipe.rewards
+        assert rewards is not None
+        return rewards
 
     async def sync(self) -> None:
         """Read what is new on the ledger."""

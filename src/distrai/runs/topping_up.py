@@ -4,18 +4,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from distrai.ledger.coins import CoinClient
+from distrai.ledger.coins import WEI_DECIMALS, CoinClient
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.token import TokenClient
 from distrai.peer.link import Link
 from distrai.protocol.amounts import format_amount
 from distrai.protocol.primitives import Address
+from distrai.runs.caution import GAS_WEI_MAX
 from distrai.runs.money import RunMoney
 from distrai.runs.wallet import Wallet, show_address
 
 Report = Callable[[dict[str, Any]], None]
 GAS_NEEDED = 1_000_000
 """What registering, approving, staking and getting out use together, with room."""
+
+
+class TooExpensive(ValueError):
+    """Gas costs more than anybody should pay, or the node lies."""
 
 
 class TooFewTokens(ValueError):
@@ -55,9 +60,14 @@ async def fill_tokens(
 
 
 async def fill_gas(link: Link, key: NodeKey, wallet: Wallet, report: Report) -> None:
-    """Where gas costs something and a key cannot pay it, send it some from the wallet if there is one that has it."""
+    """Where gas costs something and a key cannot pay it, send it some from the wallet if there is one that has it.
+
+    Raises TooExpensive or a KeyFileError.
+    """
     async with _coins(link, key) as own:
-        missing = GAS_NEEDED * await own.gas_price() - await own.balance(key.address)
+        cost = GAS_NEEDED * await own.gas_price()
+        missing = cost - await own.balance(key.address)
+    check_gas(cost, link.rpc)
     if missing <= 0 or not wallet.exists():
         return
     paying_key = wallet.open()
@@ -66,6 +76,15 @@ async def fill_gas(link: Link, key: NodeKey, wallet: Wallet, report: Report) -> 
             return  # the ledger's refusal says what is missing
         await paying.send(key.address, missing)
     report({"event": "gas-sent", "wei": missing, "to": show_address(key.address)})
+
+
+def check_gas(cost: int, url: str) -> None:
+    """Raise TooExpensive if a node says that gas costs more wei than anybody should pay."""
+    if cost > GAS_WEI_MAX:
+        raise TooExpensive(
+            f"the node {url} says that gas for this costs {format_amount(cost, WEI_DECIMALS)} coins: wait until it is "
+            "cheaper, or ask a node that you trust (`distrai stake --rpc`; others take the link's rpc=)"
+        )
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Tokens: what moved in and out of the contracts is what claims, refunds and stakes say, and what is owed is there."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from distrai.ledger.deployment_file import Deployment
 from distrai.ledger.money_logs import TokenMoved
@@ -12,50 +12,59 @@ from distrai.protocol.money_events import Funded, Refunded, RewardClaimed, Slash
 from distrai.protocol.primitives import Address
 from distrai.runs.ledger_checks.findings import Findings, shown
 
-Move = tuple[int, bytes, int]
-"""In which block, from or to whom, how much."""
+Moves = Counter[tuple[int, bytes, int]]
+"""In which block, from or to whom, how many base units; and how often."""
+
+
+def _moves(found: Iterable[tuple[LedgerEvent, Address, int]]) -> Moves:
+    return Counter((event.at.block_number, bytes(whom), amount) for event, whom, amount in found if amount)
 
 
 def check_moves(deployment: Deployment, events: Sequence[LedgerEvent]) -> list[str]:
     """What of the token's transfers no event explains, and what of the events no transfer."""
     findings = Findings("token")
     moved = [event for event in events if isinstance(event, TokenMoved)]
-    rewards, stakes = deployment.rewards, deployment.stakes
-    _check_claims(findings, rewards, events, moved)
-    paid = [
-        (event.at.block_number, event.to, event.amount)
-        for event in events
-        if isinstance(event, RewardClaimed)
-    ]
-    back = [
-        (event.at.block_number, event.to, event.amount) for event in events if isinstance(event, Refunded)
-    ]
-    _check_out(findings, "the distributor", rewards, [*paid, *back], moved)
-    funds = [
-        (event.at.block_number, event.sender, event.amount) for event in events if isinstance(event, Funded)
-    ]
-    came = Counter(
-        (event.at.block_number, bytes(event.sender), event.amount) for event in moved if event.to == rewards
-    )
-    for missing in (Counter(funds) - came).elements():
-        findings.need(
-            False, f"{missing[2]} that came into a pot in block {missing[0]} were never transferred"
-        )
-    staked = Counter((event.at.block_number, event.amount) for event in events if isinstance(event, Staked))
-    came_in = Counter((event.at.block_number, event.amount) for event in moved if event.to == stakes)
-    for block, amount in (staked - came_in).elements():
-        findings.need(amount == 0, f"a stake of {amount} in block {block} was never transferred")
-    out = Counter(
-        (event.at.block_number, bytes(event.to), event.amount) for event in moved if event.sender == stakes
-    )
-    for event in events:
-        if isinstance(event, Withdrawn):
-            move = (event.at.block_number, bytes(event.to), event.amount)
-            findings.need(
-                out[move] > 0,
-                f"a stake of {event.amount} was withdrawn in block {move[0]}, and nothing moved",
-            )
+    _check_claims(findings, deployment.rewards, events, moved)
+    _check_pots(findings, deployment.rewards, events, moved)
+    _check_stakes(findings, deployment.stakes, events, moved)
     return findings.problems
+
+
+def _check_pots(
+    findings: Findings, rewards: Address, events: Sequence[LedgerEvent], moved: Sequence[TokenMoved]
+) -> None:
+    """What came into pots and went out of them is what moved; nothing else went out."""
+    came = _moves((event, event.sender, event.amount) for event in moved if event.to == rewards)
+    left = _moves((event, event.to, event.amount) for event in moved if event.sender == rewards)
+    funded = _moves((event, event.sender, event.amount) for event in events if isinstance(event, Funded))
+    paid = _moves(
+        (event, event.to, event.amount) for event in events if isinstance(event, RewardClaimed | Refunded)
+    )
+    for block, whom, amount in (funded - came).elements():
+        findings.need(False, f"{amount} should have come from {shown(whom)} in block {block}, and did not")
+    for block, whom, amount in (paid - left).elements():
+        findings.need(False, f"{amount} should have gone to {shown(whom)} in block {block}, and did not")
+    for block, whom, amount in (left - paid).elements():
+        findings.need(
+            False,
+            f"{amount} went from the distributor to {shown(whom)} in block {block}; no claim or refund says so",
+        )
+
+
+def _check_stakes(
+    findings: Findings, stakes: Address, events: Sequence[LedgerEvent], moved: Sequence[TokenMoved]
+) -> None:
+    """What was staked came, from whomever; what was withdrawn went. (Who collects rewards is no event here.)"""
+    came = _moves((event, stakes, event.amount) for event in moved if event.to == stakes)
+    left = _moves((event, event.to, event.amount) for event in moved if event.sender == stakes)
+    staked = _moves((event, stakes, event.amount) for event in events if isinstance(event, Staked))
+    withdrawn = _moves((event, event.to, event.amount) for event in events if isinstance(event, Withdrawn))
+    for block, _, amount in (staked - came).elements():
+        findings.need(False, f"a stake of {amount} should have come in block {block}, and did not")
+    for block, whom, amount in (withdrawn - left).elements():
+        findings.need(
+            False, f"a stake of {amount} should have gone to {shown(whom)} in block {block}, and did not"
+        )
 
 
 def _check_claims(
@@ -70,28 +79,6 @@ def _check_claims(
                 f"the claim {shown(event.transaction)} says that {shown(event.to)} got {event.amount}, and no transfer "
                 "says so",
             )
-
-
-def _check_out(
-    findings: Findings, what: str, holder: Address, explained: Sequence[Move], moved: Sequence[TokenMoved]
-) -> None:
-    """Nothing left a contract but by what its events say."""
-    left = Counter(
-        (event.at.block_number, bytes(event.to), event.amount) for event in moved if event.sender == holder
-    )
-    for block, to, amount in (
-        left - Counter((at, bytes(who), sum_) for at, who, sum_ in explained)
-    ).elements():
-        findings.need(
-            False,
-            f"{amount} went from {what} to {shown(to)} in block {block}; no claim or refund says so",
-        )
-    for block, to, amount in (
-        Counter((at, bytes(who), sum_) for at, who, sum_ in explained) - left
-    ).elements():
-        findings.need(
-            False, f"{amount} should have gone from {what} to {shown(to)} in block {block}, and did not"
-        )
 
 
 async def check_balances(
