@@ -1,7 +1,7 @@
 """One deployed registry for all tests, on each of two chains; every test gets it as it was just after deployment.
 
-Every test is run on py-evm, which is what the embedded chain is made of, and on anvil. DISTRAI_CHAIN=embedded (or anvil)
-runs them on that one only; `make` installs anvil.
+Every test is run on py-evm, of which the embedded chain is made, and on anvil, which `make` installs.
+DISTRAI_CHAIN=embedded (or anvil) runs them on that one only.
 """
 
 import os

@@ -1,19 +1,29 @@
 """What others, nodes and bad luck can do to a peer that settles: nothing that stops its training or its signatures."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from distrai.ledger.keys import NodeKey
+from distrai.network.store import BlobStore
+from distrai.peer.epochs import EpochBook, Waits
 from distrai.peer.signing import Gathered
+from distrai.peer.work import WorkBook
+from distrai.protocol.blobs import BlobRef
+from distrai.protocol.body import Body
 from distrai.protocol.keccak import keccak
 from distrai.protocol.ledger_events import Position
+from distrai.protocol.lists import CertifiedList
+from distrai.protocol.money_events import EpochSettled
 from distrai.protocol.pot import Due, Marked
-from distrai.protocol.primitives import ZERO_HASH, MemberId
+from distrai.protocol.primitives import ZERO_HASH, Address, Hash, MemberId
 from distrai.protocol.rewards import Earnings, Epoch, HeadMark, reward_table
 from distrai.protocol.standing import Seat
+from distrai.protocol.typed_data import Domain
+from distrai.runs.reward_tables import Tables, WrongTable
 from helpers.settling import Paying
 
 HEAD = keccak(b"head")
@@ -68,3 +78,34 @@ async def test_settling_that_fails_for_any_reason_says_so_and_goes_on(
         ]
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_table_that_fills_the_memory_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captured seats may name a blob that every peer holds: the state of the model, say."""
+    store = BlobStore(tmp_path)
+    monkeypatch.setattr("distrai.peer.epochs.TABLE_BYTES_MAX", 100)
+    monkeypatch.setattr("distrai.runs.reward_tables.TABLE_BYTES_MAX", 100)
+    blob = store.put(bytes(101))
+    monkeypatch.setattr(BlobStore, "read", lambda *_: pytest.fail("it was read"))
+    at = Position(7, 0, keccak(b"block"))
+    settled = EpochSettled(at, 1, 1, keccak(b"root"), 5, 3, HEAD, blob.hash, 9)
+    domain = Domain(1, Address(b"\1" * 20))
+    work = WorkBook(tmp_path / "work.sqlite")
+    book = EpochBook(1, domain, 3, 9, work, store, Nobody())
+    with pytest.raises(Waits, match="no table is longer"):
+        book._held(settled)
+    with pytest.raises(WrongTable, match="no table is longer"):
+        Tables((store,)).held(settled, domain)
+    work.close()
+
+
+class Nobody:
+    """No other peers."""
+
+    async def lists(self, bodies: Sequence[Body]) -> list[tuple[int, CertifiedList]]:
+        return []
+
+    async def blob(self, name: Hash, size_max: int) -> BlobRef:
+        raise AssertionError("nobody was to be asked")

@@ -24,8 +24,10 @@ from distrai.ledger.deployment import (
     deploy,
 )
 from distrai.ledger.embedded.server import serve as serve_chain
+from distrai.ledger.errors import LedgerRefused
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.pots import PotsClient
+from distrai.ledger.roles import accept_guardian, offer_guardian, renounce_guardian
 from distrai.ledger.sender import Sender
 from distrai.ledger.settings import BURN, NOBODY
 from distrai.ledger.token import TokenClient
@@ -74,6 +76,11 @@ def test_settings_are_read_from_toml_and_told_again(tmp_path: Path) -> None:
     ):
         each.check()
         assert DeploymentSettings.from_table(json.loads(json.dumps(each.to_table()))) == each
+
+
+def test_the_settings_in_the_repository_are_those_for_production() -> None:
+    path = Path(__file__).parents[2] / "deployments" / "production.toml"
+    assert DeploymentSettings.from_toml(path) == PRODUCTION
 
 
 @pytest.mark.parametrize(
@@ -247,6 +254,29 @@ async def test_the_check_names_everything_that_is_wrong(url: str, chain: Any) ->
     paused = await found()
     assert "the distributor is paused" in paused
     assert "role of the distributor is offered to 0x" + key.address.hex() in paused
+
+
+async def test_the_guardian_s_role_is_handed_over_and_given_up(url: str, chain: Any) -> None:
+    made = await deploy(url, chain.chain_id, NodeKey.generate(), SETTINGS, QUICK)
+    heir = NodeKey.generate()
+    with pytest.raises(LedgerRefused, match="NotGuardian"):
+        await offer_guardian(url, made, heir, heir.address, QUICK)
+    with pytest.raises(LedgerRefused, match="NotOffered"):
+        await accept_guardian(url, made, heir, QUICK)
+    await offer_guardian(url, made, GUARDIAN, heir.address, QUICK)
+    blocks = chain.block_number
+    await offer_guardian(url, made, GUARDIAN, heir.address, QUICK)
+    assert chain.block_number == blocks
+    assert len(await check(url, made, QUICK)) == 2  # both are offered
+    handed = await accept_guardian(url, made, heir, QUICK)
+    assert await accept_guardian(url, made, heir, QUICK) == handed
+    assert await check(url, handed, QUICK) == []
+    assert [finding[:20] for finding in await check(url, made, QUICK)] == ["the guardian of the "] * 2
+    nobody = await renounce_guardian(url, handed, heir, QUICK)
+    assert await renounce_guardian(url, handed, heir, QUICK) == nobody
+    assert await check(url, nobody, QUICK) == []
+    assert nobody.settings is not None
+    assert nobody.settings.guardian == NOBODY
 
 
 async def test_windows_that_were_swapped_are_found(url: str, chain: Any) -> None:

@@ -238,7 +238,7 @@ _STEPS = st.lists(
     trail=st.sampled_from([4, 64]),
     times=st.booleans(),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_after_any_reorgs_it_equals_a_fresh_index(
     steps: Sequence[tuple[str, object]], step_blocks: int, trail: int, times: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""What an epoch needs of others comes over real transports from whoever holds it, and is what was certified, or nothing."""
+"""What an epoch needs of others comes over real transports, from whoever holds it, and is what was certified."""
 
 import random
 from collections.abc import AsyncIterator

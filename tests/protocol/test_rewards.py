@@ -43,6 +43,7 @@ DOMAIN = Domain(31337, Address(b"\xd1" * 20))
 RUN = 7
 TERMS = RewardTerms(price=3 * MILLION, cap=1_000, max_members=3, min_round_seconds=10)
 A, B, C, D = (MemberId(bytes([number]) * 32) for number in range(1, 5))
+AN_AMOUNT = (1).to_bytes(20, "big")
 EVERYBODY = [Allowance(member, 1) for member in (A, B, C, D)]
 
 
@@ -235,10 +236,10 @@ def test_a_table_reads_back() -> None:
         ({"members": (A, A)}, UnsortedList),
         ({"members": (A,)}, MalformedMessage),
         ({"members": (A, B[:-1])}, MalformedMessage),
-        ({"amounts": (b"\1" * 20, b"\1" * 19)}, MalformedMessage),
-        ({"amounts": (b"\1" * 40, b"\1" * 20)}, MalformedMessage),
-        ({"amounts": (b"\1" * 20, bytes(20))}, MalformedMessage),
-        ({"amounts": ((2**128 * MILLION).to_bytes(20, "big"), b"\1" * 20)}, MalformedMessage),
+        ({"amounts": (AN_AMOUNT, AN_AMOUNT[1:])}, MalformedMessage),
+        ({"amounts": (2 * AN_AMOUNT, AN_AMOUNT)}, MalformedMessage),
+        ({"amounts": (AN_AMOUNT, bytes(20))}, MalformedMessage),
+        ({"amounts": ((2**128 * MILLION).to_bytes(20, "big"), AN_AMOUNT)}, MalformedMessage),
     ],
 )
 def test_a_table_of_another_shape_is_refused(changes, error) -> None:

@@ -19,7 +19,7 @@ from distrai.network.store import BlobStore
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.pot import Pot, recompute
 from distrai.protocol.primitives import Address
-from distrai.protocol.rewards import rewards_proof
+from distrai.protocol.rewards import RewardTable, rewards_proof
 from distrai.protocol.signatures import recover
 from distrai.protocol.typed_data import Domain
 from distrai.runs.claiming import Claim, claim_for
@@ -413,5 +413,21 @@ def test_a_lesser_claim_that_others_sent_leaves_the_better_one(scene: Scene) -> 
         await world.pots.claim(world.run, 3, victim.member, 1, proof)
         told = await claim(world, victim)
         assert (told.state, told.epoch, told.amount) == ("paid", 2, AT_EPOCH_2 - 1)
+
+    on(scene, play)
+
+
+def test_a_table_of_captured_seats_that_no_leaf_can_hold_stops_no_claim(scene: Scene) -> None:
+    async def play(world: PaidRun) -> None:
+        await world.bare_round(world.run)
+        seats = scene.author(1).member, scene.author(2).member
+        monster = RewardTable(world.run, 3, tuple(sorted(seats)), (b"\xff" * 20,) * 2)
+        BlobStore(world.folder.archive / "blobs").put(monster.to_bytes())
+        pot = Pot.fold(await world.events())
+        amounts = {seats[0]: pot.total}
+        await world.conspire(world.run, amounts, data_hash=monster.blob.hash)
+        world.wait(WINDOWS.activation_seconds)
+        told = await claim(world, scene.author(2))
+        assert told.claimed == AT_EPOCH_2
 
     on(scene, play)

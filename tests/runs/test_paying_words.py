@@ -1,7 +1,8 @@
 """What a user says and reads about a run that pays: chains, gas, and the table at the end."""
 
 import asyncio
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from distrai.runs.chain import CannotUseChain, Chain, choose_chain, open_owner
 from distrai.runs.folder import RunFolder
 from distrai.runs.gas_supply import HIGH, LOW, GasSupply, NotEnoughGas, check_opener
 from distrai.runs.payday_text import payday_lines
+from distrai.runs.progress import Progress
 from distrai.runs.wallet import Wallet
 from helpers.run_folders import FakeRun
 
@@ -30,8 +32,6 @@ def deployment(paid: Any) -> Path:
 
 def external(fake_run: FakeRun) -> RunFolder:
     """The fake run, as if it were on a chain that was there."""
-    from dataclasses import replace
-
     fake_run.folder.write(replace(fake_run.folder.read(), external=True))
     return fake_run.folder
 
@@ -190,3 +190,42 @@ def test_it_says_what_is_missing_and_why() -> None:
     assert "Not done yet: payable from 12 on.\n    What goes on with that: distrai run runs/x" in text
     assert "each seat has 10 PLAY at stake" in text
     assert "play money" not in text
+
+
+# On the way
+
+
+def test_the_display_follows_the_money() -> None:
+    now = Progress()
+    now.take({"event": "member", "from": "peer-1", "member": "aa" * 32})
+    for event in (
+        {"event": "pot-opened", "price": "2", "cap": "1"},
+        {"event": "epoch-settled", "from": "peer-0", "epoch": 2, "last_round": 31},
+        {"event": "epoch-settled", "from": "peer-1", "epoch": 1, "last_round": 16},  # a peer that is late
+        {"event": "claimed", "member": "0x" + "aa" * 32, "amount": "1.5"},
+        {"event": "settlement-given-up", "why": "a list is missing"},
+    ):
+        now.take(event)
+    assert (now.epochs, now.settled_round) == (2, 31)
+    assert now.doing == "paid 1.5 tokens to peer-1"
+    assert now.notices == [
+        "this run pays 2 tokens for a million accepted tokens of work",
+        "the last rounds are not settled: a list is missing",
+    ]
+
+
+def test_a_folder_from_before_there_was_money_is_read(fake_run: FakeRun) -> None:
+    path = fake_run.folder.path / "run.json"
+    old = {
+        key: value
+        for key, value in json.loads(path.read_bytes()).items()
+        if key not in ("external", "wallet")
+    }
+    path.write_text(json.dumps(old))
+    info = fake_run.folder.read()
+    assert (info.external, info.wallet) == (False, "")
+    fake_run.folder.summary.write_text('{"finished": true}')
+    assert fake_run.folder.is_settled()
+    fake_run.folder.summary.write_text('{"finished": true, "money": {"done": false}}')
+    assert fake_run.folder.is_finished()
+    assert not fake_run.folder.is_settled()

@@ -4,6 +4,7 @@ Nothing is believed: what the ledger calls settled is computed again wherever th
 roots, and lists must be what certificates commit to.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from distrai.peer.circle import round_of
 from distrai.peer.work import WorkBook
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body
-from distrai.protocol.errors import MissingList, ProtocolError, WrongBlob
+from distrai.protocol.errors import MessageTooLarge, MissingList, ProtocolError, WrongBlob
 from distrai.protocol.ledger_events import Certified, RollCalled
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.money_events import (
@@ -171,9 +172,10 @@ class EpochBook:
         settled = pot.epochs[-1].settled
         if settled.data_hash in self._earned:
             return self._earned[settled.data_hash]
-        earnings = self._recomputed(pot, work)
+        # beside the rounds: captured seats may have published a table of megabytes
+        earnings = await asyncio.to_thread(self._recomputed, pot, work)
         if earnings is None:
-            earnings = self._held(settled) or await self._given(settled)
+            earnings = await asyncio.to_thread(self._held, settled) or await self._given(settled)
         self._earned[settled.data_hash] = earnings
         while len(self._earned) > EARNINGS_KEPT:
             del self._earned[next(iter(self._earned))]
@@ -204,8 +206,12 @@ class EpochBook:
     def _held(self, settled: EpochSettled) -> Earnings | None:
         """By the table in the own store; None if there is none."""
         try:
-            blob = BlobRef(settled.data_hash, self.blobs.manifest(settled.data_hash)[0])
-            return read_table(settled, self.blobs.read(blob), self.domain)
+            size = self.blobs.manifest(settled.data_hash)[0]
+            if (
+                size > TABLE_BYTES_MAX
+            ):  # seats may name any blob, also one that everybody has and nobody can hold
+                raise MessageTooLarge(f"{size} bytes; no table is longer than {TABLE_BYTES_MAX}")
+            return read_table(settled, self.blobs.read(BlobRef(settled.data_hash, size)), self.domain)
         except (MissingBlob, WrongBlob):
             return None
         except ProtocolError as error:
@@ -221,7 +227,7 @@ class EpochBook:
             await self.others.blob(settled.data_hash, TABLE_BYTES_MAX)
         except NetworkError as error:
             raise Waits(f"no peer gives the table of epoch {settled.epoch}: {error}") from None
-        earnings = self._held(settled)
+        earnings = await asyncio.to_thread(self._held, settled)
         if earnings is None:
             raise Waits(f"the table of epoch {settled.epoch} was lost again")
         return earnings

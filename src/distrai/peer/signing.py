@@ -22,7 +22,7 @@ DOCUMENT = "epoch"
 """The name of the document."""
 SIGNATURES_SHOWN_MAX = 256
 DOCUMENT_BYTES_MAX = 32 << 10
-SEEN_MAX = 4096
+SEEN_MAX = 1024
 """Signatures of others that are remembered, so that the same ones are not checked at every look."""
 SIGNED = "epoch"
 """Kind of the log entries that hold what was signed."""

@@ -14,7 +14,7 @@ from distrai.ledger.deployment_file import Deployment
 from distrai.ledger.stakes import StakesClient
 from distrai.protocol.amounts import format_amount
 from distrai.runs.money import NoMoney, RunMoney
-from distrai.runs.telling import duration
+from distrai.runs.telling import duration, printable
 from distrai.runs.wallet import show_address
 
 UNBOND_S_MAX = 60 * 86_400
@@ -83,8 +83,9 @@ async def asked_stake(money: RunMoney, stakes: StakesClient) -> Asked:
 def question(money: RunMoney, asked: Asked, amount: int, symbol: str) -> str:
     """What a user says yes to."""
     decimals, link = money.contracts.decimals, money.link
+    name = printable(f"{symbol} in run {money.run} ({money.resolved.recipe.name})")
     return (
-        f"Stake {format_amount(amount, decimals)} {symbol} in run {money.run} ({money.resolved.recipe.name}) at "
+        f"Stake {format_amount(amount, decimals)} {name} at "
         f"{show_address(money.contracts.stakes)} on chain {link.chain_id}, as the node {link.rpc} says?\n"
         f"It comes back {duration(asked.unbond_seconds)} after you asked for it. Two different updates for one place "
         f"cost up to {format_amount(asked.fault_max, decimals)} each time."

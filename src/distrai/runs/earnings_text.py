@@ -3,6 +3,7 @@
 from typing import Any
 
 from distrai.runs.money_text import at_time
+from distrai.runs.telling import printable
 
 _WIDTH = 10
 _SHORT = 14
@@ -10,7 +11,7 @@ _SHORT = 14
 
 def earnings_text(told: dict[str, Any]) -> str:
     """What every member has in a run."""
-    lines = [f"Run {told['run']}, {told['name']} ({told['trust']}; amounts in whole tokens)"]
+    lines = [f"Run {told['run']}, {printable(told['name'])} ({told['trust']}; amounts in whole tokens)"]
     if not told["members"]:
         lines.append("  Nobody has earned anything yet.")
     for member in told["members"]:
@@ -94,7 +95,7 @@ def _claim(claim: dict[str, Any]) -> str:
 
 def estimate_text(told: dict[str, Any]) -> str:
     """What taking part may bring, and what nobody knows."""
-    head = f"Run {told['run']}, {told['name']} ({told['trust']})"
+    head = f"Run {told['run']}, {printable(told['name'])} ({told['trust']})"
     stake = [f"  stake             {told['stake']} for a seat, which come back"] if "stake" in told else []
     if not told["pays"]:
         return "\n".join([head, "  pays              nothing", *stake])

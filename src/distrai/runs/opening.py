@@ -23,6 +23,10 @@ from distrai.runs.resolving import advice, resolve
 
 Report = Callable[[dict[str, Any]], None]
 """Takes what happens, one event at a time; ``event`` says what it is."""
+NOT_FINAL = (
+    "rewards.finality_blocks is 0: on a chain that may take blocks back, what was earned is then settled and paid by "
+    "blocks that may go. Set it to what the chain needs (12 on most)"
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Opener:
         """
         if self.chain is not None:
             await self._check_gas(recipe.membership.peers)
+            if recipe.rewards is not None and not recipe.rewards.finality_blocks:
+                self.report({"event": "advice", "why": NOT_FINAL})
         for text in advice(recipe):
             self.report({"event": "advice", "why": text})
         self.report(

@@ -56,7 +56,13 @@ class Tables:
         """What members earned until an epoch, by a table of this machine. Raises NoTable or WrongTable."""
         for store in self.stores:
             try:
-                data = store.read(BlobRef(settled.data_hash, store.manifest(settled.data_hash)[0]))
+                size = store.manifest(settled.data_hash)[0]
+                if size > TABLE_BYTES_MAX:  # seats may name any blob, also one that fills the memory
+                    raise WrongTable(
+                        f"what the seats published as the table of epoch {settled.epoch} has {size} bytes, and no "
+                        f"table is longer than {TABLE_BYTES_MAX}"
+                    )
+                data = store.read(BlobRef(settled.data_hash, size))
             except (MissingBlob, WrongBlob):  # another store may have what this one lost
                 continue
             return check_table(data, settled, domain)

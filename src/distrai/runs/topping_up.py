@@ -12,6 +12,7 @@ from distrai.protocol.amounts import format_amount
 from distrai.protocol.primitives import Address
 from distrai.runs.caution import GAS_WEI_MAX
 from distrai.runs.money import RunMoney
+from distrai.runs.telling import printable
 from distrai.runs.wallet import Wallet, show_address
 
 Report = Callable[[dict[str, Any]], None]
@@ -35,7 +36,7 @@ async def fill_tokens(
     missing = amount - await token.balance(own)
     if missing <= 0:
         return
-    symbol, lacking = await token.symbol(), format_amount(missing, decimals)
+    symbol, lacking = printable(await token.symbol()), format_amount(missing, decimals)
     needs = f"the key of this member, {show_address(own)}, lacks {lacking} {symbol}"
     where = f"(token {show_address(token.address)} on chain {token.chain_id})"
     if not wallet.exists():
