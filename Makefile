@@ -22,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PYTEST_ARGS ?= -n 2 --dist loadfile
 NAME ?=
 # What needs the least comes first; the exchange needs root, for its network namespaces.
-BENCHMARKS := codec_throughput quickstart round_overhead join loss_against_payload exchange utilisation
+BENCHMARKS := ledger_costs codec_throughput quickstart round_overhead join loss_against_payload exchange utilisation
 
 .PHONY: help setup run test test-core coverage lint format typecheck imports contracts invariants anvil slither licences \
 	wheel check bench bench-check nightly clean
@@ -82,7 +82,7 @@ anvil: $(STAMP) $(PACKAGES) ## The tests of the contracts on anvil only (`make t
 slither: $(SLITHER) $(PACKAGES) ## What slither finds in the contracts, above low
 	@$(BIN)/python tools/check_slither.py $(SLITHER)
 
-$(SLITHER): tools/slither.txt $(STAMP)
+$(SLITHER): tools/slither.txt | $(STAMP)
 	@echo "Installing slither into $(dir $(SLITHER)) (once; a tool of its own, never shipped) ..."
 	@$(PYTHON) -m venv --clear build/slither
 	@build/slither/bin/python -m pip install --quiet --disable-pip-version-check -r tools/slither.txt
@@ -110,5 +110,5 @@ nightly: $(STAMP) $(PACKAGES) ## Every test with many more examples and seeds (h
 
 clean: ## Remove what was built: environment, caches
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage* \
-		src/*.egg-info
+		src/*.egg-info contracts/.forge contracts/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -37,6 +37,11 @@ def _exchange(says: str, setting: str, engine: str, plain: str) -> Target:
     return Target("exchange", says, at, "at least", 1.0, over=over)
 
 
+def _gas(says: str, action: str, bound: int) -> Target:
+    """What an action on the ledger may cost."""
+    return Target("ledger_costs", says, f"gas/{action}", "at most", bound, "gas")
+
+
 def _slow_uplink(engine: str) -> Target:
     at, over = (f"summary/one slow uplink, 16 MB/{name}/wall_s" for name in (engine, "store"))
     return Target(
@@ -100,4 +105,10 @@ TARGETS = (
     ),
     Target("simulation", "seeds that broke a rule", "total/violations", "at most", 0),
     Target("simulation", "seeds", "total/seeds", "at least", 3000),
+    _gas("a certificate, 43 of 64", "certify, 43 of 64", 340_000),
+    _gas("a certificate, 3 of 4", "certify, 3 of 4", 60_000),
+    _gas("a first claim among 1,000", "claim, first", 83_000),
+    _gas("a claim again among 1,000", "claim, again", 66_000),
+    _gas("report an equivocation", "slash, once there were others", 95_000),
+    _gas("a training record", "open a record", 176_000),
 )

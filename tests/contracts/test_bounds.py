@@ -60,17 +60,16 @@ def test_inflated_leaves_of_an_older_root_take_nothing_from_newer_ones(economy: 
     paying = economy.paying(2)
     first, second = paying.running.seats
     paying.work(1)
-    paying.settle({first.id: RATE, second.id: RATE}, total=RATE)
+    paying.settle({first.id: RATE, second.id: 100}, total=RATE)
     inflated = dict(paying.amounts)
     paying.work(1)
-    paying.earned = {first.id: RATE + 5, second.id: 5}
-    paying.settle()
+    paying.settle({second.id: 100})
     paying.wait(ACTIVATION)
     paying.claim(first, 2)
-    with refused("AboveTotal", 2 * RATE + 5, RATE):
+    with refused("AboveTotal", RATE + 100, RATE):
         paying.claim(second, 1, inflated)
     paying.claim(second, 2)
-    assert paying.pot["paid"] == RATE + 10
+    assert paying.pot["paid"] == RATE + 200
 
 
 def test_an_older_root_pays_as_long_as_its_total_lasts(economy: Economy):

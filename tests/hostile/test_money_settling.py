@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from distrai.ledger.keys import NodeKey
@@ -18,13 +19,22 @@ from distrai.protocol.keccak import keccak
 from distrai.protocol.ledger_events import Position
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.money_events import EpochSettled
-from distrai.protocol.pot import Due, Marked
+from distrai.protocol.pot import Due, Marked, Pot, compute_epoch, recompute
 from distrai.protocol.primitives import ZERO_HASH, Address, Hash, MemberId
-from distrai.protocol.rewards import Earnings, Epoch, HeadMark, reward_table
+from distrai.protocol.rewards import (
+    MILLION,
+    Earnings,
+    Epoch,
+    HeadMark,
+    WorkedRound,
+    accepted_tokens,
+    reward_table,
+    rewards_root,
+)
 from distrai.protocol.standing import Seat
 from distrai.protocol.typed_data import Domain
 from distrai.runs.reward_tables import Tables, WrongTable
-from helpers.settling import Paying
+from helpers.settling import EPOCH_ROUNDS, Paying
 
 HEAD = keccak(b"head")
 
@@ -109,3 +119,70 @@ class Nobody:
 
     async def blob(self, name: Hash, size_max: int) -> BlobRef:
         raise AssertionError("nobody was to be asked")
+
+
+async def test_a_false_epoch_is_not_believed_for_naming_the_table_of_an_honest_one(tmp_path: Path) -> None:
+    """Captured seats settle rounds that pay nobody, with the root and the table of the epoch before."""
+    async with AsyncExitStack() as stack:
+        paying = await Paying.open(tmp_path, stack, members=4)
+        honest = paying.peers[-1]
+        for _ in range(EPOCH_ROUNDS):
+            await paying.certify()
+        await paying.settle(1)
+        for _ in range(EPOCH_ROUNDS):
+            await paying.certify()
+        await paying.pots.mark_head(paying.run)
+        for _ in range(2):
+            await paying.step(honest)  # it computes the second epoch, and lacks the others' signatures
+        first = (await honest_pot(paying)).epochs[-1].settled
+        gathered = honest.settlement._gathered
+        assert gathered is not None and gathered.due.epoch.epoch == 2
+        false = msgspec.structs.replace(
+            gathered.due.epoch, root=first.root, total=first.total, data_hash=first.data_hash
+        )
+        domain = honest.settlement.book.domain
+        assert await paying.pots.settle(false, paying.sign(domain.digest(false.id)))
+        signed = len(honest.told.of("epoch-signed"))
+        for _ in range(EPOCH_ROUNDS):
+            await paying.certify()
+        await paying.pots.mark_head(paying.run)
+        why = await honest.step()
+        assert why is not None and "is not what the certified lists give" in why
+        assert len(honest.told.of("epoch-signed")) == signed
+
+
+async def honest_pot(paying: Paying) -> Pot:
+    settlement = paying.peers[-1].settlement
+    await settlement.index.sync(settlement.source)
+    return Pot.fold(settlement.index.events(run=paying.run))
+
+
+async def test_a_false_epoch_is_found_at_once_and_also_where_a_right_one_lands_on_it(tmp_path: Path) -> None:
+    """Whoever looks at the newest epoch alone, with the table of the one before, finds nothing wrong with it."""
+    async with AsyncExitStack() as stack:
+        paying = await Paying.open(tmp_path, stack, members=4)
+        honest = paying.peers[-1]
+        domain, work, thief = honest.settlement.book.domain, [], paying.peers[0].member
+        for number in range(1, 3 * EPOCH_ROUNDS + 1):
+            await paying.certify()
+            work.append(WorkedRound(number, accepted_tokens(paying.lists[number])))
+            if number == EPOCH_ROUNDS:
+                await paying.settle(1)
+                assert await honest.step() is None
+            elif number % EPOCH_ROUNDS == 0:
+                await paying.pots.mark_head(paying.run)
+        pot = await honest_pot(paying)
+        marks = list(pot.marks.values())[-2:]
+        right = recompute(pot, work, domain, paying.run)[-1].earnings
+        due = compute_epoch(pot, right, work, marks[0], domain, paying.run)
+        stolen = Earnings({thief: due.earnings.total * MILLION})
+        table = reward_table(paying.run, 2, stolen)
+        root = rewards_root(domain, paying.run, stolen.amounts)
+        false = msgspec.structs.replace(due.epoch, root=root, data_hash=table.blob.hash)
+        assert await paying.pots.settle(false, paying.sign(domain.digest(false.id)))
+        honest.transport.store.put(table.to_bytes())
+        pot = await honest_pot(paying)
+        after = compute_epoch(pot, stolen, work, marks[1], domain, paying.run)
+        assert await paying.pots.settle(after.epoch, paying.sign(domain.digest(after.epoch.id)))
+        why = await honest.step()
+        assert why is not None and "epoch 2 on the ledger" in why, "no mark is due, and both are new"

@@ -67,22 +67,29 @@ async def test_seats_take_turns_and_step_in_for_each_other(tmp_path: Path, stack
     paying = await Paying.open(tmp_path, stack, members=4)
     for _ in range(EPOCH_ROUNDS):
         await paying.certify()
-    present = paying.peers
-    for _ in range(3):
-        await paying.step(*present)
-    marked = [peer for peer in paying.peers if peer.told.of("marked")]
-    landed = [peer for peer in paying.peers if peer.told.of("epoch-landed")]
-    assert len(marked) == len(landed) == 1
+    first, second, *others = sorted(paying.peers, key=lambda peer: peer.member)
+    for _ in range(2):
+        await paying.step(first, *others)
+    assert len((await pot_of(paying)).marks) == 1  # it is the second one's turn, since one head is marked
+    await paying.step(second)
+    assert len(second.told.of("marked")) == 1
+    for _ in range(2):
+        await paying.step(first, *others)
+    assert (await pot_of(paying)).epochs == []  # its turn again: epoch 1
+    for _ in range(2):
+        await paying.step()
+    assert len(second.told.of("epoch-landed")) == 1
     for _ in range(EPOCH_ROUNDS):
         await paying.certify()
-    alone = sorted(paying.peers, key=lambda peer: peer.member)[1:]  # the first is gone: whose turn is it?
+    alone = [first, second, others[1]]  # whose turn it is now is gone
+    for _ in range(2):
+        await paying.step(*alone)
+    assert len((await pot_of(paying)).marks) == 2
     for _ in range(4):
         for peer in alone:
             peer.clock.now += TURN_S
         await paying.step(*alone)
     assert len((await pot_of(paying)).epochs) == 2
-    again = [peer for peer in alone if len(peer.told.of("epoch-landed")) > (peer in landed)]
-    assert len(again) == 1
 
 
 async def test_who_starts_again_goes_on_and_settles_anew_what_was_killed(

@@ -137,7 +137,6 @@ def test_a_false_root_shows_what_the_ledger_would_pay(scene: Scene) -> None:
     async def play(world: PaidRun) -> None:
         liar, robbed, friend = (scene.author(number).member for number in (1, 2, 0))
         before = (await accounts(await books(world), Tables.of_folder(world.folder))).of(robbed)
-        await world.bare_round(world.run)
         total = Pot.fold(await world.events()).epochs[-1].settled.total
         told_paid = before.payable
         await world.conspire(world.run, {liar: total - told_paid, friend: told_paid})

@@ -195,9 +195,9 @@ def test_a_false_root_is_named_with_who_gets_what(ledger: Scene) -> None:
     async def play(world: PaidRun) -> None:
         pot = Pot.fold(await world.events())
         amounts = recompute(pot, world.worked(), world.domain, world.run)[-1].earnings.amounts
-        await world.conspire(world.run, amounts | {liar: amounts[liar] + 9})
+        await world.conspire(world.run, amounts | {liar: amounts[liar] + 5, robbed: amounts[robbed] - 5})
 
-    liar = ledger.author(0).member
+    liar, robbed = ledger.author(0).member, ledger.author(1).member
     change(ledger, play)
     (problem,) = problems(ledger)
     assert problem.startswith("run 1: epoch 3 has the root") and "false root" in problem
@@ -325,3 +325,21 @@ def test_a_contract_that_has_less_than_it_owes_is_named(
     monkeypatch.setattr(TokenClient, "balance", poor)
     found = "\n".join(problems(ledger))
     assert "the distributor has" in found and "the stake manager has" in found and "owes" in found
+
+
+HIDDEN = {
+    "RunRegistry": ("RunOpened", "Joined", "Started"),
+    "RewardsDistributor": ("PotOpened", "Funded", "MemberAllowed", "HeadMarked", "EpochSettled"),
+    "StakeManager": ("TermsSet", "Staked", "ExitAsked"),
+}
+
+
+def test_no_event_can_be_hidden(ledger: Scene, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    shutil.copytree(ledger.folder.ledger, whole)
+    for contract, events in HIDDEN.items():
+        for event in events:
+            tamper(ledger, contract, event, "DELETE FROM logs")
+            assert problems(ledger), event
+            shutil.rmtree(ledger.folder.ledger)
+            shutil.copytree(whole, ledger.folder.ledger)

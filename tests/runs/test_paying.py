@@ -4,14 +4,17 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from distrai.ledger.client import LedgerClient
+from distrai.ledger.deployment import LOCAL, deploy
 from distrai.ledger.embedded.chain import EmbeddedChain
 from distrai.ledger.embedded.server import serve
+from distrai.ledger.errors import WrongChain
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.sender import Sender
 from distrai.ledger.stakes import StakeTerms
@@ -20,7 +23,9 @@ from distrai.protocol.money_events import Funded, MemberAllowed, PotOpened, Reco
 from distrai.protocol.primitives import Address, MemberId
 from distrai.protocol.recipe import Recipe
 from distrai.runs.archive import Archive
+from distrai.runs.chain import Chain
 from distrai.runs.folder import RunFolder
+from distrai.runs.gas_supply import NotEnoughGas
 from distrai.runs.opening import Opener
 from distrai.runs.paying import NotEnough, Paying
 from distrai.runs.recording import Recording
@@ -157,3 +162,31 @@ def test_a_pot_that_the_opener_cannot_fill_is_said_before_anything_is_sent(
                 assert await tills.pots.pot_of(tills.run) is None
 
     asyncio.run(go())
+
+
+def test_on_a_chain_that_is_there_tokens_and_coins_are_counted_before_anything_is_sent(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_recipe(texts, rewards=REWARDS, stake=STAKE)
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    poor, told = NodeKey(b"\x08" * 32), list[Any]()
+
+    async def go() -> None:
+        async with chain_in(folder) as (url, chain_id):
+            made = await deploy(url, chain_id, OWNER, LOCAL)
+            opener = await Opener.on(Chain(url, made), folder, poor, told.append)
+            with pytest.raises(NotEnough, match=rf"up to 29 tokens, .* has 0: send 0x{poor.address.hex()}"):
+                await opener.open(recipe, texts)  # 9 for the pot, 10 for each of two seats
+            monkeypatch.setattr("distrai.ledger.coins.CoinClient.gas_price", price)
+            with pytest.raises(NotEnoughGas, match="has 0 coins for gas"):
+                await opener.open(recipe, texts)
+            with pytest.raises(WrongChain, match="not those of the deployment"):
+                await Opener.on(Chain(url, replace(made, token=made.rewards)), folder, poor, told.append)
+
+    async def price(self: object) -> int:
+        return 10**9
+
+    asyncio.run(go())
+    assert told == []
+    assert not folder.exists()

@@ -6,8 +6,8 @@ roots, and lists must be what certificates commit to.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from distrai.ledger.index import LedgerIndex
@@ -82,13 +82,13 @@ class View:
     now: HeadMark
 
 
-def look(index: LedgerIndex, run: int, finality: int) -> View:
-    """The view from an index."""
+def look(index: LedgerIndex, run: int, finality: int, checked: Collection[EpochSettled] = ()) -> View:
+    """The view from an index; ``checked`` are epochs that need no second look."""
     final = Pot.fold(index.events(POT_EVENTS, run, finality))
     newest = Pot.fold(index.events(POT_EVENTS, run)) if finality else final
     if final.opened is None:
         return View(final, newest, (), HeadMark(0, 0, 0))
-    since = final.since(max(0, len(final.epochs) - 1))
+    since = final.since(first_unchecked(final, checked))
     ends = [
         event
         for event in index.events((Certified, RollCalled), run, finality, since.at.block_number)
@@ -98,6 +98,15 @@ def look(index: LedgerIndex, run: int, finality: int) -> View:
     worked = since.mark.worked + sum(not body.is_empty for body in bodies)
     now = HeadMark(max(map(round_of, ends), default=since.mark.round), worked, 0)
     return View(final, newest, bodies, now)
+
+
+def first_unchecked(pot: Pot, checked: Collection[EpochSettled]) -> int:
+    """How many live epochs come before those that are to be computed again: the last one at least.
+
+    Seats that are captured may land several at once, the last of which is right if the others are believed.
+    """
+    known = [live for live, epoch in enumerate(pot.epochs, start=1) if epoch.settled in checked]
+    return max(0, min(known[-1] if known else len(pot.epochs) - 1, len(pot.epochs) - 1))
 
 
 @dataclass
@@ -116,14 +125,15 @@ class EpochBook:
     clock: Callable[[], float] = time.monotonic
     _ask_at: dict[object, float] = field(default_factory=dict)
     """When others may be asked again for what nobody had."""
-    _earned: dict[Hash, Earnings] = field(default_factory=dict)
-    """By the data hash of the epoch: those of the newest ones."""
+    _earned: dict[EpochSettled, Earnings] = field(default_factory=dict)
+    """By all that the ledger says of an epoch, the newest ones: a false one may name the table of another."""
 
     async def due(self, view: View) -> Due | None:
         """The epoch that is to be settled now; None if there is none. Raises Waits."""
         worked = [body.round for body in view.bodies if not body.is_empty]
         since = view.final.since(len(view.final.epochs)).mark.round
         self.keep_lists_after(max(since, worked[-LISTS_NEEDED] - 1) if len(worked) > LISTS_NEEDED else since)
+        await self._check(view)
         marked = due_mark(view.final, self.epoch_rounds, self.rounds)
         if marked is None:
             return None
@@ -165,43 +175,66 @@ class EpochBook:
         self._ask_at[what] = now + ASK_PAUSE_S
         return True
 
+    async def _check(self, view: View) -> None:
+        """Compute what was settled again as soon as it is, while the guardian can still kill it. Raises Waits."""
+        pot = view.final
+        if not pot.epochs or pot.epochs[-1].settled in self._earned:
+            return
+        work = self.work.rounds(view.bodies, pot.may_pay)[0]
+        earnings = await asyncio.to_thread(self._recomputed, pot, work)
+        if earnings is not None:
+            self._remember(pot.epochs[-1].settled, earnings)
+
+    def _remember(self, settled: EpochSettled, earnings: Earnings) -> None:
+        self._earned[settled] = earnings
+        while len(self._earned) > EARNINGS_KEPT:
+            del self._earned[next(iter(self._earned))]
+
+    @property
+    def checked(self) -> Collection[EpochSettled]:
+        """The newest epochs that were computed again, or whose table is believed."""
+        return tuple(self._earned)
+
     async def _before(self, pot: Pot, work: Sequence[WorkedRound]) -> Earnings:
         """What was earned until the last live epoch, which is computed again if that is possible. Raises Waits."""
         if not pot.epochs:
             return Earnings()
         settled = pot.epochs[-1].settled
-        if settled.data_hash in self._earned:
-            return self._earned[settled.data_hash]
+        if settled in self._earned:
+            return self._earned[settled]
         # beside the rounds: captured seats may have published a table of megabytes
         earnings = await asyncio.to_thread(self._recomputed, pot, work)
         if earnings is None:
             earnings = await asyncio.to_thread(self._held, settled) or await self._given(settled)
-        self._earned[settled.data_hash] = earnings
-        while len(self._earned) > EARNINGS_KEPT:
-            del self._earned[next(iter(self._earned))]
+        self._remember(settled, earnings)
         return earnings
 
     def _recomputed(self, pot: Pot, work: Sequence[WorkedRound]) -> Earnings | None:
         """The same by own knowledge; None if it does not reach back. Raises Waits if the seats settled another."""
-        settled, before = pot.epochs[-1].settled, Earnings()
-        if len(pot.epochs) > 1:
-            earlier = pot.epochs[-2].settled
-            held = self._earned.get(earlier.data_hash) or self._held(earlier)
+        first, before = first_unchecked(pot, self._earned), Earnings()
+        if first:
+            earlier = pot.epochs[first - 1].settled
+            held = self._earned.get(earlier) or self._held(earlier)
             if held is None:
                 return None
             before = held
-        try:
-            own = last_epoch(pot, before, work, self.domain, self.run)
-        except MissingList:
-            return None
-        if (own.epoch.root, own.epoch.data_hash) != (settled.root, settled.data_hash):
-            raise Waits(
-                f"epoch {settled.epoch} on the ledger (root 0x{settled.root.hex()}, total {settled.total}) is not what "
-                f"the certified lists give (root 0x{own.epoch.root.hex()}, total {own.epoch.total}): this peer signs "
-                "nothing that follows it. Claim by an older epoch, and tell the guardian"
-            )
-        self.blobs.put(own.table.to_bytes())
-        return own.earnings
+        for live in range(first, len(pot.epochs)):
+            settled = pot.epochs[live].settled
+            try:
+                own = last_epoch(
+                    replace(pot, epochs=pot.epochs[: live + 1]), before, work, self.domain, self.run
+                )
+            except MissingList:
+                return None
+            if (own.epoch.root, own.epoch.data_hash) != (settled.root, settled.data_hash):
+                raise Waits(
+                    f"epoch {settled.epoch} on the ledger (root 0x{settled.root.hex()}, total {settled.total}) is not "
+                    f"what the certified lists give (root 0x{own.epoch.root.hex()}, total {own.epoch.total}): this "
+                    "peer signs nothing that follows it. Claim by an older epoch, and tell the guardian"
+                )
+            self.blobs.put(own.table.to_bytes())
+            before = own.earnings
+        return before
 
     def _held(self, settled: EpochSettled) -> Earnings | None:
         """By the table in the own store; None if there is none."""

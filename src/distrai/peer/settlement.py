@@ -122,7 +122,10 @@ class Settlement:
         """What the index says; it is read anew when it has changed."""
         version = self.index.version
         if self._view is None or self._view[0] != version:
-            self._view = version, await asyncio.to_thread(look, self.index, self.book.run, self.finality)
+            self._view = (
+                version,
+                await asyncio.to_thread(look, self.index, self.book.run, self.finality, self.book.checked),
+            )
         return self._view[1]
 
     # Marks

@@ -164,7 +164,7 @@ class _Verifier:
         pot = check_pot(course, events, worked, tables, clients.pots.domain, self._time)
         await check_pot_views(pot, course, events, clients.pots, block)
         stakes = check_stakes(number, events, self._time)
-        owed = await check_stake_views(stakes, clients.stakes, block)
+        owed = await check_stake_views(stakes, course.joined, clients.stakes, block)
         _count(report, course)
         report.roots += len(pot.pot.epochs)
         report.recomputed += pot.recomputed

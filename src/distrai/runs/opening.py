@@ -12,6 +12,7 @@ from distrai.ledger.coins import CoinClient
 from distrai.ledger.deployment import LOCAL, Deployment, deploy
 from distrai.ledger.interface import Limits, Opening
 from distrai.ledger.keys import NodeKey
+from distrai.ledger.token import TokenClient
 from distrai.network.store import BlobStore
 from distrai.peer.link import Link
 from distrai.protocol.primitives import Address
@@ -19,6 +20,7 @@ from distrai.protocol.recipe import Recipe, ResolvedRecipe
 from distrai.runs.chain import Chain, check_chain, contracts_of
 from distrai.runs.folder import RunFolder, RunInfo, make_home, write_json
 from distrai.runs.gas_supply import check_opener
+from distrai.runs.paying import check_tokens
 from distrai.runs.resolving import advice, resolve
 
 Report = Callable[[dict[str, Any]], None]
@@ -51,10 +53,11 @@ class Opener:
     async def open(self, recipe: Recipe, base: Path) -> RunInfo:
         """Open a run of ``recipe``, whose paths start from ``base``.
 
-        Raises RecipeError, NotEnoughGas where gas costs something, or a LedgerError.
+        Raises RecipeError, a LedgerError or, on a chain that was there, NotEnoughGas or NotEnough.
         """
         if self.chain is not None:
             await self._check_gas(recipe.membership.peers)
+            await self._check_tokens(recipe)
             if recipe.rewards is not None and not recipe.rewards.finality_blocks:
                 self.report({"event": "advice", "why": NOT_FINAL})
         for text in advice(recipe):
@@ -97,6 +100,20 @@ class Opener:
             await coins.settle()
         finally:
             await coins.close()
+
+    async def _check_tokens(self, recipe: Recipe) -> None:
+        """See that the opener has what the pot and the seats of its peers take, before it sends anything."""
+        if recipe.rewards is None or self.deployment is None:
+            return
+        decimals = self.deployment.decimals
+        needed = recipe.rewards.escrow(decimals, recipe.rounds.count)
+        if recipe.stake is not None:
+            needed += recipe.membership.peers * recipe.stake.units(decimals)[0]
+        token = await TokenClient.connect(self.url, self.deployment.token, self.chain_id, self.owner)
+        try:
+            await check_tokens(token, self.owner.address, needed, decimals)
+        finally:
+            await token.close()
 
     async def _contracts(self, recipe: Recipe) -> tuple[Address, Deployment | None]:
         """The registry, and all contracts where the run uses more than that."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from distrai.ledger.token import TokenClient
 from distrai.protocol.amounts import format_amount
 from distrai.protocol.primitives import Address, MemberId
 from distrai.runs.recording import Recording
@@ -115,11 +116,15 @@ class Paying:
         if pot is not None and pot.closed_at:
             return
         missing = self._escrow() - (0 if pot is None else pot.funded)
-        have = await tills.token.balance(tills.owner.address)
-        if missing > have:
-            decimals = tills.contracts.decimals
-            raise NotEnough(
-                f"this run pays out up to {format_amount(missing, decimals)} tokens, and its opener has "
-                f"{format_amount(have, decimals)}: send 0x{tills.owner.address.hex()} the rest (token "
-                f"0x{tills.contracts.token.hex()}), or lower rewards.cap, rewards.funded_rounds or rounds.count"
-            )
+        await check_tokens(tills.token, tills.owner.address, missing, tills.contracts.decimals)
+
+
+async def check_tokens(token: TokenClient, owner: Address, needed: int, decimals: int) -> None:
+    """Raise NotEnough unless who opens a run has so many base units of the token."""
+    have = await token.balance(owner)
+    if needed > have:
+        raise NotEnough(
+            f"this run takes up to {format_amount(needed, decimals)} tokens, and its opener has "
+            f"{format_amount(have, decimals)}: send 0x{owner.hex()} the rest (token 0x{token.address.hex()}), or lower "
+            "rewards.cap, rewards.max_members, rewards.funded_rounds or rounds.count"
+        )

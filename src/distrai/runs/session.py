@@ -23,6 +23,8 @@ from distrai.runs.recipes import load_recipe, resolve_algorithm
 from distrai.runs.results import finish, partial
 from distrai.runs.summary import Summary
 
+LOCK = "run.lock"
+"""There from the first attempt to run something in a folder."""
 RUNS = Path("runs")
 """Where runs are that were not told where to be."""
 
@@ -100,7 +102,7 @@ def _check_usable(folder: RunFolder, recipe: Recipe) -> None:
                 f"with it by `distrai run {folder.path}`, or choose another --out"
             )
     elif folder.path.is_file() or (
-        folder.path.is_dir() and any(folder.path.iterdir()) and not folder.ledger.is_dir()
+        folder.path.is_dir() and any(folder.path.iterdir()) and not (folder.path / LOCK).exists()
     ):
         raise CannotRunHere(f"{folder.path} is there and is no run: choose a new or empty folder with --out")
 
@@ -131,7 +133,7 @@ def run_session(
     """
     folder = target.folder
     folder.path.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.path / "run.lock", f"the run in {folder.path}"), display:
+    with FileLock(folder.path / LOCK, f"the run in {folder.path}"), display:
         local = LocalRun(folder, display.report, device, listening=listening or Listening(), chain=chain)
         try:
             finished = asyncio.run(_train(local, target))

@@ -106,6 +106,13 @@ class Course:
             f"the head of its start is {shown(event.head)}, and its seats make {shown(head)}",
         )
         self.points.append(Point(0, 0, event.head, self.genesis.state_root, event.at))
+        for member in self.seats:
+            self._has_joined(member)
+
+    def _has_joined(self, member: MemberId) -> None:
+        self.findings.need(
+            member in self.joined, f"member {member.hex()[:12]} got a seat, and no event says that it joined"
+        )
 
     def _certify(self, event: Certified) -> None:
         body = event.body
@@ -117,6 +124,7 @@ class Course:
         self.certificates.append((event, dict(self.seats)))
         for promotion in body.promotions:
             self.seats[promotion.member] = promotion.key
+            self._has_joined(promotion.member)
         for member in body.drops:
             self.seats.pop(member, None)
         worked = self.points[-1].worked + (not body.is_empty) if self.points else 0

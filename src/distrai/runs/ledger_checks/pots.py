@@ -62,7 +62,19 @@ def check_pot(
             f"the mark of round {marked.mark.round} names {shown(marked.head)} with {marked.mark.worked} non-empty "
             "rounds, and its certificates say otherwise",
         )
+    if check.pot.opened is None:
+        is_quiet = not (check.pot.funded or check.pot.marks or check.pot.allowances or check.pot.epochs)
+        check.findings.need(is_quiet, "no event opens its pot, and others speak of it: an event is missing")
+        check.earnings = [None] * len(check.pot.epochs)
+        return check
+    first = check.pot.opened.after_round
+    check.findings.need(first in check.pot.marks, f"its pot opens after round {first}, which no event marks")
     for live, known in enumerate(check.pot.epochs):
+        number, last = known.settled.epoch, known.settled.last_round
+        check.findings.need(
+            last in check.pot.marks,
+            f"epoch {number} ends with round {last}, which no event marks: one is missing",
+        )
         check.earnings.append(_earnings(check, live, known, worked, tables, domain))
     _check_claims(check, events, block_time)
     return check

@@ -1,6 +1,6 @@
 """Stakes: rebuilt from events, compared with what the contract holds, member by member."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from distrai.ledger.stakes import StakesClient, StakeState, StakeTerms
@@ -92,10 +92,17 @@ def _slash(check: StakesCheck, event: Slashed) -> None:
     check.held[event.member] = StakeState(*left, before.release_at, before.asked_at)
 
 
-async def check_stake_views(check: StakesCheck, stakes: StakesClient, block: int) -> int:
-    """See that the contract holds what the events lead to; gives what it owes to challengers."""
+async def check_stake_views(
+    check: StakesCheck, members: Iterable[MemberId], stakes: StakesClient, block: int
+) -> int:
+    """See that the contract holds what the events lead to; gives what it owes to challengers.
+
+    ``members`` take or took part: of them, too, nothing is held that no event tells.
+    """
     check.findings.same("the terms of stakes", check.terms, await stakes.terms_of(check.run, block=block))
-    for member, told in sorted(check.held.items()):
+    quiet = members if check.terms.minimum or check.held else ()
+    for member in sorted({*check.held, *quiet}):
+        told = check.held.get(member, NOTHING)
         held = await stakes.stake_of(check.run, member, block=block)
         check.findings.same(f"the stake of member {_name(member)}", told, held)
         active = told.staked >= check.terms.minimum > 0 and not told.asked_at
