@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from distrai.peer.link import parse_link
@@ -38,4 +40,8 @@ def options(arguments: list[str]) -> PeerOptions:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(options(sys.argv[1:]))))
+    code = asyncio.run(main(options(sys.argv[1:])))
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever started this may be gone
+            stream.flush()
+    os._exit(code)  # all is closed and on disk: to take down torch in order costs a second more
