@@ -68,7 +68,8 @@ def ledger_verify_text(told: Mapping[str, Any]) -> str:
         f"their tables, {told['roots_unchecked']} not checked)"
     )
     lines = [
-        f"  certificates   {told['certificates']}, each signed by two thirds of its seats",
+        f"  certificates   {told['certificates']}"
+        + (", each signed by two thirds of its seats" if told["ok"] else ""),
         f"  roots          {roots}",
         f"  records        {told['records']}",
         f"  paid, owed     {told['paid']}, {told['owed']}",
