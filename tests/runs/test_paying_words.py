@@ -16,6 +16,7 @@ from distrai.runs.folder import RunFolder
 from distrai.runs.gas_supply import HIGH, LOW, GasSupply, NotEnoughGas, check_opener
 from distrai.runs.payday_text import payday_lines
 from distrai.runs.progress import Progress
+from distrai.runs.purse import Purse
 from distrai.runs.wallet import Wallet
 from helpers.run_folders import FakeRun
 
@@ -229,3 +230,27 @@ def test_a_folder_from_before_there_was_money_is_read(fake_run: FakeRun) -> None
     fake_run.folder.summary.write_text('{"finished": true, "money": {"done": false}}')
     assert fake_run.folder.is_finished()
     assert not fake_run.folder.is_settled()
+
+
+def test_the_last_epoch_is_waited_for_as_long_as_something_is_heard_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def go() -> None:
+        loop, now = asyncio.get_running_loop(), 1000.0
+        monkeypatch.setattr(loop, "time", lambda: now)
+        async with asyncio.TaskGroup() as group:
+            purse = Purse(None, None, group)
+            purse.begin_settling()
+            for seconds, event, in_vain in (
+                (59.0, {"event": "epoch-signed"}, False),
+                (59.0, {"event": "settlement-waits", "why": "the list of round 3 is missing"}, False),
+                (2.0, {"event": "step"}, True),
+            ):
+                now += seconds
+                purse.take("peer-0", event)
+                assert purse.is_waited_for_in_vain() is in_vain
+            assert (purse.settled, purse.why) == (False, "the list of round 3 is missing")
+            purse.take("peer-1", {"event": "settlement-done"})
+            assert purse.settled
+
+    asyncio.run(go())
