@@ -226,6 +226,8 @@ class Liar:
     """What stands in for a simulated peer."""
 
     runtime: Runtime
+    only: str = "all"
+    """The one kind that it plays in every round, or all, each in one."""
     memory: dict[str, Any] = field(default_factory=dict)
     random: Random = field(default_factory=lambda: Random(7))
     played: list[str] = field(default_factory=list)
@@ -280,10 +282,11 @@ class Liar:
         """Another kind for the round that begins, and say which."""
         number = self.round + 1
         is_turn = proposer(self.engine.standing.seat_members, number, 0) == self.member
-        left = [kind for kind in (IN_TURN if is_turn else AT_ANY_TIME) if kind not in self.played]
+        kinds = [kind for kind in (IN_TURN if is_turn else AT_ANY_TIME) if self.only in (kind, "all")]
+        left = [kind for kind in kinds if self.only != "all" or kind not in self.played]
         self.memory.clear()
         self.kind = left[0] if left and number >= FIRST_ROUND else ""
-        if len(self.played) == len(KINDS):
+        if self.only == "all" and len(self.played) == len(KINDS):
             self.kind = "keeps-haves"
         elif self.kind:
             self.played.append(self.kind)
@@ -309,13 +312,13 @@ def other_update(peer: Liar, update: Update, payload: bytes) -> tuple[Signed, Se
     return forge(peer, update, **changes), Sealed(blob, data, key)
 
 
-def install() -> None:
-    """Make this process lie."""
+def install(kind: str) -> None:
+    """Make this process tell one kind of lies, or all."""
     carry_out, known = Runtime._carry_out, {}
 
     def twisted(self: Runtime, effect: Effect) -> None:
         if self not in known:
-            known[self] = Liar(self)
+            known[self] = Liar(self, kind)
         for each in known[self].twisted(effect):
             carry_out(self, each)
 

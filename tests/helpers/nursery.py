@@ -67,7 +67,7 @@ def become(request: dict[str, Any], descriptors: list[int]) -> None:
         if LIAR in os.environ:
             from helpers import liars  # costs a second: for liars only
 
-            liars.install()
+            liars.install(os.environ[LIAR])
         runpy.run_module(request["arguments"][0], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:

@@ -8,6 +8,7 @@ from distrai.peer.events import (
     Note,
     Open,
     Persist,
+    ReportFault,
     Send,
     StateApplied,
     StateComputed,
@@ -192,6 +193,17 @@ def test_names_of_two_updates_of_one_author_the_first_that_it_held_whole() -> No
     peer.tick(TIMING.hard_s)
     assert peer.said("have")[0].message.updates == (second.id,)
     assert [note.facts["rule"] for note in peer.of(Note) if note.what == "equivocation"] == ["Equivocation"]
+
+
+def test_reports_two_updates_for_one_place_once() -> None:
+    table = Table()
+    peer = Driven(table)
+    first, second = table.update(1, b"a"), table.update(1, b"b")
+    peer.hear(first.signed, first.signed)
+    peer.hear(table.update(2, b"a").signed)
+    assert not peer.of(ReportFault)
+    peer.hear(second.signed, second.signed, table.update(1, b"c").signed)
+    assert [(fault.first.id, fault.second.id) for fault in peer.of(ReportFault)] == [(first.id, second.id)]
 
 
 def test_a_trainer_without_a_seat_reveals_but_never_attests() -> None:

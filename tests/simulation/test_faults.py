@@ -149,6 +149,7 @@ def test_the_contract_takes_stake_for_what_liars_signed(name: str, runs: Runs, e
     assert not report.violations, str(report)
     faults = runs.faults()
     assert bool(faults) == (name != "not-finite"), "who signs one worthless update loses nothing"
+    assert bool(report.faults) == bool(faults), "who sees both reports them"
     for first, second in faults[:5]:
         assert is_fault(first, second)
         point = economy.evm.snapshot()

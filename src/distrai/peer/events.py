@@ -12,7 +12,7 @@ from distrai.protocol.blobs import BlobRef
 from distrai.protocol.body import Body
 from distrai.protocol.ledger_events import LedgerEvent, Position
 from distrai.protocol.lists import CertifiedList
-from distrai.protocol.messages import Update
+from distrai.protocol.messages import Signed, Update
 from distrai.protocol.primitives import Address, Hash, MemberId, SignatureBytes
 from distrai.protocol.standing import Standing
 
@@ -275,6 +275,14 @@ class CloseRollCall(Effect):
     """Ask the ledger to end the round without the seats that did not check in (sorted)."""
 
     absent: tuple[MemberId, ...]
+
+
+@dataclass(frozen=True)
+class ReportFault(Effect):
+    """A member signed two different Updates for one place: tell the ledger, where it has a stake to lose."""
+
+    first: Signed
+    second: Signed
 
 
 @dataclass(frozen=True)

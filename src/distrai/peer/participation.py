@@ -24,7 +24,8 @@ from distrai.peer.leaving import Leaving
 from distrai.peer.newcomer import Newcomer
 from distrai.peer.options import PeerOptions
 from distrai.peer.plan import Plan
-from distrai.peer.runtime import Runtime
+from distrai.peer.reporting import FaultReporter
+from distrai.peer.runtime import ReportFaults, Runtime
 from distrai.peer.staking import check_gate, ensure_staked
 from distrai.peer.store import PeerStore
 from distrai.peer.telemetry import Telemetry
@@ -197,6 +198,7 @@ class Participation:
             feed,
             directory,
             self.telemetry,
+            self._reports(plan, engine),
         )
         if self.options.archive:
             runtime.watcher.publish((await self._history()).events)  # the last time may have ended in between
@@ -211,6 +213,20 @@ class Participation:
                 books = self._bookkeeping(opened, plan, engine, directory)
                 beside.append(books.run(stack.enter_context(work_kept(self.store))))
             await together(living, *beside, leaving.when(self.leaving))
+
+    def _reports(self, plan: Plan, engine: Engine) -> ReportFaults | None:
+        """How faults are told to the ledger: peers take turns by their place among the trainers."""
+        contracts = plan.resolved.contracts
+        if plan.resolved.recipe.stake is None or contracts is None:
+            return None
+
+        def turn() -> float:
+            members = () if engine.standing is None else engine.standing.trainer_members
+            place = members.index(self.member) if self.member in members else len(members)
+            return place * plan.rules.timing.d0_s
+
+        key = self.keyring.first
+        return FaultReporter(self.options.link, contracts.stakes, key, turn, self.telemetry).report
 
     def _bookkeeping(
         self, opened: RunOpened, plan: Plan, engine: Engine, directory: Directory

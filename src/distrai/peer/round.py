@@ -12,7 +12,7 @@ from typing import Any
 
 from distrai.peer.agreement import Agreement
 from distrai.peer.book import RoundBook
-from distrai.peer.events import Effect, Fetch, Note, Open, Persist, Send, TrainingDone
+from distrai.peer.events import Effect, Fetch, Note, Open, Persist, ReportFault, Send, TrainingDone
 from distrai.peer.identity import Identity, Timing
 from distrai.peer.roll_call import RollCall
 from distrai.protocol.bases import Base
@@ -20,6 +20,7 @@ from distrai.protocol.body import Body
 from distrai.protocol.checks import WorkRules, author_key
 from distrai.protocol.cipher import binding, key_hash
 from distrai.protocol.errors import ProtocolError
+from distrai.protocol.faults import Place, is_fault, place_of
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.messages import (
     UPDATE_VERSION,
@@ -81,6 +82,7 @@ class Round:
         self.required_since: dict[Hash, float] = {}
         self.opening: set[Hash] = set()
         self.fetching: set[Hash] = set()
+        self.reported: set[Place] = set()
         self.effects: list[Effect] = []
         self.agreement = Agreement(self)
         self.roll_call = RollCall(self)
@@ -171,11 +173,23 @@ class Round:
         """Keep a received message, or raise the ProtocolError that refuses it."""
         self.book.add(signed, now, self.attempt(now))
         if isinstance(signed.message, Update):
-            if len(self.book.updates_of(signed.message)) > 1:
+            earlier = [name for name in self.book.updates_of(signed.message) if name != signed.id]
+            if earlier:
                 self._note_equivocation(signed)
+                self._report(self.book.updates[earlier[0]], signed)
             self.fetch(signed.message)
         if isinstance(signed.message, Have) and signed.message.member in self.book.second_haves:
             self._note_equivocation(signed)
+
+    def _report(self, first: Signed, second: Signed) -> None:
+        """Have the ledger take what two Updates for one place cost; once for each place and author."""
+        assert isinstance(first.message, Update)
+        assert isinstance(second.message, Update)
+        place = place_of(first.message)
+        is_own = place.member == self.member  # another machine with this key: what it costs is lost anyway
+        if not is_own and is_fault(first.message, second.message) and place not in self.reported:
+            self.reported.add(place)
+            self.effects.append(ReportFault(first, second))
 
     def _note_equivocation(self, signed: Signed) -> None:
         facts: dict[str, str | int] = {"rule": "Equivocation", "member": signed.message.member.hex()}

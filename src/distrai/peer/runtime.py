@@ -40,6 +40,7 @@ from distrai.peer.events import (
     Open,
     Persist,
     Refollow,
+    ReportFault,
     Revert,
     Send,
     StateApplied,
@@ -69,6 +70,7 @@ from distrai.protocol.primitives import ZERO_HASH, Address, Hash
 from distrai.training.errors import Diverged
 
 T = TypeVar("T")
+ReportFaults = Callable[[ReportFault], Coroutine[Any, Any, None]]
 GOSSIP_PERIOD_S = 1.5
 QUIET_POLL_S = 1.0
 BUSY_POLL_S = 0.1
@@ -110,10 +112,11 @@ class Runtime:
         feed: LedgerFeed,
         directory: Directory,
         telemetry: Telemetry,
+        report_fault: ReportFaults | None = None,
     ) -> None:
-        """``keys`` gives the own node key at an address."""
+        """``keys`` gives the own node key at an address; ``report_fault`` is None where nobody has a stake to lose."""
         self.engine, self.worker, self.store = engine, worker, store
-        self.keys = keys
+        self.keys, self.report_fault = keys, report_fault
         self.telemetry = telemetry
         self.courier = Courier(
             engine.identity, transport, directory, store, self._post, self._note, self._spawn
@@ -270,6 +273,9 @@ class Runtime:
                 self.watcher.follow_from(after)
             case LookAtLedger():
                 self.watcher.look.set()
+            case ReportFault():
+                if self.report_fault is not None:
+                    self._spawn(self.report_fault(effect))
             case _:
                 raise AssertionError(f"no way to carry out {type(effect).__name__}")
 

@@ -20,6 +20,7 @@ from distrai.peer.events import (
     Open,
     Persist,
     Refollow,
+    ReportFault,
     Revert,
     Send,
     StopTraining,
@@ -76,6 +77,8 @@ def do(peer: "SimulatedPeer", effect: Effect) -> None:  # noqa: C901 - one plain
             peer.eye.follow_from(after)
         case LookAtLedger():
             peer.later(SUBMIT_S[0], peer.look_at_ledger)
+        case ReportFault() if peer.is_honest:
+            peer.world.watch.reported(effect)
         case Note() if peer.is_honest:
             peer.world.watch.noted(peer, effect)
         case _:

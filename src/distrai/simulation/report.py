@@ -42,6 +42,8 @@ class Report:
     virtual_s: float = 0.0
     round_s: list[float] = field(default_factory=list)
     """Virtual seconds that each round took."""
+    faults: int = 0
+    """Reports to the ledger of two Updates for one place, by all honest peers together."""
     refused: Counter[str] = field(default_factory=Counter)
     """Refusals by honest peers, by rule."""
     largest: Counter[str] = field(default_factory=Counter)

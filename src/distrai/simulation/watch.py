@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from distrai.peer.book import BODIES_PER_MEMBER
 from distrai.peer.checkpoint import LISTS_KEPT
 from distrai.peer.engine import RECORDED_HEADS_MAX
-from distrai.peer.events import Effect, Note, Persist, Send
+from distrai.peer.events import Effect, Note, Persist, ReportFault, Send
 from distrai.peer.following import KEPT_HEADS
 from distrai.peer.mailbox import EARLY_MESSAGES_MAX
 from distrai.protocol.errors import ProtocolError
@@ -92,6 +92,13 @@ class Watch:
             self.broke(peer, f"signed more than {BODIES_PER_MEMBER} bodies in round {message.round}")
 
     # Inside
+
+    def reported(self, fault: ReportFault) -> None:
+        """Nobody honest is reported to the ledger."""
+        self.world.report.faults += 1
+        author = self.world.peers[fault.first.message.member]
+        if author.is_honest:
+            author.broke("was reported for two Updates for one place")
 
     def noted(self, peer: "SimulatedPeer", note: Note) -> None:
         """Honest messages are not refused, but for coming too early."""
