@@ -20,6 +20,7 @@ from distrai.ledger.keys import NodeKey, save_key
 from distrai.ledger.rpc import Patience, Rpc
 from distrai.ledger.training_records import RecordsClient, Request, Result, Stage
 from distrai.protocol.primitives import Hash
+from distrai.runs.anchor import served_url
 from distrai.runs.wallet import show_address
 
 pytestmark = pytest.mark.processes
@@ -259,3 +260,15 @@ def test_the_served_chain_answers_others(served: Served) -> None:
             await rpc.close()
 
     assert "one operator, no consensus" in asyncio.run(ask())
+
+
+def test_who_asks_about_a_run_finds_the_chain_where_it_is_served_now(tmp_path: Path) -> None:
+    process, told = start(tmp_path / "chain")
+    try:
+        assert served_url(tmp_path / "chain") == told["url"]
+    finally:
+        stop(process)
+    (tmp_path / "chain" / "chain.lock").write_text(
+        "1\n"
+    )  # whoever opens the chain next writes its own number
+    assert served_url(tmp_path / "chain") == ""

@@ -140,7 +140,8 @@ def test_claiming_pays_the_payout_address_once(desk: Desk) -> None:
 def test_anybody_may_claim_for_a_member(desk: Desk) -> None:
     assert desk.verb("claim", "--member", member_of(desk, 3))[1]["claims"][0]["amount"] != "0"
     code, told, err = desk.verb("claim", "--member", "0x" + "12" * 32)
-    assert code == 2 and told["error"] == "MoneyRefused" and "no such member on this ledger" in err
+    assert code == 2 and told["error"] == "NoSuchMember" and "is on this ledger" in err
+    assert desk.verb("earnings", "--member", "0x" + "12" * 32)[0] == 2
 
 
 def test_who_has_no_home_here_is_told_what_to_give(desk: Desk) -> None:

@@ -21,6 +21,9 @@ from distrai.protocol.typed_data import Domain
 from distrai.runs.archive import Archive
 from distrai.runs.folder import RunFolder
 
+SERVED = "served"
+"""In a chain's folder: the number of the process that served it by `distrai ledger serve`, and where."""
+
 
 class NoLedger(ValueError):
     """The run's ledger is not there."""
@@ -68,8 +71,8 @@ async def ledger_url(folder: RunFolder) -> AsyncIterator[str]:
         )
     try:
         chain = EmbeddedChain.open(folder.ledger)
-    except InUse:  # the run is going on: its own process answers
-        yield link.rpc
+    except InUse:  # the run is going on: its own process answers; or `distrai ledger serve` does, elsewhere
+        yield served_url(folder.ledger) or link.rpc
         return
     try:
         if chain.chain_id != link.chain_id:
@@ -80,6 +83,15 @@ async def ledger_url(folder: RunFolder) -> AsyncIterator[str]:
             yield url
     finally:
         chain.close()
+
+
+def served_url(ledger: Path) -> str:
+    """Where `distrai ledger serve` serves the chain in a folder now; empty if it does not."""
+    try:
+        process, _, url = (ledger / SERVED).read_text().partition(" ")
+        return url if process == (ledger / "chain.lock").read_text().strip() else ""
+    except FileNotFoundError:
+        return ""
 
 
 @asynccontextmanager

@@ -47,7 +47,8 @@ def check_stakes(money: RunMoney) -> None:
     if money.resolved.contracts is None or money.resolved.recipe.stake is None:
         pays = "pays nothing and " if money.resolved.contracts is None else ""
         raise NoMoney(
-            f"run {money.run} ({money.resolved.recipe.name}) {pays}asks for no stake: join it without"
+            f"run {money.run} ({money.resolved.recipe.name}) {pays}asks for no stake: there is none to put in or to "
+            "take out"
         )
 
 

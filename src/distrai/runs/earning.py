@@ -23,7 +23,7 @@ from distrai.runs.accounts import LABEL, Account, accounts
 from distrai.runs.bookkeeping import Books
 from distrai.runs.claiming import claim_for
 from distrai.runs.joining import read_member
-from distrai.runs.money import NoMoney, RunMoney, one_member, open_money
+from distrai.runs.money import NoMoney, RunMoney, check_member, one_member, open_money
 from distrai.runs.reward_tables import Tables, reaching
 from distrai.runs.telling import TRUST
 from distrai.runs.topping_up import check_gas
@@ -120,6 +120,8 @@ def earnings_of(what: str, home: Path | None, member: str) -> dict[str, Any]:
             decimals = money.contracts.decimals
             own = set(await money.members())
             shown = [wanted] if wanted is not None else sorted({*found.members, *own})
+            if wanted is not None:
+                await check_member(money, wanted)
             return {
                 "ok": True,
                 "run": money.run,
@@ -152,6 +154,8 @@ def claim_in(what: str, home: Path | None, member: str, wallet: Wallet) -> dict[
         async with open_money(what, home) as money:
             check_pays(money)
             members = one_member(await money.members(), money, wanted)
+            if wanted is not None:
+                await check_member(money, wanted)
             key = await sending_key(money, wallet)
             async with Ledgers.opened(money, key) as ledgers, _tables(money) as tables:
                 claims = [await _claimed(ledgers, tables, each) for each in members]

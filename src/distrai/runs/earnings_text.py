@@ -29,8 +29,8 @@ def _member(member: dict[str, Any], now: int) -> list[str]:
     where = " (here)" if member["here"] else ""
     allowed = "" if member["allowed"] else "; its run's owner does not let it earn"
     return [
-        f"  member {member['member'][:_SHORT]}{where} has earned {member['earned']}{allowed}",
-        _state("pending", member["pending"], f"{member['label']}{_pending(member, now)}"),
+        f"  member {member['member']}{where} has earned {member['earned']}{allowed}",
+        _state("pending", member["pending"], _pending(member, now)),
         _state("audited", member["audited"], "there are no audits yet"),
         _state("payable", member["payable"], _root(evidence["payable"], "with `distrai claim`")),
         _state("paid", member["paid"], _payments(evidence["paid"])),
@@ -44,7 +44,7 @@ def _state(name: str, amount: str, why: str) -> str:
 def _pending(member: dict[str, Any], now: int) -> str:
     root, rounds = member["evidence"]["pending"], member["evidence"]["rounds"]
     newer = [work for work in rounds if work["round"] > member["settled_until"]]
-    parts = []
+    parts = [member["label"]] if member["pending"] != "0" else []
     if root is not None:
         when = at_time(root["active_from"], now)
         parts.append(f"epoch {root['epoch']}, root {root['root'][:_SHORT]}, payable from {when}")
@@ -52,7 +52,7 @@ def _pending(member: dict[str, Any], now: int) -> str:
         first, last = newer[0]["round"], newer[-1]["round"]
         rounds = f"round {last}" if first == last else f"rounds {first} to {last}"
         parts.append(f"{rounds}, last update {newer[-1]['update'][:_SHORT]}")
-    return "".join(f"; {part}" for part in parts)
+    return "; ".join(parts)
 
 
 def _root(root: dict[str, Any] | None, how: str) -> str:
@@ -109,9 +109,12 @@ def estimate_text(told: dict[str, Any]) -> str:
         ("acceptance rate", "not known" if rate is None else f"{100 * rate:.1f} %, {seen}"),
         ("rounds per hour", per_hour),
         ("funded", f"until non-empty round {told['funded_until']}; {told['worked']} are over"),
-        ("expected", f"{told['expected_per_round']} per round"),
+        (
+            "expected",
+            f"{told['expected_per_round']} per round" if told["paying"] else "nothing from now on: see below",
+        ),
     ]
-    if told["expected_per_hour"] is not None:
+    if told["paying"] and told["expected_per_hour"] is not None:
         rows += [("", f"{told['expected_per_hour']} per hour"), ("", f"{told['expected_per_day']} per day")]
     lines = [f"  {name:<18}{text}" for name, text in rows]
     unknown = [f"    - {sentence}" for sentence in told["unknown"]]

@@ -32,9 +32,12 @@ FORMULA = (
 def estimate_of(what: str, home: Path | None, rounds: int = ROUNDS) -> dict[str, Any]:
     """``distrai estimate``. Raises NoMoney and what ``open_money`` raises."""
 
+    if rounds < 2:
+        raise ValueError(f"--rounds {rounds} is too few: how fast rounds are takes two of them")
+
     async def run() -> dict[str, Any]:
         async with open_money(what, home) as money:
-            return await estimate_for(money, max(2, rounds))
+            return await estimate_for(money, rounds)
 
     return asyncio.run(run())
 
@@ -62,6 +65,7 @@ async def estimate_for(money: RunMoney, rounds: int = ROUNDS) -> dict[str, Any]:
     return told | {
         "pays": True,
         **_told(made, terms, contracts.decimals),
+        "paying": pot is not None and not pot.closed_at and funded_until > worked,
         "worked": worked,
         "funded_until": funded_until,
         "allowed": mine,

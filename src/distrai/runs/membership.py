@@ -19,7 +19,7 @@ from distrai.protocol.amounts import format_amount
 from distrai.protocol.primitives import Address, MemberId
 from distrai.runs.estimate import estimate_for
 from distrai.runs.folder import RunFolder
-from distrai.runs.joining import owner_key
+from distrai.runs.joining import CannotJoin, owner_key
 from distrai.runs.money import NoRecipe, NoSuchMember, RunMoney, open_money, reach_ledger
 from distrai.runs.wallet import Wallet, parse_address, show_address
 
@@ -124,6 +124,9 @@ def prepare_join(what: str, home: Path | None, payout: Payout, report: Report) -
     Where the ledger or the recipe cannot be had this does nothing: the peer waits for them, and the ledger lets nobody
     in without a stake. Raises StakeNeeded, CannotJoin, InUse or another LedgerError.
     """
+
+    if not what.startswith("distrai:") and RunFolder(Path(what)).is_finished():
+        raise CannotJoin(f"the run in {what} is finished: there is nothing to join any more")
 
     async def run() -> bool:
         try:

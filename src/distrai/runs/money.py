@@ -223,6 +223,18 @@ async def _fetched(name: Hash, url: str, ledger: LedgerClient, run: int) -> byte
             return reached.stores[0].read(blob)
 
 
+async def check_member(money: RunMoney, member: MemberId) -> None:
+    """Raise NoSuchMember unless the ledger knows this member."""
+    try:
+        await money.ledger.member(member)
+    except LedgerRefused as refusal:
+        if refusal.name != "UnknownMember":
+            raise
+        raise NoSuchMember(
+            f"no member 0x{member.hex()[:12]}... is on this ledger: `distrai earnings` shows the ids of all who earned"
+        ) from None
+
+
 def one_member(members: dict[MemberId, Path], money: RunMoney, wanted: MemberId | None) -> Sequence[MemberId]:
     """The members that are meant: the one that is named, else all whose homes are here. Raises NoSuchMember."""
     if wanted is not None:

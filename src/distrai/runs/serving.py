@@ -1,6 +1,7 @@
 """The embedded chain as a server for other tools, until somebody stops it."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from distrai.ledger.embedded.chain import EmbeddedChain
 from distrai.ledger.embedded.server import serve
+from distrai.runs.anchor import SERVED
 from distrai.runs.folder import RunFolder
 from distrai.runs.listening import Listening
 
@@ -51,6 +53,7 @@ class Serving:
         chain = EmbeddedChain.open(self.folder)
         try:
             async with serve(chain, self.listening.address, self.listening.port, names) as url:
+                (self.folder / SERVED).write_text(f"{os.getpid()} {url}")
                 report(
                     {
                         "event": "ready",

@@ -39,6 +39,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
         "head": "0x" + ledger.head.hex() if ledger else None,
         "ledger": problem or "answers",
         "peers": [_peer(log, members) for log in logs],
+        "pays": folder.deployment.exists(),
     }
 
 
@@ -87,7 +88,8 @@ def _next(told: dict[str, Any]) -> list[str]:
         "stopped": f"distrai run {where}   (goes on where it stopped)",
         "all rounds done": f"distrai run {where}   (measures and exports what was trained)",
     }
-    return [f"  What to type next: {commands[told['state']]}"]
+    earnings = [f"  What peers earned: distrai earnings {where}"] if told["pays"] else []
+    return [f"  What to type next: {commands[told['state']]}", *earnings]
 
 
 def _state(folder: RunFolder, ledger: RunState | None) -> str:

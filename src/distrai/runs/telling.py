@@ -142,7 +142,7 @@ def verdict_text(told: dict[str, Any]) -> str:
         )
         if "earned" not in told:
             return text
-        earned = [f"              {member[:12]}  {amount}" for member, amount in told["earned"].items()]
+        earned = [f"    0x{member.removeprefix('0x')}  {amount}" for member, amount in told["earned"].items()]
         return "\n".join(
             [text, f"  payouts     {told['epochs']} epochs recomputed; whole tokens earned:", *earned]
         )
