@@ -167,9 +167,11 @@ def test_what_was_taken_back_landed_again(record: Record) -> None:
     assert (settled.root, settled.total) == (epoch.root, epoch.total)
     assert settled.at.block_hash != epoch.at.block_hash
     assert isinstance(claim, RewardClaimed)
-    (paid,) = [each for each in record.of(RewardClaimed) if each.member == claim.member]
-    assert (paid.amount, paid.to) == (claim.amount, claim.to)
-    assert paid.at.block_hash != claim.at.block_hash
+    paid = [each for each in record.of(RewardClaimed) if each.member == claim.member]
+    assert paid, "in one claim, or in one for each epoch, whichever roots were active by then"
+    assert paid[-1].claimed >= claim.claimed
+    assert {each.to for each in paid} == {claim.to}
+    assert claim.at.block_hash not in {each.at.block_hash for each in paid}
 
 
 def test_all_rounds_are_certified_and_all_peers_agree(record: Record) -> None:

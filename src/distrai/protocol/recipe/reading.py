@@ -22,7 +22,7 @@ INTEGER_MAX = (1 << 53) - 1
 DEPTH_MAX = 8
 """How deep free tables (a model's configuration, a codec's options) may nest."""
 EXAMPLES: dict[object, tuple[str, str]] = {
-    str: ("text", 'text in quotes, like "granite"'),
+    str: ("text", 'text in quotes, like "10" (in a shell with quotes around it all: \'key="10"\')'),
     int: ("a whole number", "a whole number, like 4"),
     float: ("a number", "a number, like 0.5"),
     bool: ("true or false", "true or false"),
