@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from distrai.ledger.abi import all_errors
-from distrai.ledger.errors import BadAnswer, LedgerRefused, WrongChain
+from distrai.ledger.errors import BadAnswer, LedgerRefused
 from distrai.ledger.events import argument_of
 from distrai.ledger.interface import Limits, Opening
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.reader import LedgerReader, body_values, registry_artifact
-from distrai.ledger.rpc import Patience, Rpc, read_bytes
+from distrai.ledger.rpc import Patience, Rpc, rpc_to
 from distrai.ledger.sender import Receipt, Sender
 from distrai.ledger.statements import invitation, join_statement, registration, rotation
 from distrai.protocol.body import Body
@@ -43,14 +43,7 @@ class LedgerClient(LedgerReader):
         Raises WrongChain if the node serves another chain or has no contract there, or LedgerUnreachable.
         """
         patience = patience or Patience()
-        rpc = Rpc([url] if second_url is None else [url, second_url], patience)
-        rpc.chain_id = chain_id
-        try:
-            if not read_bytes(await rpc.call("eth_getCode", _hex(registry), "latest")):
-                raise WrongChain(f"chain {chain_id} has no contract at {_hex(registry)}: check the link")
-        except BaseException:
-            await rpc.close()
-            raise
+        rpc = await rpc_to(url, registry, chain_id, second_url, patience)
         return cls(rpc, Domain(chain_id, registry), key, patience)
 
     @classmethod
@@ -169,7 +162,3 @@ class LedgerClient(LedgerReader):
 
     def _said(self, receipt: Receipt, event: str, name: str) -> Any:
         return argument_of(self._abi, self.domain.registry, receipt.logs, event, name)
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + data.hex()

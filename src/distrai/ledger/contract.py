@@ -7,10 +7,10 @@ failure; the exceptions say so.
 from typing import Any, ClassVar, Self
 
 from distrai.ledger.abi import Abi, all_errors, load_artifact
-from distrai.ledger.errors import LedgerRefused, WrongChain
+from distrai.ledger.errors import LedgerRefused
 from distrai.ledger.events import argument_of
 from distrai.ledger.keys import NodeKey
-from distrai.ledger.rpc import Patience, Rpc, read_bytes, read_quantity
+from distrai.ledger.rpc import Patience, Rpc, read_quantity, rpc_to
 from distrai.ledger.sender import Receipt, Sender
 from distrai.ledger.settings import NOBODY
 from distrai.protocol.primitives import Address
@@ -50,14 +50,7 @@ class Contract:
         Raises WrongChain if the node serves another chain or has no contract there, or LedgerUnreachable.
         """
         patience = patience or Patience()
-        rpc = Rpc([url] if second_url is None else [url, second_url], patience)
-        rpc.chain_id = chain_id
-        try:
-            if not read_bytes(await rpc.call("eth_getCode", _hex(address), "latest")):
-                raise WrongChain(f"chain {chain_id} has no contract at {_hex(address)}: check the addresses")
-        except BaseException:
-            await rpc.close()
-            raise
+        rpc = await rpc_to(url, address, chain_id, second_url, patience)
         return cls(
             rpc, Sender(rpc, all_errors(), patience.call_s, patience.spend_wei), address, chain_id, key
         )
@@ -144,7 +137,3 @@ class Guarded(Contract):
     async def renounce_guardian(self) -> None:
         """Give the role up for ever, as the guardian."""
         await self._send("renounceGuardian")
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + data.hex()

@@ -17,6 +17,7 @@ from web3 import AsyncHTTPProvider
 from web3.types import RPCEndpoint
 
 from distrai.ledger.errors import BadAnswer, LedgerUnreachable, NodeError, WrongChain
+from distrai.protocol.primitives import Address
 
 _log = logging.getLogger(__name__)
 _LATER = (408, 425, 429, 500, 502, 503, 504)
@@ -107,6 +108,26 @@ class Rpc:
         if response.get("error") is not None:
             raise _node_error(response["error"])
         return response["result"]
+
+
+async def rpc_to(
+    url: str, contract: Address, chain_id: int, second_url: str | None, patience: Patience
+) -> Rpc:
+    """Calls to a chain on which there is a contract at this address; ``second_url`` is asked where the first is silent.
+
+    Raises WrongChain or LedgerUnreachable.
+    """
+    rpc, place = Rpc([url] if second_url is None else [url, second_url], patience), "0x" + contract.hex()
+    rpc.chain_id = chain_id
+    try:
+        if not read_bytes(await rpc.call("eth_getCode", place, "latest")):
+            raise WrongChain(
+                f"chain {chain_id} has no contract at {place}: check the link or the file of addresses"
+            )
+    except BaseException:
+        await rpc.close()
+        raise
+    return rpc
 
 
 def _node_error(error: Any) -> NodeError:
