@@ -7,8 +7,8 @@ from typing import Any
 from distrai.runs.payday_text import payday_lines
 
 TRUST = "trusted"
-"""What every run without stake is called wherever it is shown."""
-TRUST_TEXT = "trusted: the checks of this version prove that updates are well-formed and in time, not that anybody trained"
+"""What every run is called wherever it is shown, as long as there are no audits."""
+TRUST_TEXT = "trusted: members have no stake, and the checks of this version do not prove work"
 STAKED_TEXT = "trusted: members have stakes, but the checks of this version do not prove work"
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _LABEL = 16
