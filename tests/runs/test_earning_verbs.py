@@ -315,3 +315,27 @@ def test_another_chain_in_the_folder_is_named(desk: Desk, tmp_path: Path) -> Non
     assert code == 2 and "another chain" in err
     folder.write(replace(folder.read(), external=True))
     assert folder.read().external
+
+
+def test_the_opener_sends_tokens_to_a_wallet_and_the_wallet_sends_them_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTRAI_PASSWORD", "correct horse")
+    folder, elsewhere = str(desk.scene.folder.path), "0x" + "12" * 20
+
+    def verb(*arguments: str) -> dict[str, Any]:
+        code = main(["wallet", *arguments, "--json"])
+        told: dict[str, Any] = json.loads(desk.capsys.readouterr().out)
+        assert code == (0 if told["ok"] else 2)
+        return told
+
+    made = verb("new")
+    address, file = made["address"], made["file"]
+    sent = verb("send", folder, address, "2.5")
+    assert (sent["to"], sent["amount"]) == (address, "2.5")
+    assert verb("show", folder)["balance"] == "2.5"
+    assert verb("send", folder, elsewhere, "0.5", "--wallet", file)["left"] == "2"
+    refused = verb("send", folder, elsewhere, "3", "--wallet", file)
+    assert refused["error"] == "TooFewTokens" and "not 3" in refused["why"]
+    assert verb("send", folder, "0x12", "1")["error"] == "BadAddress"
+    assert verb("show", folder)["balance"] == "2"

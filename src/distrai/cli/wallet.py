@@ -75,11 +75,15 @@ def new(*, options: NewWallet | None = None, json: Json = False) -> int:
 
 
 @wallet.command
-def show(*, options: NewWallet | None = None, check: Json = False, json: Json = False) -> int:
-    """Show the wallet's address. It never shows the key.
+def show(
+    run: str = "", /, *, options: NewWallet | None = None, check: Json = False, json: Json = False
+) -> int:
+    """Show the wallet's address, and what it has of a run's tokens. It never shows the key.
 
     Parameters
     ----------
+    run
+        The folder of a run on this machine, or its link.
     check
         Open it, to see that the password is right.
     json
@@ -91,7 +95,13 @@ def show(*, options: NewWallet | None = None, check: Json = False, json: Json = 
     address = show_address(chosen.open().address if check else chosen.address())
     opens = ", and the password opens it" if check else ""
     told = {"ok": True, "address": address, "file": str(chosen.path), "opened": check}
-    tell(told, f"{address}\nThe wallet is {chosen.path}{opens}.", as_json=json)
+    text = f"{address}\nThe wallet is {chosen.path}{opens}."
+    if run:
+        from distrai.runs.sending import balance_of
+
+        told |= balance_of(run, chosen)
+        text += f"\nIt has {told['balance']} {told['symbol']}."
+    tell(told, text, as_json=json)
     return 0
 
 
@@ -114,4 +124,31 @@ def import_(source: str = "", /, *, options: NewWallet | None = None, json: Json
     address = show_address(key.address)
     text = f"{address}\nThe wallet is {chosen.path}."
     tell({"ok": True, "address": address, "file": str(chosen.path)}, text, as_json=json)
+    return 0
+
+
+@wallet.command
+def send(run: str, to: str, amount: str, /, *, options: AnyWallet | None = None, json: Json = False) -> int:
+    """Send tokens of a run to an address: from who opened it where that is this machine, else from the wallet.
+
+    Parameters
+    ----------
+    run
+        The folder of a run on this machine, or its link.
+    to
+        The address, like the one that `distrai wallet show` prints.
+    amount
+        How many tokens, like 12.5.
+    json
+        Print one JSON object.
+    """
+    from distrai.runs.sending import send_tokens
+
+    options = options or AnyWallet()
+    told = send_tokens(run, to, amount, options.chosen(), named=options.wallet is not None)
+    text = (
+        f"Sent {told['amount']} {told['symbol']} from {told['from']} to {told['to']}, and {told['left']} are left "
+        f"(transaction {told['transaction']})."
+    )
+    tell(told, text, as_json=json)
     return 0

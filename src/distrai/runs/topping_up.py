@@ -48,7 +48,7 @@ async def fill_tokens(
     if has < missing:
         raise TooFewTokens(
             f"{needs} {where}, and the wallet {show_address(address)} has {format_amount(has, decimals)}: send tokens "
-            "to one of them"
+            "to one of them (the run's opener can: `distrai wallet send FOLDER ADDRESS AMOUNT`)"
         )
     link = money.link
     paying = await TokenClient.connect(link.rpc, token.address, link.chain_id, wallet.open())
