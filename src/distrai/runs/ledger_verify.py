@@ -21,6 +21,7 @@ from distrai.ledger.reader import LedgerReader
 from distrai.ledger.stakes import StakesClient
 from distrai.ledger.token import TokenClient
 from distrai.ledger.training_records import RecordsClient
+from distrai.network.store import BlobStore
 from distrai.peer.public import PublicFolder
 from distrai.protocol.errors import ProtocolError
 from distrai.protocol.ledger_events import RunOpened
@@ -33,7 +34,7 @@ from distrai.runs.folder import RunFolder
 from distrai.runs.ledger_checks.heads import Course, check_course
 from distrai.runs.ledger_checks.indexes import compare_index
 from distrai.runs.ledger_checks.pots import PotCheck, check_pot, check_pot_views
-from distrai.runs.ledger_checks.records import check_records
+from distrai.runs.ledger_checks.records import check_evidence, check_records
 from distrai.runs.ledger_checks.report import Report, ledger_verify_text, unchecked
 from distrai.runs.ledger_checks.stakes import check_stake_views, check_stakes
 from distrai.runs.ledger_checks.tokens import check_balances, check_moves
@@ -54,6 +55,7 @@ class Beside:
     public: PublicFolder | None = None
     tables: Tables = Tables(())  # noqa: RUF009 - it is frozen, and has nothing
     index: Path | None = None
+    blobs: BlobStore | None = None
 
 
 def ledger_verify(folder: RunFolder) -> dict[str, Any]:
@@ -70,6 +72,7 @@ async def verify_folder(folder: RunFolder) -> Report:
         PublicFolder(folder.archive / "public"),
         Tables.of_folder(folder),
         folder.index if folder.index.exists() else None,
+        BlobStore(folder.archive / "blobs"),
     )
     async with ledger_url(folder) as url:
         if deployment is None:
@@ -149,6 +152,8 @@ class _Verifier:
             )
         report.records, problems = await check_records(events, courses, clients.records, self._time, block)
         report.problems += problems + check_moves(made, events)
+        if self.beside.blobs is not None:
+            report.problems += check_evidence(events, self.beside.run, self.beside.blobs)
         report.problems += await check_balances(
             made, events, clients.token, clients.stakes, pots_hold=held, stakes_hold=staked, block=block
         )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from distrai.ledger.errors import BadAnswer
 from distrai.ledger.training_records import Record, RecordsClient, Request, Result, Stage, read_claims
+from distrai.network.store import BlobStore
+from distrai.protocol.errors import WrongBlob
 from distrai.protocol.ledger_events import LedgerEvent
 from distrai.protocol.money_events import RecordClosed, RecordOpened, StageReached
 from distrai.protocol.primitives import ZERO_HASH
@@ -126,3 +128,19 @@ def _compare(told: _Told, held: Record, block_time: BlockTime) -> None:
     same("its last round", closed.round, held.round)
     same("its state", closed.state_root, held.state_root)
     same("when it was closed", block_time(closed.at.block_number), held.closed_at)
+
+
+def check_evidence(events: Sequence[LedgerEvent], run: int, blobs: BlobStore) -> list[str]:
+    """What is wrong with the manifests and tables of a run's closed records, as far as they lie here."""
+    own = {event.record for event in events if isinstance(event, RecordOpened) and event.run == run}
+    here = {blob.hash: blob for blob in blobs.refs()}
+    problems = []
+    for event in events:
+        if isinstance(event, RecordClosed) and event.record in own:
+            for what, name in (("manifest of its model", event.manifest), ("table of its peers", event.table)):
+                try:
+                    if name in here:
+                        blobs.read(here[name])
+                except WrongBlob as error:
+                    problems.append(f"record {event.record}: the {what} is damaged: {error}")
+    return problems
