@@ -262,8 +262,9 @@ def test_a_hidden_transfer_is_found(ledger: Scene) -> None:
 def test_a_forged_head_is_named(ledger: Scene) -> None:
     flipped = "UPDATE logs SET data = CAST(? || substr(data, 33) AS BLOB)"
     tamper(ledger, "RunRegistry", "Certified", flipped, b"h" * 32, of="MIN")
-    (problem,) = problems(ledger)
+    problem, changed = problems(ledger)
     assert problem.startswith("ledger:") and "head is not that of the body" in problem
+    assert "chain.sqlite: block" in changed
 
 
 def test_a_missing_certificate_is_named(ledger: Scene) -> None:

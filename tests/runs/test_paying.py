@@ -21,7 +21,7 @@ from distrai.ledger.stakes import StakeTerms
 from distrai.ledger.training_records import Stage
 from distrai.protocol.money_events import Funded, MemberAllowed, PotOpened, RecordOpened, StakeTermsSet
 from distrai.protocol.primitives import Address, MemberId
-from distrai.protocol.recipe import Recipe
+from distrai.protocol.recipe import Recipe, RecipeError
 from distrai.runs.archive import Archive
 from distrai.runs.chain import Chain
 from distrai.runs.folder import RunFolder
@@ -156,10 +156,11 @@ def test_a_pot_that_the_opener_cannot_fill_is_said_before_anything_is_sent(
 
     async def go() -> None:
         async with chain_in(folder) as (url, chain_id):
-            with pytest.raises(NotEnough, match=r"up to 1800000000 tokens, .* has 1000000000: send 0x"):
+            with pytest.raises(
+                RecipeError, match=r"rewards.cap: .* up to 1800000000 tokens, .* are 1000000000; lower"
+            ):
                 await prepare(folder, url, chain_id, recipe, texts)
-            async with tills_of(folder, url) as tills:
-                assert await tills.pots.pot_of(tills.run) is None
+            assert not folder.exists(), "with a lower cap the same command begins anew"
 
     asyncio.run(go())
 

@@ -95,5 +95,6 @@ def invite(folder: Path, member: str, /, *, pay: Json = False, json: Json = Fals
         from distrai.runs.membership import allow_member
 
         allow_member(RunFolder(folder), read_member(member))
-    tell({"ok": True, "member": member, "invitation": code, "pay": pay}, code, as_json=json)
+    text = f"{code}\nIt may earn from the next round on." if pay else code
+    tell({"ok": True, "member": member, "invitation": code, "pay": pay}, text, as_json=json)
     return 0

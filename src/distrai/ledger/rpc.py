@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import ClientError, ClientResponseError, ClientTimeout
+from aiohttp import ClientConnectorError, ClientError, ClientResponseError, ClientTimeout
 from web3 import AsyncHTTPProvider
 from web3.types import RPCEndpoint
 
@@ -84,7 +84,9 @@ class Rpc:
                 self._chosen = (self._chosen + 1) % len(self._nodes)
                 wait = pause * (0.5 + self._jitter() / 2)
                 if time.monotonic() + wait >= end:
-                    raise LedgerUnreachable(f"the ledger does not answer ({method}): {error!r}") from error
+                    raise LedgerUnreachable(
+                        f"the ledger does not answer ({method}): {_reason(error)}"
+                    ) from error
                 await asyncio.sleep(wait)
                 pause = min(2 * pause, patience.backoff_s_max)
 
@@ -108,6 +110,12 @@ class Rpc:
         if response.get("error") is not None:
             raise _node_error(response["error"])
         return response["result"]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ClientConnectorError):
+        return f"nobody listens at {error.host}:{error.port}"
+    return "no answer in time" if isinstance(error, TimeoutError) else repr(error)
 
 
 async def rpc_to(

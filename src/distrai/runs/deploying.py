@@ -56,7 +56,7 @@ def deploy_contracts(url: str, settings_path: Path | None, out: Path, wallet: Wa
 
 async def chain_id_of(url: str) -> int:
     """Which chain a node serves. Raises LedgerUnreachable or BadAnswer."""
-    rpc = Rpc([url], Patience())
+    rpc = Rpc([url], Patience(call_s=5.0))
     try:
         return read_quantity(await rpc.call("eth_chainId"))
     finally:
@@ -78,7 +78,7 @@ def deployment_text(told: dict[str, Any]) -> str:
             "Checked there:",
             *checks,
             f"The addresses are in {where}.",
-            f"Next: `distrai run RECIPE --rpc {told['rpc']} --deployment {where}`",
+            f"Next: `distrai run RECIPE --rpc {told['rpc']} --deployment {where} --wallet FILE`",
         ]
     )
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from distrai.ledger.contract import Contract
 from distrai.ledger.deployment import check
 from distrai.ledger.deployment_file import Deployment
+from distrai.ledger.embedded.audit import audit
 from distrai.ledger.errors import BadAnswer, NodeError
 from distrai.ledger.index import LedgerIndex, LogSource
 from distrai.ledger.pots import PotsClient
@@ -76,8 +77,13 @@ async def verify_folder(folder: RunFolder) -> Report:
     )
     async with ledger_url(folder) as url:
         if deployment is None:
-            return await _verify_registry(url, Domain(link.chain_id, link.registry), link.run)
-        return await verify_ledger(url, deployment, beside)
+            report = await _verify_registry(url, Domain(link.chain_id, link.registry), link.run)
+        else:
+            report = await verify_ledger(url, deployment, beside)
+    if not folder.read().external:
+        changed = [f"{folder.ledger / 'chain.sqlite'}: {problem}" for problem in audit(folder.ledger)]
+        report.problems += changed
+    return report
 
 
 async def _verify_registry(url: str, domain: Domain, run: int) -> Report:

@@ -12,11 +12,13 @@ from distrai.ledger.coins import CoinClient
 from distrai.ledger.deployment import LOCAL, Deployment, deploy
 from distrai.ledger.interface import Limits, Opening
 from distrai.ledger.keys import NodeKey
+from distrai.ledger.settings import NEW_TOKEN_DECIMALS, NewToken
 from distrai.ledger.token import TokenClient
 from distrai.network.store import BlobStore
 from distrai.peer.link import Link
+from distrai.protocol.amounts import format_amount
 from distrai.protocol.primitives import Address
-from distrai.protocol.recipe import Recipe, ResolvedRecipe
+from distrai.protocol.recipe import Recipe, RecipeError, ResolvedRecipe, Rewards
 from distrai.runs.chain import Chain, check_chain, contracts_of
 from distrai.runs.folder import RunFolder, RunInfo, make_home, write_json
 from distrai.runs.gas_supply import check_opener
@@ -60,6 +62,8 @@ class Opener:
             await self._check_tokens(recipe)
             if recipe.rewards is not None and not recipe.rewards.finality_blocks:
                 self.report({"event": "advice", "why": NOT_FINAL})
+        elif recipe.rewards is not None:
+            _check_supply(recipe, recipe.rewards)
         for text in advice(recipe):
             self.report({"event": "advice", "why": text})
         self.report(
@@ -143,6 +147,20 @@ class Opener:
                         return number
         write_json(path, plan | {"first": first})
         return await client.open_run(_opening(resolved), _limits(resolved.recipe))
+
+
+def _check_supply(recipe: Recipe, rewards: Rewards) -> None:
+    """Raise RecipeError if the token of a run's own chain has too few for the pot: before anything is opened."""
+    token = LOCAL.token
+    assert isinstance(token, NewToken)
+    needed = rewards.escrow(NEW_TOKEN_DECIMALS, recipe.rounds.count)
+    if needed > token.supply:
+        raise RecipeError(
+            "rewards.cap",
+            f"its pot takes up to {format_amount(needed, NEW_TOKEN_DECIMALS)} tokens, and there are "
+            f"{format_amount(token.supply, NEW_TOKEN_DECIMALS)}",
+            "lower rewards.cap, rewards.max_members, rewards.funded_rounds or rounds.count",
+        )
 
 
 def told(info: RunInfo) -> dict[str, Any]:

@@ -137,7 +137,10 @@ def check_evidence(events: Sequence[LedgerEvent], run: int, blobs: BlobStore) ->
     problems = []
     for event in events:
         if isinstance(event, RecordClosed) and event.record in own:
-            for what, name in (("manifest of its model", event.manifest), ("table of its peers", event.table)):
+            for what, name in (
+                ("manifest of its model", event.manifest),
+                ("table of its peers", event.table),
+            ):
                 try:
                     if name in here:
                         blobs.read(here[name])
