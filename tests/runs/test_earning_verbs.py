@@ -339,3 +339,13 @@ def test_the_opener_sends_tokens_to_a_wallet_and_the_wallet_sends_them_on(
     assert refused["error"] == "TooFewTokens" and "not 3" in refused["why"]
     assert verb("send", folder, "0x12", "1")["error"] == "BadAddress"
     assert verb("show", folder)["balance"] == "2"
+
+
+def test_a_home_of_another_run_is_refused(desk: Desk, tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    (home / "joined.json").write_text(json.dumps({"chain": 1, "registry": "0x" + "11" * 20, "run": 1}))
+    for verb in ("claim", "earnings", "unstake"):
+        code, told, _ = desk.verb(verb, "--home", home)
+        assert (code, told["error"]) == (2, "CannotJoin"), verb
+        assert "peer in another run" in told["why"]

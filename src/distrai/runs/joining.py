@@ -42,22 +42,30 @@ class JoinTarget:
     home: Path
     owner: Path | None = None
 
-    def claim_home(self) -> None:
-        """Make the home, or see that it is of this run. Raises CannotJoin."""
-        make_home(self.home)
-        mark = self.home / "joined.json"
-        mine = {
+    @property
+    def _of(self) -> dict[str, Any]:
+        return {
             "chain": self.link.chain_id,
             "registry": "0x" + self.link.registry.hex(),
             "run": self.link.run,
         }
-        if mark.exists():
-            if json.loads(mark.read_bytes()) != mine:
-                raise CannotJoin(f"{self.home} is the home of a peer in another run: choose another --home")
-        elif any(self.home.iterdir()):
+
+    def check_home(self) -> bool:
+        """Whether the home is there. Raises CannotJoin if it is of another run."""
+        mark = self.home / "joined.json"
+        if mark.exists() and json.loads(mark.read_bytes()) != self._of:
+            raise CannotJoin(f"{self.home} is the home of a peer in another run: choose another --home")
+        return mark.exists()
+
+    def claim_home(self) -> None:
+        """Make the home, or see that it is of this run. Raises CannotJoin."""
+        make_home(self.home)
+        mark = self.home / "joined.json"
+        if self.check_home():
+            return
+        if any(self.home.iterdir()):
             raise CannotJoin(f"{self.home} is there and is no peer's home: choose a new or empty --home")
-        else:
-            write_json(mark, mine)
+        write_json(mark, self._of)
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,7 @@ async def reach_ledger(
     Raises NoRun, CannotJoin or NoLedger.
     """
     target = choose_join(what, home)
+    target.check_home()
     if rpc:
         target = replace(target, link=replace(target.link, rpc=rpc))
         yield target, None if what.startswith("distrai:") else RunFolder(Path(what)), rpc

@@ -109,7 +109,13 @@ class Progress:
     def _on_preparing(self, event: dict[str, Any]) -> None:
         self.doing = str(event["what"])
 
-    _on_measuring = _on_exporting = _on_stopping = _on_settling = _on_waiting = _on_preparing
+    _on_exporting = _on_stopping = _on_settling = _on_waiting = _on_preparing
+
+    def _on_measuring(self, event: dict[str, Any]) -> None:
+        self.doing, self.round = (
+            str(event["what"]),
+            max(self.round, self.rounds),
+        )  # all of them are done by now
 
     def _on_pot_opened(self, event: dict[str, Any]) -> None:
         self.notices.append(f"this run pays {event['price']} tokens for a million accepted tokens of work")
@@ -146,6 +152,7 @@ class Progress:
         if "member" in event:  # the ledger has none
             peer = self._peer(event)
             peer.member, peer.doing = str(event["member"]), "ready"
+            self.round = max(self.round, int(event["round"]))
 
     def _on_step(self, event: dict[str, Any]) -> None:
         peer = self._peer(event)
