@@ -89,7 +89,9 @@ def test_an_opener_that_is_killed_before_it_pays(new_folder: Callable[[str], Pat
     first = told
     code, told = run_until(None, folder.path)
     assert code == 0
-    if max(event["last_round"] for event in of(first, "epoch-settled")) == 4:  # else the last rounds earned nothing
+    if (
+        max(event["last_round"] for event in of(first, "epoch-settled")) == 4
+    ):  # else the last rounds earned nothing
         assert not of(told, "started"), "nobody is needed any more but the ledger"
     assert not {event["event"] for event in told} & {"funded", "pot-opened", "record-opened", "allowed"}
     assert len(of(told, "claimed")) == 3
