@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from distrai.ledger.settings import BadSettings, DeploymentSettings, parse_address
 from distrai.protocol.primitives import Address
+from distrai.protocol.recipe import Contracts
 
 _VERSION = 1
 _ROLES = {
@@ -45,6 +46,12 @@ class Deployment:
     decimals: int
     block: int
     settings: DeploymentSettings | None = None
+
+    @classmethod
+    def named_by(cls, contracts: Contracts, chain_id: int, registry: Address, block: int = 0) -> Self:
+        """The contracts that a resolved recipe names; ``block`` zero reads events from the first block on."""
+        of = contracts
+        return cls(chain_id, registry, of.token, of.stakes, of.rewards, of.records, of.decimals, block)
 
     @classmethod
     def read(cls, path: Path) -> Self:

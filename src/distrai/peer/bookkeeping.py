@@ -99,16 +99,8 @@ def deployment_of(plan: Plan, link: Link, opened: RunOpened) -> Deployment:
     """The contracts that a run's recipe names. What comes before the run concerns nobody in it."""
     contracts = plan.resolved.contracts
     assert contracts is not None
-    return Deployment(
-        link.chain_id,
-        link.registry,
-        contracts.token,
-        contracts.stakes,
-        contracts.rewards,
-        contracts.records,
-        contracts.decimals,
-        max(0, opened.at.block_number - 1),
-    )
+    block = max(0, opened.at.block_number - 1)
+    return Deployment.named_by(contracts, link.chain_id, link.registry, block)
 
 
 def _open_index(path: Path, deployment: Deployment) -> LedgerIndex:

@@ -212,7 +212,3 @@ class RecordClosed(LedgerEvent):
     gpu_seconds: int
     peers: int
     by_seats: bool
-
-
-MoneyEvent = LedgerEvent
-"""Any of these."""

@@ -117,8 +117,7 @@ def deployment_of(folder: RunFolder) -> Deployment | None:
     found = Archive(folder.archive).recipe(name).contracts
     if found is None:
         return None
-    addresses = (link.registry, found.token, found.stakes, found.rewards, found.records)
-    named = Deployment(link.chain_id, *addresses, decimals=found.decimals, block=0)
+    named = Deployment.named_by(found, link.chain_id, link.registry)
     if not folder.deployment.exists():
         return named
     written = Deployment.read(folder.deployment)

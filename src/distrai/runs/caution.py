@@ -56,8 +56,7 @@ async def asked_stake(money: RunMoney, stakes: StakesClient) -> Asked:
     """What the run asks for, after a look at the contracts that ask. Raises NoMoney, Unsafe or a LedgerError."""
     check_stakes(money)
     link, at = money.link, money.contracts
-    addresses = (link.registry, at.token, at.stakes, at.rewards, at.records)
-    findings = await check(link.rpc, Deployment(link.chain_id, *addresses, at.decimals, 0))
+    findings = await check(link.rpc, Deployment.named_by(at, link.chain_id, link.registry))
     if findings:
         raise Unsafe(
             f"nothing was staked, and nothing should be: {'; '.join(findings)}. Ask who opened the run, or stay away"

@@ -13,6 +13,7 @@ from distrai.ledger.pots import PotsClient
 from distrai.protocol.amounts import format_amount
 from distrai.protocol.ledger_events import LedgerEvent
 from distrai.protocol.money_events import EpochKilled, EpochSettled, RewardClaimed
+from distrai.protocol.pot import Pot
 from distrai.protocol.primitives import Hash, MemberId
 from distrai.protocol.rewards import rewards_proof
 from distrai.protocol.typed_data import Domain
@@ -68,13 +69,7 @@ class Claim:
 
 def live_epochs(events: Collection[LedgerEvent]) -> list[EpochSettled]:
     """The epochs of one run that are pending or active after these events, in order."""
-    live: list[EpochSettled] = []
-    for event in events:
-        if isinstance(event, EpochSettled):
-            live = [*live[: event.epoch - 1], event]
-        elif isinstance(event, EpochKilled):
-            live = live[: event.live]
-    return live
+    return [live.settled for live in Pot.fold(events).epochs]
 
 
 async def claim_for(

@@ -99,10 +99,7 @@ def _deployment(money: RunMoney) -> Deployment:
     """The contracts whose events are read: as the folder says, else as the recipe does, from the first block on."""
     if money.folder is not None and money.folder.deployment.exists():
         return Deployment.read(money.folder.deployment)
-    link, at = money.link, money.contracts
-    return Deployment(
-        link.chain_id, link.registry, at.token, at.stakes, at.rewards, at.records, at.decimals, 0
-    )
+    return Deployment.named_by(money.contracts, money.link.chain_id, money.link.registry)
 
 
 def earnings_of(what: str, home: Path | None, member: str) -> dict[str, Any]:
