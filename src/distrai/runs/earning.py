@@ -20,6 +20,7 @@ from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import MemberId
 from distrai.protocol.typed_data import Domain
 from distrai.runs.accounts import LABEL, Account, accounts
+from distrai.runs.anchor import deployment_of
 from distrai.runs.bookkeeping import Books
 from distrai.runs.claiming import claim_for
 from distrai.runs.joining import read_member
@@ -96,10 +97,9 @@ def _index_path(money: RunMoney, stack: AsyncExitStack) -> Path:
 
 
 def _deployment(money: RunMoney) -> Deployment:
-    """The contracts whose events are read: as the folder says, else as the recipe does, from the first block on."""
-    if money.folder is not None and money.folder.deployment.exists():
-        return Deployment.read(money.folder.deployment)
-    return Deployment.named_by(money.contracts, money.link.chain_id, money.link.registry)
+    """The contracts whose events are read: as the run's folder and recipe say, else from the first block on."""
+    written = None if money.folder is None else deployment_of(money.folder)
+    return written or Deployment.named_by(money.contracts, money.link.chain_id, money.link.registry)
 
 
 def earnings_of(what: str, home: Path | None, member: str) -> dict[str, Any]:
