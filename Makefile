@@ -24,8 +24,8 @@ NAME ?=
 # What needs the least comes first; the exchange needs root, for its network namespaces.
 BENCHMARKS := ledger_costs codec_throughput quickstart round_overhead join loss_against_payload exchange utilisation
 
-.PHONY: help setup run test test-core templates coverage lint format typecheck imports contracts invariants anvil slither licences \
-	wheel check bench bench-check nightly clean
+.PHONY: help setup run test test-core templates coverage lint format typecheck imports contracts invariants anvil slither \
+	licences wheel check bench bench-check nightly clean
 
 help: ## What there is to type
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
