@@ -19,13 +19,13 @@ ARGS ?=
 # Two workers share the machine, so each computes on one core: no test depends on how many there are. Whole files go to
 # one worker, since the tests of a file share what is dear: a run of real processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile -m "not ci"
 NAME ?=
 # What needs the least comes first; the exchange needs root, for its network namespaces.
 BENCHMARKS := ledger_costs codec_throughput quickstart round_overhead join loss_against_payload exchange utilisation
 
-.PHONY: help setup run test test-core coverage lint format typecheck imports contracts invariants anvil slither licences \
-	wheel check bench bench-check nightly clean
+.PHONY: help setup run test test-core templates coverage lint format typecheck imports contracts invariants anvil slither \
+	licences wheel check bench bench-check nightly clean
 
 help: ## What there is to type
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "Cannot create $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing into $(VENV) (once; a few minutes) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev,jobs]'
 	@touch $@
 
 $(PACKAGES): contracts/package-lock.json $(STAMP)
@@ -51,7 +51,10 @@ test: $(STAMP) $(PACKAGES) ## Every test (ARGS="tests/protocol -k recipe" for so
 	@$(PYTEST) $(PYTEST_ARGS) $(ARGS)
 
 test-core: $(STAMP) $(PACKAGES) ## The quick tests: no real processes
-	@$(PYTEST) $(PYTEST_ARGS) -m "not processes" $(ARGS)
+	@$(PYTEST) $(PYTEST_ARGS) -m "not processes and not ci" $(ARGS)
+
+templates: $(STAMP) ## Smoke runs of every template of jobs on toy models (`make test` has three of them)
+	@$(PYTEST) tests/jobs/test_templates_ci.py $(ARGS)
 
 coverage: $(STAMP) ## protocol/ with every branch covered
 	@$(PYTEST) tests/protocol -q --cov=distrai.protocol --cov-branch --cov-report=term-missing --cov-fail-under=100
@@ -106,7 +109,7 @@ bench-check: $(STAMP) ## What was aimed for, beside the figures that are committ
 	@$(BIN)/python benchmarks/bench_check.py
 
 nightly: $(STAMP) $(PACKAGES) ## Every test with many more examples and seeds (hours)
-	@HYPOTHESIS_PROFILE=nightly DISTRAI_SEEDS=$${DISTRAI_SEEDS:-2000} $(PYTEST) $(PYTEST_ARGS) $(ARGS)
+	@HYPOTHESIS_PROFILE=nightly DISTRAI_SEEDS=$${DISTRAI_SEEDS:-2000} $(PYTEST) $(PYTEST_ARGS) -m "" $(ARGS)
 
 clean: ## Remove what was built: environment, caches
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage* \

@@ -1,6 +1,6 @@
 """Check the licences of everything that an installed DisTrAI brings along.
 
-Policy: what users get with ``pip install distrai`` may be used, changed and sold together with it. Permissive
+Policy: what users get with ``pip install distrai[jobs]`` may be used, changed and sold together with it. Permissive
 licences are allowed. MPL-2.0 is copyleft for its own files only; it is allowed for the packages named below,
 which we use unchanged. Everything else (GPL, LGPL, AGPL, unknown) is refused until a person has read it and
 changed this file. Tools of developers (the ``dev`` extra) are not shipped and not looked at.
@@ -36,6 +36,7 @@ ALLOWED = {
 FILE_LEVEL = {"MPL-2.0": {"certifi", "tqdm"}}
 """Licence -> packages that may have it."""
 SPELLINGS = {
+    "apache": "Apache-2.0",  # of accelerate and peft, whose files of the licence are those of 2.0
     "apache 2.0": "Apache-2.0",
     "apache 2.0 license": "Apache-2.0",
     "apache software license": "Apache-2.0",
@@ -49,6 +50,7 @@ SPELLINGS = {
     "python software foundation license": "PSF-2.0",
 }
 """What authors wrote before there were SPDX expressions."""
+ROOT = "distrai[jobs]"
 
 
 def is_allowed(expression: str, package: str) -> bool:
@@ -76,7 +78,7 @@ def licence_of(package: metadata.Distribution) -> str:
 
 
 def shipped(root: str) -> list[metadata.Distribution]:
-    """The packages that installing ``root`` brings, by name, without ``root``."""
+    """The packages that installing ``root`` brings (with its extras), by name, without ``root``."""
     found: dict[str, metadata.Distribution] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     waiting = [Requirement(root)]
@@ -88,12 +90,12 @@ def shipped(root: str) -> list[metadata.Distribution]:
         seen.add((name, frozenset(wanted.extras)))
         found[name] = metadata.distribution(wanted.name)
         waiting += _needed(found[name].requires or [], wanted.extras)
-    return [found[name] for name in sorted(found) if name != canonicalize_name(root)]
+    return [found[name] for name in sorted(found) if name != canonicalize_name(Requirement(root).name)]
 
 
 def main() -> int:
     """Exit code 1 and the names where a licence is outside of the policy."""
-    packages = shipped("distrai")
+    packages = shipped(ROOT)
     stated = [(canonicalize_name(package.metadata["Name"]), licence_of(package)) for package in packages]
     refused = [(name, licence) for name, licence in stated if not is_allowed(licence, name)]
     for name, licence in refused:

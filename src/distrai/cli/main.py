@@ -11,10 +11,12 @@ from distrai import __version__
 from distrai.cli.compare import compare
 from distrai.cli.doctor import doctor
 from distrai.cli.init import init
+from distrai.cli.jobs import jobs
 from distrai.cli.join import invite, join
 from distrai.cli.keys import rotate_key
 from distrai.cli.ledger import ledger
 from distrai.cli.model import export, generate
+from distrai.cli.models import models
 from distrai.cli.money import claim, earnings, estimate_, payout, records, stake, unstake
 from distrai.cli.run import run
 from distrai.cli.wallet import wallet
@@ -23,8 +25,8 @@ from distrai.cli.watch import replay, status
 OK, WRONG, USAGE, INTERRUPTED = 0, 1, 2, 130
 EXIT_CODES = """Exit codes: 0 all is well; 1 what was checked is wrong, or the run failed; 2 wrong usage or input;
 130 interrupted (a run can be resumed with the same command)."""
-_KEY = re.compile(r"(?<![0-9a-fA-F])(?:0x)?[0-9a-fA-F]{64}(?![0-9a-fA-F])")
-"""Whatever looks like a private key is not repeated where arguments are not understood."""
+_KEY = re.compile(r"(?<![0-9a-fA-F])(?:0x)?[0-9a-fA-F]{64}(?![0-9a-fA-F])|hf_[A-Za-z0-9]{16,}")
+"""Whatever looks like a private key or a token of a hub is not repeated where arguments are not understood."""
 
 app = App(
     name="distrai",
@@ -43,7 +45,7 @@ for verb in (run, init, join, invite, rotate_key, replay, status, generate, expo
 for money_verb in (stake, unstake, payout, claim, earnings, records):
     app.command(money_verb)
 app.command(estimate_, name="estimate")
-for group in (wallet, ledger):
+for group in (wallet, ledger, jobs, models):
     app.command(group)
 
 
@@ -53,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(tokens)
     except CycloptsError as error:
-        return _failed(
-            tokens, USAGE, f"{_KEY.sub('(64 digits)', str(error))} (see `distrai --help`)", "Usage"
-        )
+        return _failed(tokens, USAGE, f"{_KEY.sub('(a secret)', str(error))} (see `distrai --help`)", "Usage")
     except KeyboardInterrupt:
         return _failed(tokens, INTERRUPTED, "interrupted", "Interrupted")
     except BrokenPipeError:

@@ -1,0 +1,234 @@
+"""``distrai jobs``: fine-tuning scripts with a form in front of them, run and kept."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from distrai.cli.jobs_looking import list_, logs, show, stop
+from distrai.cli.output import tell
+from distrai.cli.wallet import AnyWallet
+
+if TYPE_CHECKING:
+    from distrai.jobs.recording import Recording
+    from distrai.jobs.store import Limits
+
+Flag = Annotated[bool, Parameter(negative=())]
+Many = Annotated[list[str] | None, Parameter(negative=())]
+GRACE_S = 60.0
+INTERRUPTED = 130
+_GIB = 1 << 30
+
+jobs = App(
+    name="jobs", help="Fine-tune and train with scripts: choose a template, change what you like, run it."
+)
+jobs.command(list_, name="list")
+for verb in (show, logs, stop):
+    jobs.command(verb)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LimitOptions:
+    """What a job may take."""
+
+    timeout: float = 0.0
+    "Seconds after which it is asked to save and stop; 0 for any."
+    grace: float = GRACE_S
+    "Seconds that it may take to save when it is asked to stop."
+    memory: float = 0.0
+    "GiB of address space that it may take; 0 for any (scripts that use a GPU reserve a lot)."
+
+    def chosen(self) -> "Limits":
+        """As the runner takes them."""
+        from distrai.jobs.session import limits
+
+        return limits(self.timeout, self.grace, round(self.memory * _GIB))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RecordOptions:
+    """Where the training record is kept, and who signs it."""
+
+    no_record: Flag = False
+    "Keep no training record, and leave the model in the job's folder."
+    rpc: str = ""
+    "A node of a chain for the record; a chain of this user's own if not given."
+    deployment: Path | None = None
+    "With --rpc: the file of the contracts there, as `distrai ledger deploy` wrote it."
+    theme: str = ""
+    "What the training is about, for the record; the template's kind if not given."
+    store: str = ""
+    "Where the finished model is saved, a folder or a URL; the user's folder of models if not given."
+
+    def recording(self, wallet: AnyWallet | None) -> "Recording | None":
+        """Who keeps the record; None if nobody does."""
+        from distrai.jobs.ledgers import choose_ledger
+        from distrai.jobs.recording import Recording
+
+        named = None if wallet is None else wallet.chosen().open
+        ledger = choose_ledger(self.rpc, self.deployment, named, AnyWallet().chosen().open)
+        return None if self.no_record else Recording(ledger, self.theme, self.store)
+
+
+@jobs.command
+def new(source: str, name: str = "", /, *, json: Flag = False) -> int:
+    """Make a template of your own from another one, to change with `distrai jobs edit`.
+
+    Parameters
+    ----------
+    source
+        A template (`distrai jobs list --templates`), or a script with a header.
+    name
+        What to call it; my-SOURCE if not given.
+    json
+        Print one JSON object.
+    """
+    from distrai.jobs.library import Library
+
+    template = Library().new(name or f"my-{Path(source).stem}", source)
+    told = {"ok": True, "template": template.name, "path": str(template.path), "hash": template.hash}
+    tell(
+        told,
+        f"{template.name} is in {template.path}: change it with `distrai jobs edit {template.name}`",
+        as_json=json,
+    )
+    return 0
+
+
+@jobs.command
+def edit(template: str, /, *, save: Flag = False, json: Flag = False) -> int:
+    """Change a template of your own in $EDITOR; every version is kept and known by its hash.
+
+    Parameters
+    ----------
+    template
+        The template.
+    save
+        Start no editor: take the file as it is now as a new version.
+    json
+        Print one JSON object.
+    """
+    from distrai.jobs.editing import edit_template, save_template
+    from distrai.jobs.library import Library
+
+    told = save_template(Library(), template) if save else edit_template(Library(), template)
+    tell(told, f"{told['diff']}{template} is now version {told['hash']}", as_json=json)
+    return 0
+
+
+@jobs.command
+def check(
+    template: str,
+    /,
+    *,
+    preset: str = "",
+    set: Many = None,  # noqa: A002  # what users type
+    diff: Flag = False,
+    gpu: str = "",
+    gpus: int = 1,
+    price: float = 0.0,
+    json: Flag = False,
+) -> int:
+    """See whether a template and values will do, without running anything of it.
+
+    Parameters
+    ----------
+    template
+        A template, or a script with a header.
+    preset
+        The values of a preset of the template, like smoke.
+    set
+        A value, like learning_rate=2e-4; may be given several times.
+    diff
+        Show what was changed since the template that it was made from.
+    gpu
+        Say what training takes on such a GPU, like H100_80GB.
+    gpus
+        How many of them.
+    price
+        Dollars for one of them and an hour.
+    json
+        Print one JSON object.
+    """
+    from distrai.jobs.library import Library
+    from distrai.jobs.session import Asked, check, hardware
+    from distrai.jobs.text import check_text
+
+    asked = Asked(template, preset=preset, settings=set or ())
+    told = check(asked, Library(), Path.cwd(), want_diff=diff, hardware=hardware(gpu, gpus, price)).to_json()
+    tell(told, check_text(told), as_json=json)
+    return 0 if told["ok"] else 1
+
+
+@jobs.command
+def run(
+    template: str = "",
+    /,
+    *,
+    preset: str = "",
+    set: Many = None,  # noqa: A002  # what users type
+    out: Path | None = None,
+    command: str = "",
+    env: Many = None,
+    accept: str = "",
+    limits: LimitOptions | None = None,
+    record: RecordOptions | None = None,
+    wallet: AnyWallet | None = None,
+    json: Flag = False,
+) -> int:
+    """Run a template, a script or a command as a job; on a job that is there it goes on with that.
+
+    Ctrl-C asks the script to save and stop; a second Ctrl-C ends it at once. If this command is killed the script goes
+    on, and the same command finds it again.
+
+    Parameters
+    ----------
+    template
+        A template, a script with a header, or a job (its id or folder) to go on with.
+    preset
+        The values of a preset of the template, like smoke.
+    set
+        A value, like learning_rate=2e-4; may be given several times.
+    out
+        The job's folder; one in the user's folder of data if not given.
+    command
+        Instead of a template: what to run, like 'python train.py'. It writes into the folder $DISTRAI_OUT.
+    env
+        The name of a variable to hand to the script, which gets few of them otherwise; never its value.
+    accept
+        The SHA-256 of a script that you have looked at and want to run.
+    json
+        Print events as JSON lines and the result as one object at the end, as is done anyway without a terminal.
+    """
+    from rich.console import Console
+
+    from distrai.jobs.display import JobDisplay
+    from distrai.jobs.library import Library
+    from distrai.jobs.runner import JobRun
+    from distrai.jobs.session import Asked, choose_job
+    from distrai.jobs.text import result_text
+    from distrai.runs.display import JsonLines
+
+    asked = Asked(
+        template, command, preset, set or (), out, (limits or LimitOptions()).chosen(), env or (), accept
+    )
+    confirm = _confirm if sys.stdin.isatty() and not json else None
+    job = choose_job(asked, Library(), confirm, Path.cwd())
+    console = Console()
+    lines = json or not console.is_terminal
+    with JsonLines(sys.stdout) if lines else JobDisplay(console) as display:
+        witness = (record or RecordOptions()).recording(wallet)
+        told = JobRun(job, display.report, witness=witness).run().to_json()
+    tell(told, result_text(told), as_json=lines)
+    return {"done": 0, "stopped": INTERRUPTED}.get(told["status"], 1)
+
+
+def _confirm(text: str) -> bool:
+    from distrai.jobs.text import printable
+
+    print(printable(text))
+    return input("Run it? (yes or no) ").strip().lower() in {"y", "yes"}

@@ -1,0 +1,105 @@
+"""The finished model of a job into the store of models, under the address of who had it trained, with its card."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from distrai.jobs.artifacts import file_sha256
+from distrai.jobs.card import JobCard, RecordedOn
+from distrai.jobs.claims import base_of, count_parameters, hardware, shown_name
+from distrai.jobs.manifest import Origin
+from distrai.jobs.models import ModelStore, Saved
+from distrai.jobs.saving import NothingToSave, save_model
+from distrai.jobs.store import JobFolder, JobState
+
+_BEFORE, _AFTER = "_before", "_after"
+
+
+def keep_model(
+    job: JobFolder,
+    state: JobState,
+    record: dict[str, Any],
+    report: Callable[[dict[str, Any]], None],
+    store: str = "",
+) -> Saved | None:
+    """Save the model of a job that is done; None if it made none. Raises ModelExists, StoreFull, StoreUnusable."""
+    if not state.model:
+        return None
+    values = job.values()
+    data = str(values.get("data", ""))
+    origin = Origin(
+        kind=state.kind,
+        base_model=shown_name(base_of(values)),
+        data=shown_name(data),
+        data_hash=data_hash(Path(data)) if data else "",
+        script=state.name,
+        script_hash=state.script_hash,
+        address=str(record["sender"]),
+        job=state.job_id,
+        record=int(record["number"]),
+        chain_id=int(record["chain_id"]),
+    )
+    card = _card(job, state, values, origin, record)
+    name = f"{str(record['sender']).lower()}/{state.job_id}"
+    try:
+        saved = save_model(
+            ModelStore.at(store), job.out / state.model, name, origin, {"README.md": card.encode()}
+        )
+    except NothingToSave as error:
+        report({"event": "log", "level": "warning", "text": f"no model was saved: {error}"})
+        return None
+    report(
+        {"event": "saved", "model": saved.name, "location": saved.location, "manifest": saved.manifest.hash}
+    )
+    return saved
+
+
+def data_hash(path: Path) -> str:
+    """SHA-256 of a file of data; of the names and hashes of its files for a folder; empty for what is elsewhere."""
+    if path.is_file():
+        return file_sha256(path)
+    if not path.is_absolute() or not path.is_dir():
+        return ""
+    lines = [
+        f"{file_sha256(item)}  {item.relative_to(path).as_posix()}\n"
+        for item in sorted(path.rglob("*"))
+        if item.is_file()
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _card(
+    job: JobFolder, state: JobState, values: dict[str, Any], origin: Origin, record: dict[str, Any]
+) -> str:
+    """The model card, with what was measured on the held-out part before and after."""
+    measured = {name: value for name, value in state.metrics.items() if value is not None}
+    recorded = RecordedOn(
+        chain_id=int(record["chain_id"]),
+        contract=str(record["contract"]),
+        record=int(record["number"]),
+        transaction=str(record["transaction"]),
+        sender=str(record["sender"]),
+    )
+    return JobCard(
+        name=state.job_id,
+        kind=state.kind,
+        base_model=origin.base_model,
+        data=origin.data,
+        data_hash=origin.data_hash,
+        script=origin.script,
+        script_hash=origin.script_hash,
+        parameters={key: value for key, value in values.items() if not str(value).startswith("/")},
+        parameter_count=count_parameters(job.out / state.model),
+        tokens=int(measured.get("tokens", 0)),
+        seconds=state.seconds,
+        hardware=hardware(),
+        before=_measures(measured, _BEFORE),
+        after=_measures(measured, _AFTER),
+        recorded=recorded,
+    ).to_markdown()
+
+
+def _measures(measured: dict[str, float], end: str) -> dict[str, float]:
+    """Metrics whose names end like this, without that end."""
+    return {name.removesuffix(end): value for name, value in measured.items() if name.endswith(end)}

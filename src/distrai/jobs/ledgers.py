@@ -1,0 +1,114 @@
+"""The ledger that keeps the training records of jobs: the user's own embedded chain, or a chain that is there."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distrai.jobs.files import user_folder
+from distrai.ledger.deployment import LOCAL, Deployment, deploy
+from distrai.ledger.keys import NodeKey, create_key, load_key
+from distrai.ledger.locks import InUse
+
+_LOOK_S = 0.1
+
+
+class BadLedger(ValueError):
+    """What was said about a ledger does not go together; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A node that answers now, the contracts there, and the key of who sends."""
+
+    url: str
+    deployment: Deployment
+    key: NodeKey
+
+
+@dataclass(frozen=True)
+class OwnLedger:
+    """An embedded chain in the user's folder of data. It has one operator, the user, and is no consensus.
+
+    It is open only while something is written or read, since only one process may have it. ``key`` None: its own.
+    """
+
+    folder: Path = field(default_factory=lambda: user_folder() / "ledger")
+    key: Callable[[], NodeKey] | None = None
+    wait_s: float = 60.0
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Connection]:
+        """The chain, begun if there is none, with its contracts. Raises InUse if another process keeps it."""
+        from distrai.ledger.embedded.chain import EmbeddedChain
+        from distrai.ledger.embedded.server import serve
+
+        ends = time.monotonic() + self.wait_s
+        while True:
+            try:
+                chain = EmbeddedChain.open(self.folder)
+                break
+            except InUse:
+                if time.monotonic() >= ends:
+                    raise
+                await asyncio.sleep(_LOOK_S)
+        try:
+            own = self._own_key()
+            async with serve(chain, "127.0.0.1", 0) as url:
+                made = await deploy(url, chain.chain_id, own, LOCAL, path=self.deployment)
+                yield Connection(url, made, own if self.key is None else self.key())
+        finally:
+            chain.close()
+
+    @property
+    def deployment(self) -> Path:
+        """The file of its contracts, for `distrai records` and `distrai models verify`."""
+        return self.folder / "deployment.json"
+
+    @property
+    def where(self) -> str:
+        """How it is told."""
+        return str(self.folder)
+
+    def _own_key(self) -> NodeKey:
+        path = self.folder / "owner.json"
+        return load_key(path) if path.exists() else create_key(path)
+
+
+@dataclass(frozen=True)
+class OtherLedger:
+    """A chain that is there. ``rpc`` is told to nobody: it may have a password in it."""
+
+    rpc: str
+    deployment: Path
+    key: Callable[[], NodeKey]
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Connection]:
+        """The contracts on it. Raises BadDeploymentFile, a KeyFileError or WalletError."""
+        yield Connection(self.rpc, Deployment.read(self.deployment), self.key())
+
+    @property
+    def where(self) -> str:
+        """How it is told."""
+        return "another chain"
+
+
+def choose_ledger(
+    rpc: str, deployment: Path | None, key: Callable[[], NodeKey] | None, wallet: Callable[[], NodeKey]
+) -> OwnLedger | OtherLedger:
+    """The ledger that is asked for. ``key``: of a wallet that was named; ``wallet``: of the usual one.
+
+    Raises BadLedger.
+    """
+    if not rpc:
+        if deployment is not None:
+            raise BadLedger("--deployment is for a chain that is there: name its node with --rpc URL")
+        return OwnLedger(key=key)
+    if not rpc.startswith(("http://", "https://")):
+        raise BadLedger("--rpc is no URL of a node: it begins with http:// or https://")
+    if deployment is None:
+        raise BadLedger("--rpc needs --deployment FILE, as `distrai ledger deploy` wrote it")
+    return OtherLedger(rpc, deployment, key or wallet)

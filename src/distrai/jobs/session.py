@@ -1,0 +1,231 @@
+"""Which job a user means: one to go on with, a template with values, or a command. A stranger's is asked about."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distrai.jobs.creating import Wanted, create
+from distrai.jobs.data_check import Hardware
+from distrai.jobs.library import Library, NotAccepted, NoTemplate, Template
+from distrai.jobs.parameters import parse_settings
+from distrai.jobs.prechecks import check_job_data, look_at_data
+from distrai.jobs.store import JobFolder, JobState, Limits, NoJob, find_job
+
+Confirm = Callable[[str], bool]
+"""Shows a text and asks; True for yes."""
+
+
+_S_MAX, _BYTES_MAX, _PRICE_MAX = 366 * 86400.0, 1 << 50, 1e5
+
+
+class Unclear(ValueError):
+    """What is to be run cannot be told from what was given; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user typed. ``what``: a template, a script, a job or its folder; or a ``command`` instead."""
+
+    what: str = ""
+    command: str = ""
+    preset: str = ""
+    settings: Sequence[str] = ()
+    out: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    passed: Sequence[str] = ()
+    accept: str = ""
+
+
+def choose_job(asked: Asked, library: Library, confirm: Confirm | None, base: Path) -> JobFolder:
+    """The job to run. ``confirm`` None: nobody is there to ask.
+
+    Raises Unclear, NoTemplate, NotAccepted, OtherJob, BadHeader, BadParameter, BadData, BadSource, BadVariable.
+    """
+    if bool(asked.what) == bool(asked.command):
+        raise Unclear("give a template, a script or a job to go on with; or --command and no template")
+    if asked.command:
+        if asked.preset or asked.settings:
+            raise Unclear(
+                "--preset and --set are for templates: a command gets what it needs as its own arguments"
+            )
+        return create(Wanted.of_command(asked.command, base, asked.limits, asked.passed), asked.out)
+    known = _known_job(asked.what)
+    if known is not None:
+        return _go_on(known, asked)
+    template = library.find(asked.what)
+    wanted = Wanted.of_template(
+        template, asked.preset, _given(template, asked), base, asked.limits, asked.passed
+    )
+    check_job_data(wanted.kind, wanted.values)
+    _accepted(library, template, asked.accept, confirm)
+    return create(wanted, asked.out)
+
+
+def _known_job(what: str) -> JobFolder | None:
+    """A job's folder or its whole id; a template of that name comes first otherwise."""
+    folder = JobFolder(Path(what))
+    if folder.exists():
+        return JobFolder(folder.path.absolute())
+    try:
+        found = find_job(what)
+    except NoJob:
+        return None
+    return found if found.read().job_id == what else None
+
+
+def _go_on(job: JobFolder, asked: Asked) -> JobFolder:
+    if asked.preset or asked.settings or asked.out is not None:
+        raise Unclear(
+            f"{job.path} is a job that goes on with the values it has: leave out --preset, --set and --out"
+        )
+    state = job.read()
+    if asked.limits not in (Limits(), state.limits) and state.has_ended:
+        job.write(state.with_(limits=asked.limits))
+    return job
+
+
+def _given(template: Template, asked: Asked) -> dict[str, Any]:
+    return parse_settings(template.header().parameters, list(asked.settings))
+
+
+def _accepted(library: Library, template: Template, accept: str, confirm: Confirm | None) -> None:
+    """Ask for a text that was not accepted; what was changed and its hash are shown. Raises NotAccepted."""
+    if confirm is None or accept or library.is_accepted(template):
+        library.check_accepted(template, accept)
+        return
+    shown = library.diff(template) or template.data.decode(errors="replace")
+    if not confirm(f"{shown}\nThe script {template.path} has SHA-256 {template.hash}. It runs as you."):
+        raise NotAccepted(f"{template.name} was not accepted, and was not run")
+    library.accept(template)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found; ``values`` complete, ``missing`` packages that an environment will be made for."""
+
+    template: Template
+    values: dict[str, Any]
+    missing: list[str]
+    is_ready: bool
+    is_accepted: bool
+    diff: str
+    data: dict[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As one object."""
+        return {
+            "ok": self.data is None or bool(self.data["ok"]),
+            "template": self.template.name,
+            "hash": self.template.hash,
+            "origin": self.template.origin,
+            "accepted": self.is_accepted,
+            "values": self.values,
+            "data": self.data,
+            "missing": self.missing,
+            "environment": "ready" if self.is_ready else "to be made",
+            "diff": self.diff,
+        }
+
+
+def check(
+    asked: Asked, library: Library, base: Path, *, want_diff: bool, hardware: Hardware | None = None
+) -> Checked:
+    """Check a template and values without running anything. Raises as ``choose_job``."""
+    from distrai.jobs.environments import Environments
+    from distrai.jobs.packages import missing
+    from distrai.jobs.parameters import locate
+
+    template = library.find(asked.what)
+    header = template.header()
+    values = locate(header.parameters, header.values(asked.preset, _given(template, asked)), base)
+    ready = Environments().find(header) is not None
+    diff = library.diff(template) if want_diff else ""
+    data = look_at_data(header.kind, values, hardware)
+    return Checked(template, values, missing(header), ready, library.is_accepted(template), diff, data)
+
+
+def described(state: JobState, job: JobFolder) -> dict[str, Any]:
+    """A job as it is told, with what its script is now doing."""
+    from distrai.jobs.attempt import Attempt
+
+    status = state.status
+    if status == "running" and not Attempt(job, state.attempt).is_alive():
+        status = "ended, to be gone on with"
+    return {
+        "job_id": state.job_id,
+        "status": status,
+        "why": state.why,
+        "name": state.name,
+        "kind": state.kind,
+        "created_at": state.created_at,
+        "attempt": state.attempt,
+        "step": state.step,
+        "seconds": state.seconds,
+        "metrics": state.metrics,
+        "artifacts": state.artifacts,
+        "script_hash": state.script_hash,
+        "record": state.record,
+        "folder": str(job.path),
+    }
+
+
+def form(template: Template) -> dict[str, Any]:
+    """The form of a template, as data. Raises BadHeader."""
+    header = template.header()
+    fields = {}
+    for name, item in header.parameters.items():
+        about = {
+            "type": item.type,
+            "min": item.min,
+            "max": item.max,
+            "choices": list(item.choices),
+            "help": item.help,
+        }
+        default = {} if item.is_required else {"default": item.default}
+        fields[name] = default | {key: value for key, value in about.items() if value not in (None, [], "")}
+    return {
+        "template": template.name,
+        "path": "" if template.path is None or template.origin else str(template.path),
+        "title": header.title,
+        "kind": header.kind,
+        "hash": template.hash,
+        "origin": template.origin,
+        "requires_python": header.requires_python,
+        "dependencies": list(header.dependencies),
+        "parameters": fields,
+        "presets": header.presets,
+    }
+
+
+def show(what: str) -> dict[str, Any]:
+    """A job by its id or folder, else the form of a template. Raises NoTemplate, BadHeader or NoJob."""
+    known = _known_job(what)
+    if known is not None:
+        return described(known.read(), known)
+    library = Library()
+    try:
+        template = library.find(what)
+    except NoTemplate:
+        try:
+            found = find_job(what)
+        except NoJob:
+            found = None
+        if found is None:
+            raise
+        return described(found.read(), found)
+    return form(template) | {"versions": library.versions(template.name)}
+
+
+def hardware(gpu: str, gpus: int, price: float) -> Hardware | None:
+    """What a job would run on, as a user says it: ``price`` of a GPU and hour in dollars. Raises Unclear."""
+    if gpus < 1 or not 0 <= price < _PRICE_MAX:
+        raise Unclear("--gpus is at least 1, and --price is dollars for a GPU and hour")
+    return Hardware(gpu, gpus, round(price * gpus * 1_000_000) if price else None) if gpu else None
+
+
+def limits(timeout_s: float, grace_s: float, memory_bytes: int) -> Limits:
+    """Limits as a user gives them. Raises Unclear."""
+    if not (0 <= timeout_s < _S_MAX and 0 <= grace_s < _S_MAX and 0 <= memory_bytes < _BYTES_MAX):
+        raise Unclear("--timeout, --grace and --memory are not negative, and at most a year or a petabyte")
+    return Limits(timeout_s=timeout_s, grace_s=grace_s, memory_bytes=memory_bytes)

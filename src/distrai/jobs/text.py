@@ -1,0 +1,171 @@
+"""Jobs and templates in words, for people at a terminal. What scripts say has no control signs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from distrai.jobs.data_check import data_text
+
+_SHORT = 48
+
+
+def printable(text: str) -> str:
+    """A text of somebody else without what would drive a terminal."""
+    return "".join(item if item.isprintable() or item in "\n\t" else "�" for item in text)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns with two blanks between them."""
+    lines = [tuple(headings), *(tuple(_cut(cell) for cell in row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def form_text(told: Mapping[str, Any], versions: Sequence[str] = ()) -> str:
+    """The form of a template."""
+    head = f"{told['template']}: {told['title'] or 'no title'}" + (
+        f" ({told['kind']})" if told["kind"] else ""
+    )
+    rows = [
+        (f"  {name}", field["type"], _default(field), _allowed(field))
+        for name, field in told["parameters"].items()
+    ]
+    presets = [
+        f"  {name}: " + ", ".join(f"{key}={value}" for key, value in values.items())
+        for name, values in told["presets"].items()
+    ]
+    parts = [
+        head,
+        f"SHA-256 {told['hash']}" + (f", made from {told['origin']}" if told["origin"] else ""),
+        f"needs {', '.join(told['dependencies']) or 'nothing but Python'}",
+        table(("  parameter", "type", "default", "what it is"), rows) if rows else "no parameters",
+        "presets:\n" + "\n".join(presets) if presets else "no presets",
+        "versions, the oldest first:\n" + "\n".join(f"  {version}" for version in versions)
+        if versions
+        else "",
+        f"Run it: distrai jobs run {told['path'] or told['template']}"
+        + (" --preset smoke" if "smoke" in told["presets"] else ""),
+    ]
+    return printable("\n".join(part for part in parts if part))
+
+
+def jobs_text(jobs: Sequence[Mapping[str, Any]]) -> str:
+    """All jobs as a table."""
+    if not jobs:
+        return "no jobs yet: `distrai jobs list --templates` shows what there is to run"
+    rows = [
+        (
+            job["job_id"],
+            job["kind"],
+            job["status"],
+            str(job["step"] or ""),
+            _metrics(job["metrics"], 2),
+            job["created_at"],
+        )
+        for job in jobs
+    ]
+    return printable(table(("job", "kind", "status", "step", "last metrics", "begun (UTC)"), rows))
+
+
+def templates_text(templates: Sequence[Mapping[str, Any]]) -> str:
+    """All templates as a table."""
+    rows = [
+        (item["template"], item["title"], "shipped" if item["shipped"] else "yours") for item in templates
+    ]
+    return printable(table(("template", "what it does", "whose"), rows)) if rows else "no templates"
+
+
+def job_text(told: Mapping[str, Any]) -> str:
+    """One job: what it did and what came of it."""
+    lines = [
+        f"{told['job_id']}: {told['status']}" + (f", {told['why']}" if told["why"] else ""),
+        f"  in {told['folder']}, {told['seconds']:.0f} s in {told['attempt']} attempt(s)",
+        f"  {_metrics(told['metrics'], 8)}" if told["metrics"] else "",
+        f"  script SHA-256 {told['script_hash']}" if told["script_hash"] else "",
+        *(f"  {item['path']}  {item['sha256']}" for item in told["artifacts"]),
+        f"  training record {told['record']['number']} on chain {told['record']['chain_id']}"
+        if told["record"]
+        else "",
+    ]
+    return printable("\n".join(line for line in lines if line))
+
+
+def result_text(told: Mapping[str, Any]) -> str:
+    """The end of a run."""
+    lines = [
+        f"{told['job_id']}: {told['status']}" + (f": {told['why']}" if told.get("why") else ""),
+        f"  {_metrics(told['metrics'], 8)}" if told["metrics"] else "",
+        f"  {len(told['artifacts'])} file(s) in {told['folder']}/out" if told["artifacts"] else "",
+        f"  the model is in {told['model_path']}" if told["model_path"] else "",
+        f"  training record {told['record']['number']} on chain {told['record']['chain_id']}"
+        if told["record"]
+        else "",
+        "" if told["status"] == "done" else f"  go on with it: distrai jobs run {told['folder']}",
+    ]
+    return printable("\n".join(line for line in lines if line))
+
+
+def check_text(told: Mapping[str, Any]) -> str:
+    """What a check found."""
+    values = ", ".join(f"{name}={value}" for name, value in told["values"].items()) or "none"
+    packages = (
+        f"an environment is made once for {', '.join(told['missing'])}" if told["missing"] else "all there"
+    )
+    accepted = "accepted" if told["accepted"] else f"not accepted yet: run it with --accept {told['hash']}"
+    lines = [
+        told["diff"],
+        f"{told['template']} {'can' if told['ok'] else 'cannot'} be run ({accepted})",
+        f"  SHA-256 {told['hash']}",
+        f"  packages: {'ready' if told['environment'] == 'ready' and told['missing'] else packages}",
+        f"  values: {values}",
+        data_text(told["data"]) if told["data"] else "",
+    ]
+    return printable("\n".join(line for line in lines if line))
+
+
+def event_text(event: Mapping[str, Any]) -> str:
+    """One event as a line of a log."""
+    match event["event"]:
+        case "metric":
+            step = (
+                f"step {event['step']}" + (f"/{event['total']}" if event.get("total") else "")
+                if "step" in event
+                else ""
+            )
+            text = f"{step} {_metrics(event['values'], 20)}".strip()
+        case "state":
+            text = event["status"] + (f": {event['why']}" if event.get("why") else "")
+        case "artifact":
+            text = f"{event['kind']} {event['path']}"
+        case "record":
+            text = f"training record {event['record']}: {event['stage']}"
+        case "saved":
+            text = f"the model is in {event['location']}"
+        case "refused":
+            text = f"refused: {event['why']}"
+        case _:
+            text = str(event.get("text", ""))
+    return printable(f"{str(event.get('at', ''))[11:19]} {text}")
+
+
+def _metrics(metrics: Mapping[str, float | None], most: int) -> str:
+    shown = [f"{name} {'not finite' if value is None else f'{value:.6g}'}" for name, value in metrics.items()]
+    return ", ".join(shown[:most])
+
+
+def _default(field: Mapping[str, Any]) -> str:
+    return str(field["default"]) if "default" in field else "(needed)"
+
+
+def _allowed(field: Mapping[str, Any]) -> str:
+    choices = f"one of {', '.join(str(item) for item in field['choices'])}" if "choices" in field else ""
+    low = f"at least {field['min']:g}" if "min" in field else ""
+    high = f"at most {field['max']:g}" if "max" in field else ""
+    return "; ".join(part for part in (field.get("help", ""), choices, low, high) if part)
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split()) if not text.startswith("  ") else text
+    return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"

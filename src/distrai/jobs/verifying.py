@@ -1,0 +1,85 @@
+"""Whether a model is whole, and the one that was recorded: for its owner, and for a third person with a folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distrai.jobs.manifest import MANIFEST
+from distrai.jobs.models import ForeignManifest, ModelStore, NoModel, Saved, expect
+from distrai.jobs.places import Place
+
+if TYPE_CHECKING:
+    from distrai.jobs.recorded import Compared
+
+
+class MissingLedger(ValueError):
+    """A record is named, and not where it is."""
+
+
+def verify_model(
+    name: str,
+    store: str = "",
+    expected: str = "",
+    record: int = 0,
+    rpc: str = "",
+    deployment: Path | None = None,
+) -> dict[str, Any]:
+    """What comparing a model with its manifest, an expected hash and a training record shows, as plain data.
+
+    ``name`` is a model of the store, or a folder with one. Raises NoModel, BadManifest, StoreUnusable, MissingLedger,
+    NoRecord, InUse or a LedgerError; a difference is no error, but told in ``wrong``.
+    """
+    chosen, saved = _open(name, store)
+    verdict = chosen.verify(saved)
+    wrong = [f"{path} is missing" for path in verdict.missing] + [
+        f"{path} was changed" for path in verdict.changed
+    ]
+    if expected:
+        try:
+            expect(saved, expected)
+        except ForeignManifest as error:
+            wrong.append(str(error))
+    compared = _compared(saved, record, rpc, deployment)
+    wrong += compared.differences if compared else ()
+    return {
+        "ok": not wrong,
+        "name": saved.name,
+        "location": saved.location,
+        "manifest": saved.manifest.hash,
+        "files": len(saved.manifest.files),
+        "wrong": wrong,
+        "extra": list(verdict.extra),
+        "expected": expected,
+        "record": compared.record if compared else 0,
+    }
+
+
+def _compared(saved: Saved, record: int, rpc: str, deployment: Path | None) -> "Compared | None":
+    """With the record that is named, else the one that the model names, on a ledger that can be read from here."""
+    from distrai.jobs.recorded import compare_with_own, compare_with_record, own_ledger_of
+
+    number = record or saved.manifest.origin.record
+    if rpc and deployment is not None and number:
+        return compare_with_record(saved, rpc, deployment, number)
+    if rpc or deployment is not None:
+        raise MissingLedger(
+            "a ledger is --rpc URL and --deployment FILE; say --record too if the model names none"
+        )
+    own = own_ledger_of(saved) if number else None
+    if own is None and record:
+        raise MissingLedger(
+            "the record is on no ledger of yours: give --rpc URL and --deployment FILE of its chain"
+        )
+    return compare_with_own(saved, own, number) if own is not None else None
+
+
+def _open(name: str, store: str) -> tuple[ModelStore, Saved]:
+    folder = Path(name)
+    if not store and (folder / MANIFEST).is_file():
+        place = ModelStore(Place(str(folder.resolve().parent)))
+        saved = place.get(folder.resolve().name)
+        assert saved is not None
+        return place, saved
+    if not store and folder.is_dir():
+        raise NoModel(f"{folder} has no {MANIFEST} in it, so there is nothing to compare its files with")
+    chosen = ModelStore.at(store)
+    return chosen, chosen.find(name)

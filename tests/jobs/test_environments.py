@@ -1,0 +1,176 @@
+"""Environments of scripts: the project's own where it will do, else one that is made once."""
+
+import base64
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from distrai.jobs.environments import CannotPrepare, Environments, environment_key
+from distrai.jobs.header import Header, read_header
+from distrai.jobs.packages import constraints_for, missing
+from distrai.ledger.locks import FileLock, InUse
+from helpers.job_scripts import HEADER
+
+pytestmark = pytest.mark.processes
+NUMPY = metadata.version("numpy")
+
+
+def header(*dependencies: str, python: str = "", constraints: bool = True) -> Header:
+    return replace(
+        read_header(HEADER.encode()),
+        requires_python=python,
+        dependencies=dependencies,
+        constraints=constraints,
+    )
+
+
+def wheel(folder: Path, name: str, version: str, requires: str = "") -> None:
+    """A package that pip installs, in ``folder``."""
+    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": about + (f"Requires-Dist: {requires}\n" if requires else ""),
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    lines = []
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+        lines.append(f"{path},sha256={digest},{len(text)}")
+    files[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,"]) + "\n"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
+        for path, text in files.items():
+            file.writestr(path, text)
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages that is all that pip knows."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    wheel(folder, "distraitoy", "1.0", "distraitoypart")
+    wheel(folder, "distraitoy", "2.0", "distraitoypart")
+    wheel(folder, "distraitoypart", "0.5")
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def test_what_the_project_has_is_not_made_again(tmp_path: Path) -> None:
+    environments = Environments(tmp_path / "environments")
+    for wanted in ((), ("numpy",), (f"numpy=={NUMPY}", "NumPy>=1"), ("nothing; python_version < '3'",)):
+        found = environments.prepare(header(*wanted), lambda text: None)
+        assert (found.is_own, found.python) == (True, Path(sys.executable))
+    assert not (tmp_path / "environments").exists()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "numpy<1",
+        "no-such-package-here",
+        "numpy @ https://example.invalid/numpy.whl",
+        "httpx[no-extra]==0.0.1",
+    ],
+)
+def test_what_the_project_lacks_is_told(wanted: str) -> None:
+    assert missing(header("numpy", wanted)) == [wanted]
+
+
+def test_an_environment_is_made_once_and_used_again(tmp_path: Path, packages: Path) -> None:
+    environments, said = Environments(tmp_path / "environments"), list[str]()
+    wanted = header("distraitoy<2")
+    assert environments.find(wanted) is None
+    made = environments.prepare(wanted, said.append)
+    assert not made.is_own
+    seen = subprocess.run(
+        [made.python, "-c", "import distraitoy, distraitoypart; print(distraitoy.VERSION)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert seen.stdout == "1.0\n"
+    assert len(said) == 1
+    assert environments.prepare(wanted, said.append) == made == environments.find(wanted)
+    assert len(said) == 1, "it was there"
+    for path in packages.iterdir():
+        path.unlink()
+    assert environments.prepare(wanted, said.append) == made, "nobody asks pip again"
+
+
+def test_a_package_that_cannot_be_had_is_one_clear_sentence(tmp_path: Path, packages: Path) -> None:
+    environments = Environments(tmp_path / "environments")
+    with pytest.raises(CannotPrepare, match="distraitoy>3") as raised:
+        environments.prepare(header("distraitoy>3"), lambda text: None)
+    assert "\n" not in str(raised.value)
+    assert environments.find(header("distraitoy>3")) is None
+    assert [path.name for path in (tmp_path / "environments").iterdir() if path.is_dir()] == []
+
+
+def test_the_password_of_an_index_is_not_in_the_message(
+    tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments = Environments(tmp_path / "environments")
+    wanted = header("distraitoy @ http://user:very-secret@127.0.0.1:1/distraitoy-1.0-py3-none-any.whl")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(CannotPrepare) as raised:
+        environments.prepare(wanted, lambda text: None)
+    assert "very-secret" not in str(raised.value)
+
+
+def test_what_was_half_made_is_made_anew(tmp_path: Path, packages: Path) -> None:
+    environments, wanted = Environments(tmp_path / "environments"), header("distraitoypart")
+    half = environments.folder / environment_key(wanted)
+    half.mkdir(parents=True)
+    (half / "left-over").touch()
+    made = environments.prepare(wanted, lambda text: None)
+    assert made.python.exists()
+    assert not (half / "left-over").exists()
+
+
+def test_two_jobs_do_not_make_the_same_environment_at_once(tmp_path: Path, packages: Path) -> None:
+    environments, said = Environments(tmp_path / "environments", build_s=0.0), list[str]()
+    wanted = header("distraitoypart")
+    environments.folder.mkdir()
+    with FileLock(environments.folder / f"{environment_key(wanted)}.lock", "it"), pytest.raises(InUse):
+        environments.prepare(wanted, said.append)
+
+
+def test_another_python_is_asked_for_clearly(tmp_path: Path) -> None:
+    with pytest.raises(CannotPrepare, match="needs Python <3"):
+        Environments(tmp_path).find(header(python="<3"))
+
+
+def test_environments_differ_by_all_that_they_are_made_of() -> None:
+    keys = [
+        environment_key(wanted)
+        for wanted in (
+            header("a"),
+            header("b"),
+            header("a", "b"),
+            header("a", python=">=3"),
+            header("a", constraints=False),
+        )
+    ]
+    assert len(set(keys)) == len(keys)
+    assert environment_key(header("a", "b")) == environment_key(header("b", "a"))
+
+
+def test_versions_are_those_of_the_project_unless_the_header_wants_others() -> None:
+    def held(wanted: Header) -> bool:
+        return any(line.lower().startswith("numpy==") for line in constraints_for(wanted))
+
+    assert held(header("torch"))
+    assert held(header("numpy>=2"))
+    assert not held(header("numpy<1"))
+    assert constraints_for(header("torch", constraints=False)) == []

@@ -1,0 +1,120 @@
+"""Pulling from a hub: only data, and only what its manifest says."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from distrai.jobs.hub_errors import NoRepository
+from distrai.jobs.hub_pull import pull_model
+from distrai.jobs.hub_token import (
+    BadToken,
+)
+from distrai.jobs.manifest import MANIFEST
+from distrai.jobs.models import DamagedModel, ForeignManifest, ModelStore, Saved
+from distrai.jobs.places import StoreFull
+from helpers.fake_hub import FakeHub
+from helpers.hub_tests import NAME, NOT_OURS, REPO, given, push, reached_hub, save_tiny
+
+pytestmark = pytest.mark.filterwarnings(NOT_OURS)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    with reached_hub(monkeypatch, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore.at(str(tmp_path / "models"))
+
+
+@pytest.fixture
+def saved(store: ModelStore, tmp_path: Path) -> Saved:
+    return save_tiny(store, tmp_path / "made")
+
+
+def test_a_damaged_model_is_not_pulled(hub: FakeHub, store: ModelStore, saved: Saved, tmp_path: Path) -> None:
+    push(store, saved, hub.token("alice"), public=True)
+    other = ModelStore.at(str(tmp_path / "other"))
+    hub.damage(REPO, "model.safetensors")
+    with pytest.raises(DamagedModel, match=r"model\.safetensors of alice/tiny"):
+        pull_model(other, REPO)
+    assert other.all() == [] and list(Path(other.place.root).iterdir()) == []
+    with pytest.raises(ForeignManifest):
+        pull_model(other, REPO, expected="00" * 32)
+    before = pull_model(other, REPO, revision=hub.repos["model", REPO].commits[1][0])
+    assert before.saved.manifest == saved.manifest
+
+
+def test_a_model_that_has_no_room_is_not_pulled(
+    hub: FakeHub, store: ModelStore, saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(store, saved, hub.token("alice"), public=True)
+    other, room = ModelStore.at(str(tmp_path / "other")), SimpleNamespace(free=saved.manifest.size)
+    monkeypatch.setattr("distrai.jobs.hub_pull.shutil.disk_usage", lambda path: room)
+    with pytest.raises(StoreFull, match="no room is left"):
+        pull_model(other, REPO)
+    assert list(Path(other.place.root).iterdir()) == []
+    assert not [asked for asked in hub.asked if asked.method == "GET" and asked.path.endswith(".safetensors")]
+
+
+def test_a_model_without_a_manifest_is_pulled_and_told_and_nothing_that_runs(
+    hub: FakeHub, store: ModelStore, saved: Saved
+) -> None:
+    weights = Path(store.place.path(NAME), "model.safetensors").read_bytes()
+    hub.put(
+        "bob/old",
+        {"model.safetensors": weights, "pytorch_model.bin": b"x", "code.py": b"y", "config.json": b"{}"},
+    )
+    pulled = pull_model(store, "bob/old")
+    assert not pulled.sealed and pulled.left == ("code.py", "pytorch_model.bin")
+    assert sorted(pulled.saved.manifest.files) == ["config.json", "model.safetensors"]
+    assert pulled.saved.manifest.origin.source == f"hub:bob/old@{pulled.commit}"
+    with pytest.raises(DamagedModel, match="not the model that was recorded"):
+        pull_model(store, "bob/old", expected="00" * 32)
+
+
+@pytest.mark.parametrize("path", ["weights.bin", "../../out.json"])
+def test_a_hostile_manifest_brings_nothing_in(
+    hub: FakeHub, store: ModelStore, saved: Saved, path: str
+) -> None:
+    entry = saved.manifest.files["config.json"]
+    told = json.loads(saved.manifest.to_bytes())
+    told["files"] = {path: {"size": entry.size, "sha256": entry.sha256}}
+    content = (json.dumps(told, indent=2, sort_keys=True) + "\n").encode()
+    root = Path(store.place.path(NAME))
+    hub.put("eve/x", {MANIFEST: content, "weights.bin": (root / "config.json").read_bytes()})
+    with pytest.raises(ValueError, match=r"may run code|no path of a file inside"):
+        pull_model(store, "eve/x")
+    assert store.all() == [saved]
+
+
+def test_a_hostile_list_of_files_brings_nothing_in(
+    hub: FakeHub, store: ModelStore, saved: Saved, tmp_path: Path
+) -> None:
+    weights = Path(store.place.path(NAME), "model.safetensors").read_bytes()
+    hub.put("eve/y", {"model.safetensors": weights, "a/../../../out.json": b"{}"})
+    with pytest.raises(ValueError, match="no path of a file inside"):
+        pull_model(store, "eve/y")
+    assert store.all() == [saved] and not list(tmp_path.rglob("out.json"))
+
+
+def test_pulling_what_is_not_there_or_hidden_is_one_sentence(
+    hub: FakeHub, store: ModelStore, saved: Saved
+) -> None:
+    push(store, saved, hub.token("alice"))
+    for repo, token in (
+        ("alice/none", given(hub.token("alice"))),
+        (REPO, None),
+        (REPO, given(hub.token("bob"))),
+    ):
+        with pytest.raises(NoRepository, match="no such repository"):
+            pull_model(store, repo, token)
+    with pytest.raises(NoRepository, match="no such revision"):
+        pull_model(store, REPO, given(hub.token("alice")), revision="f" * 40)
+    with pytest.raises(BadToken):
+        pull_model(store, REPO, given("hf_" + "z" * 34))

@@ -1,0 +1,275 @@
+"""Finished models: sealed by a manifest, private, all or nothing, and compared byte by byte."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from distrai.jobs.manifest import MANIFEST, Manifest, Origin
+from distrai.jobs.models import (
+    BadModelName,
+    DamagedModel,
+    ForeignManifest,
+    ModelStore,
+    NoModel,
+    default_store,
+    expect,
+)
+from distrai.jobs.places import Place, StoreUnusable
+from distrai.jobs.saving import ModelExists, NothingToSave, files_of, save_model
+from helpers.rclone import OWNER, SECRET, object_server
+
+ADDRESS = "0x" + "ab" * 20
+
+
+NAME = f"{ADDRESS}/first"
+
+
+ORIGIN = Origin(kind="sft-qlora", base_model="toy", address=ADDRESS, job="first", record=7)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """What a training leaves behind: a model, and things that are none of it."""
+    folder = tmp_path / "made"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(os.urandom(3000))
+    (folder / "config.json").write_text('{"a": 1}')
+    (folder / "sub" / "more.json").write_text("{}")
+    (folder / "training_args.bin").write_bytes(pickle.dumps({}))
+    (folder / "checkpoint-5").mkdir()
+    (folder / "checkpoint-5" / "model.safetensors").write_bytes(b"old")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "x.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A bucket of a real S3 server on loopback."""
+    with object_server(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
+        (server.folder / "bucket").mkdir()
+        for name, value in (
+            ("ENDPOINT_URL", server.write),
+            ("ACCESS_KEY_ID", OWNER),
+            ("SECRET_ACCESS_KEY", SECRET),
+            ("ALLOW_HTTP", "true"),
+            ("REGION", "us-east-1"),
+        ):
+            patch.setenv(f"AWS_{name}", value)
+        yield "s3://bucket"
+
+
+@pytest.fixture(params=["folder", "memory", pytest.param("s3", marks=pytest.mark.processes)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ModelStore:
+    """The same holds in a folder, in memory (the plainest of fsspec's places) and in a bucket."""
+    if request.param == "s3":
+        return ModelStore.at(f"{request.getfixturevalue('bucket')}/{tmp_path.name}")
+    return ModelStore.at(
+        str(tmp_path / "models") if request.param == "folder" else f"memory://{tmp_path.name}/models"
+    )
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> ModelStore:
+    return ModelStore.at(str(tmp_path / "models"))
+
+
+def test_a_saved_model_has_its_files_and_a_manifest_that_any_tool_can_check(
+    store: ModelStore, made: Path
+) -> None:
+    saved = save_model(store, made, NAME, ORIGIN, {"README.md": b"# card\n"})
+    assert list(saved.manifest.files) == ["config.json", "model.safetensors", "sub/more.json", "README.md"]
+    root = store.place.path(NAME)
+    content = store.place.fs.cat_file(f"{root}/{MANIFEST}")
+    assert hashlib.sha256(content).hexdigest() == saved.manifest.hash
+    for path, entry in json.loads(content)["files"].items():
+        kept = store.place.fs.cat_file(f"{root}/{path}")
+        assert entry == {"sha256": hashlib.sha256(kept).hexdigest(), "size": len(kept)}
+    assert store.verify(saved).ok and store.find("first") == store.find(NAME) == saved
+    assert store.all() == [saved]
+
+
+def test_saving_again_changes_nothing_and_another_model_is_refused(store: ModelStore, made: Path) -> None:
+    saved = save_model(store, made, NAME, ORIGIN)
+    assert save_model(store, made, NAME, ORIGIN) == saved
+    (made / "config.json").write_text('{"a": 2}')
+    with pytest.raises(ModelExists, match="choose another name"):
+        save_model(store, made, NAME, ORIGIN)
+    assert store.verify(store.find(NAME)).ok and store.find(NAME) == saved
+
+
+def test_only_the_owner_can_read_a_local_model(local: ModelStore, made: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        save_model(local, made, NAME, ORIGIN)
+    finally:
+        os.umask(before)
+    root = Path(local.place.root)
+    for path in [root, *root.rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+@pytest.mark.parametrize("damage", ["flip", "shorter", "gone"])
+def test_damage_is_found_and_named(store: ModelStore, made: Path, damage: str) -> None:
+    saved = save_model(store, made, NAME, ORIGIN)
+    path = f"{store.place.path(NAME)}/model.safetensors"
+    content = store.place.fs.cat_file(path)
+    if damage == "gone":
+        store.place.fs.rm(path)
+    else:
+        changed = bytes([content[0] ^ 1]) + content[1:] if damage == "flip" else content[:-1]
+        store.place.fs.pipe_file(path, changed)
+    verdict = store.verify(saved)
+    assert not verdict.ok and "model.safetensors" in verdict.why
+    with pytest.raises(DamagedModel, match=r"damaged: model\.safetensors (was|is) \w+"), store.opened(saved):
+        pass
+
+
+def test_a_file_beside_the_others_is_told_and_no_damage(store: ModelStore, made: Path) -> None:
+    saved = save_model(store, made, NAME, ORIGIN)
+    store.place.fs.pipe_file(f"{store.place.path(NAME)}/notes.txt", b"hello")
+    verdict = store.verify(saved)
+    assert verdict.ok and verdict.extra == ("notes.txt",)
+
+
+def test_an_opened_model_is_a_folder_wherever_the_store_is(store: ModelStore, made: Path) -> None:
+    saved = save_model(store, made, NAME, ORIGIN)
+    with store.opened(saved) as folder:
+        assert (folder / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
+        assert Manifest.of_bytes((folder / MANIFEST).read_bytes()) == saved.manifest
+    assert folder.exists() == store.place.is_local
+
+
+def test_the_hash_of_the_ledger_decides(local: ModelStore, made: Path) -> None:
+    saved = save_model(local, made, NAME, ORIGIN)
+    expect(saved, "0x" + saved.manifest.hash.upper().lower())
+    with pytest.raises(ForeignManifest, match="not the model that was recorded"):
+        expect(saved, "00" * 32)
+    with pytest.raises(ForeignManifest, match="64 hexadecimal digits"):
+        expect(saved, "0x12")
+
+
+def test_an_interrupted_save_leaves_nothing(
+    local: ModelStore, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distrai.jobs.saving._only_mine", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(local, made, NAME, ORIGIN)
+    assert local.all() == [] and list(Path(local.place.root).rglob("*")) == []
+
+
+FULL = """
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from distrai.jobs import saving
+from distrai.jobs.manifest import Origin
+from distrai.jobs.models import ModelStore
+where, made, name, when = sys.argv[1:]
+if when == "late":
+    saving.shutil.disk_usage = lambda path: type("Room", (), {"free": 1 << 40})
+else:
+    saving._write = None
+try:
+    saving.save_model(ModelStore.at(where), Path(made), name, Origin())
+except OSError as error:
+    print(type(error).__name__, error)
+print(sorted(path.name for path in Path(where).rglob("*")))
+"""
+
+
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(made: Path, tmp_path: Path, when: str) -> None:
+    """On a real disk of 64 KiB: too little room is seen before a byte is written, and when it ends all the same."""
+    small = tmp_path / "small"
+    small.mkdir()
+    (made / "model.safetensors").write_bytes(bytes(200_000))
+    mount = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size=64k none "{small}" && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets no test mount a small disk")
+    command = [*mount, sys.executable, "-c", FULL, str(small), str(made), NAME, when]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    said = done.stdout.splitlines()
+    assert said and said[0].startswith("StoreFull no room is left in"), done.stderr
+    assert "needs 0.2 MB" in said[0] and said[1] == "[]"
+    assert (made / "model.safetensors").stat().st_size == 200_000
+
+
+def test_a_store_that_cannot_be_used_is_one_sentence(tmp_path: Path, made: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnusable, match="cannot be used"):
+        save_model(ModelStore.at(str(tmp_path / "file")), made, NAME, ORIGIN)
+    with pytest.raises(StoreUnusable, match="no place for models"):
+        ModelStore.at("nosuch://bucket/models").all()
+    with pytest.raises(StoreUnusable, match="password") as refused:
+        ModelStore.at("s3://me:hidden@bucket/models")
+    assert "hidden" not in str(refused.value)
+
+
+def test_names_are_checked_and_told_apart(local: ModelStore, made: Path) -> None:
+    for bad in (
+        "first",
+        "0xAB/first",
+        f"{ADDRESS}/../x",
+        f"{ADDRESS}/.x",
+        f"{ADDRESS}/",
+        "/etc/passwd",
+        f"{NAME}/y",
+    ):
+        with pytest.raises(BadModelName):
+            save_model(local, made, bad, ORIGIN)
+    save_model(local, made, NAME, ORIGIN)
+    save_model(local, made, "hub/first", ORIGIN)
+    with pytest.raises(BadModelName, match="several models"):
+        local.find("first")
+    with pytest.raises(NoModel, match="distrai models list"):
+        local.find("second")
+
+
+def test_a_folder_without_weights_is_no_model(local: ModelStore, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "nowhere"):
+        with pytest.raises(NothingToSave):
+            save_model(local, folder, NAME, ORIGIN)
+
+
+def test_links_that_lead_out_are_left(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "key.json").write_text("secret")
+    (made / "link.json").symlink_to(tmp_path / "key.json")
+    (made / "inside.json").symlink_to(made / "config.json")
+    assert "link.json" not in files_of(made) and "inside.json" in files_of(made)
+
+
+def test_a_broken_manifest_hides_no_other_model(local: ModelStore, made: Path) -> None:
+    save_model(local, made, NAME, ORIGIN)
+    save_model(local, made, f"{ADDRESS}/second", ORIGIN)
+    Path(local.place.path(NAME), MANIFEST).write_text("{}")
+    assert [saved.name for saved in local.all()] == [f"{ADDRESS}/second"] and local.broken() == [NAME]
+
+
+def test_a_store_may_be_called_anything(made: Path, tmp_path: Path) -> None:
+    store = ModelStore.at(str(tmp_path / "a [1]*%20::b"))
+    assert store.all() == []
+    save_model(store, made, NAME, ORIGIN)
+    (tmp_path / "a [1]*%20::b" / ADDRESS / "notes").mkdir()
+    (tmp_path / "a [1]*%20::b" / "file").write_text("x")
+    assert [saved.name for saved in store.all()] == [NAME] and store.broken() == []
+
+
+def test_the_default_store_follows_the_environment(tmp_path: Path) -> None:
+    assert default_store({"DISTRAI_MODELS": "s3://b/m", "XDG_DATA_HOME": "/x"}) == "s3://b/m"
+    assert default_store({"XDG_DATA_HOME": str(tmp_path)}) == f"{tmp_path}/distrai/models"
+    assert isinstance(fsspec.get_filesystem_class("file"), type) and Place(str(tmp_path)).is_local

@@ -1,0 +1,148 @@
+"""Smoke runs of the other templates, and of other ways of the three: they run in CI (`make templates`)."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distrai.jobs.data import prepare
+from distrai.jobs.store import JobFolder
+from helpers.template_runs import Ran, Toys, check_model, rewards_right
+from helpers.toy_models import make_toy_model
+
+Run = Callable[..., Ran]
+pytestmark = [pytest.mark.ci, pytest.mark.processes]
+
+
+def test_distillation_learns_from_the_data_too(smoke: Run, toys: Toys) -> None:
+    values = {"student": toys.model, "teacher": toys.teacher, "data": toys.chats, "teacher_4bit": True}
+    ran = smoke("distill", **values, method="lora", learning_rate=5e-3)
+    check_model(ran)
+    assert ran.metrics["held_out_loss_gained"] > 0
+
+
+def test_another_tokenizer_is_refused_with_a_sentence(smoke: Run, toys: Toys, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    other = make_toy_model(tmp_path / "other")
+    tokenizer = AutoTokenizer.from_pretrained(other)
+    tokenizer.add_tokens(["<another>"])
+    tokenizer.save_pretrained(other)
+    ran = smoke("distill", student=toys.model, teacher=str(other), data=toys.chats)
+    assert ran.result.status == "failed"
+    assert "different tokenizers" in ran.result.why
+    assert "distill-sft" in ran.result.why
+
+
+def test_a_student_learns_from_what_its_teacher_writes(smoke: Run, toys: Toys) -> None:
+    ran = smoke("distill-sft", student=toys.model, teacher=toys.teacher, data=toys.chats, learning_rate=2e-3)
+    check_model(ran)
+    assert ran.metrics["held_out_loss_gained"] > 0
+    rows = [json.loads(line)["messages"] for line in (ran.job.out / "answers.jsonl").read_text().splitlines()]
+    assert 0 < len(rows) <= 64
+    assert all(
+        row[0]["role"] == "user" and row[1]["role"] == "assistant" and row[1]["content"] for row in rows
+    )
+
+
+def test_a_teacher_that_was_stopped_answers_the_rest(smoke: Run, toys: Toys) -> None:
+    values = {"student": toys.model, "teacher": toys.teacher, "data": toys.chats, "samples": 2}
+
+    def stop(job: JobFolder, event: dict[str, Any]) -> None:
+        if "answered" in event.get("values", {}):
+            job.stop_file.touch()
+
+    first = smoke("distill-sft", **values, watch=stop)
+    assert first.result.status == "stopped", first.log
+    part = first.job.out / "answers.part"
+    begun = part.read_bytes()
+    assert 0 < len(begun.splitlines()) < 128
+    part.write_bytes(begun + b'{"question": 7, "mess')  # killed while it wrote
+    second = smoke("distill-sft", **values)
+    check_model(second)
+    answers = (first.job.out / "answers.jsonl").read_bytes()
+    assert answers.startswith(begun)
+    numbers = [json.loads(line)["question"] for line in answers.splitlines()]
+    assert numbers == sorted(numbers)
+    assert max(numbers.count(number) for number in numbers) == 2
+
+
+def test_grpo_runs_with_a_rule(smoke: Run, toys: Toys) -> None:
+    ran = smoke("grpo", model=toys.model, data=toys.chats, rule="alike", learning_rate=2e-3)
+    check_model(ran)
+    wanted = {
+        "held_out_loss_before",
+        "held_out_reward_before",
+        "held_out_loss_after",
+        "held_out_reward_after",
+    }
+    assert wanted <= set(ran.metrics)
+
+
+def test_the_reward_model_tells_answers_apart_and_rewards_a_policy(smoke: Run, toys: Toys) -> None:
+    values = {"model": toys.model, "data": toys.preferences, "learning_rate": 2e-3}
+    ran = smoke("rlhf", **values, reward_learning_rate=5e-3)
+    check_model(ran)
+    assert ran.metrics["reward_accuracy"] == 1
+    assert ran.metrics["reward_loss_after"] < ran.metrics["reward_loss_before"] - 0.2
+    assert rewards_right(str(ran.job.out / "reward_model"))
+    assert "held_out_reward_after" in ran.metrics
+
+
+@pytest.mark.parametrize("start", ["new", "old"])
+def test_pretraining_learns_a_text(smoke: Run, toys: Toys, tmp_path: Path, start: str) -> None:
+    from transformers import AutoTokenizer
+
+    data = toys.prose if start == "new" else prepare(toys.prose, tmp_path / "prepared", held_out=0.1).folder
+    ran = smoke("pretrain", data=str(data), model=toys.model if start == "old" else "", learning_rate=5e-3)
+    check_model(ran)
+    assert ran.metrics["held_out_loss_gained"] > 1
+    if start == "new":
+        used, kept = (AutoTokenizer.from_pretrained(ran.job.out / name) for name in ("tokenizer", "model"))
+        text = "x = 12345\n\n\tif e\u0301 == 'é':  # don't   stop \n"
+        assert kept(text)["input_ids"] == used(text)["input_ids"]
+        assert kept.decode(kept(text)["input_ids"]) == text
+
+
+def test_without_unsloth_peft_does_it_and_says_why(smoke: Run, toys: Toys) -> None:
+    ran = smoke("unsloth-qlora", model=toys.model, data=toys.chats, learning_rate=5e-3)
+    check_model(ran)
+    assert ran.metrics["held_out_loss_gained"] > 0.2
+    assert any("engine: peft, since unsloth" in event.get("text", "") for event in ran.events)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_fine_tuning_prepared_data_without_4_bits(
+    smoke: Run, toys: Toys, tmp_path: Path, method: str
+) -> None:
+    folder = prepare(toys.chats, tmp_path / "prepared", held_out=0.1).folder
+    ran = smoke(
+        "sft-qlora", model=toys.model, data=str(folder), method=method, loss_on="all", learning_rate=2e-3
+    )
+    check_model(ran)
+    assert ran.metrics["held_out_loss_gained"] > 0.2
+
+
+def test_a_job_that_was_stopped_goes_on_from_its_newest_whole_checkpoint(smoke: Run, toys: Toys) -> None:
+    values = {"model": toys.model, "data": toys.chats, "max_steps": 60, "learning_rate": 5e-3}
+
+    def stop(job: JobFolder, event: dict[str, Any]) -> None:
+        if event.get("step") == 5:
+            job.stop_file.touch()
+
+    first = smoke("sft-qlora", **values, watch=stop)
+    assert first.result.status == "stopped", first.log
+    assert first.result.model_path, "what was learned so far is saved"
+    checkpoints = first.job.out / "checkpoints"
+    (kept,) = checkpoints.glob("checkpoint-*")
+    reached = int(kept.name.removeprefix("checkpoint-"))
+    assert 5 <= reached < 60
+    (checkpoints / "checkpoint-59").mkdir()  # half-written
+    second = smoke("sft-qlora", **values)
+    check_model(second)
+    steps = [event["step"] for event in second.events if "loss" in event.get("values", {})]
+    assert steps[0] > reached
+    assert steps[-1] == 60
+    assert second.metrics["held_out_loss_after"] < first.metrics["held_out_loss_after"]
