@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +29,7 @@ from distrai.runs.local import LocalRun
 from helpers import failpoints, homes
 from helpers.nursery import Nursery
 
-DEADLINE_S = float(os.environ.get("DISTRAI_TEST_DEADLINE_S", "120"))
+DEADLINE_S = float(os.environ.get("DISTRAI_TEST_DEADLINE_S", "300"))
 """For anything that a test waits for: the machine may be busy with other things."""
 FIRST_USER = 61000
 
@@ -268,6 +268,20 @@ class Drive:
     def has_applied(self, name: str, number: int) -> bool:
         """Whether a peer told that it has applied a round."""
         return any(event["round"] == number for event in self.observer.of("applied", name))
+
+    def last_told(self, name: str) -> int:
+        """The newest round that a peer told it has applied."""
+        return max((event["round"] for event in self.observer.of("applied", name)), default=0)
+
+    def hold_until_after(self, name: str, number: int) -> None:
+        """Let a process that is held back go once the others have applied a round after this one."""
+        self.held[name] = number
+        self.observer.news.set()
+
+    async def applied_by_all(self, names: Sequence[str], number: int | None = None) -> None:
+        """Until these peers have told a round; without a number the newest that anybody has told by now."""
+        number = self.observer.newest_round() if number is None else number
+        await self.until(lambda: all(self.has_applied(name, number) for name in names), f"round {number} of all")
 
     def deaths_of(self, name: str) -> list[int]:
         """The exit codes of a process."""

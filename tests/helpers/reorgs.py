@@ -12,14 +12,21 @@ from distrai.protocol.primitives import Address
 _GAS = 50_000
 
 
-def reorganise(folder: Path, cut: int, mined: int) -> int:
+def newest_block(folder: Path) -> int:
+    """The number of the last block of the chain in ``folder``."""
+    with closing(sqlite3.connect(folder / "chain.sqlite")) as database:
+        (newest,) = database.execute("SELECT max(number) FROM blocks").fetchone()
+    return int(newest)
+
+
+def reorganise(folder: Path, cut: int, mined: int) -> None:
     """Take the last ``cut`` blocks of the chain in ``folder`` away, and mine ``mined`` others that concern no run.
 
-    Gives the number of the last block that stayed. The nodes of all states stay on disk: they are found by their hash.
+    The nodes of all states stay on disk: they are found by their hash.
     """
+    newest = newest_block(folder)
+    assert newest > cut, "the first block stays"
     with closing(sqlite3.connect(folder / "chain.sqlite")) as database, database:
-        (newest,) = database.execute("SELECT max(number) FROM blocks").fetchone()
-        assert newest > cut, "the first block stays"
         for table, column in (
             ("blocks", "number"),
             ("transactions", "block_number"),
@@ -31,4 +38,3 @@ def reorganise(folder: Path, cut: int, mined: int) -> int:
         raw, _ = Transaction(chain.chain_id, nonce, _GAS, Address(key.address), b"").sign(key)
         chain.send_raw_transaction(raw)
     chain.close()
-    return int(newest - cut)

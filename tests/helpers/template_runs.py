@@ -88,7 +88,7 @@ def check_model(ran: Ran) -> None:
     assert not {path.suffix for path in paths} & PICKLES
     model = AutoModelForCausalLM.from_pretrained(ran.result.model_path)
     assert not [name for name, _ in model.named_parameters() if "lora" in name]
-    assert ran.metrics["held_out_loss_after"] != ran.metrics["held_out_loss_before"]
+    assert ran.metrics["eval_loss_after"] != ran.metrics["eval_loss_before"]
 
 
 def writes(folder: str) -> str:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distrai.jobs.data import BadData, check_data
-from distrai.jobs.data_formats import BadLine, Format, format_of, parse_line, read_value
+from distrai.training.data.formats import BadLine, Format, format_of, parse_line, read_value
 from distrai.jobs.data_sources import BadSource, adapt, read_source
-from distrai.jobs.plain_json import TooDeep, check_depth, load_json
+from distrai.protocol.plain_json import TooDeep, check_depth, load_json
 from distrai.jobs.tokens import count_bytes
 from helpers.data_lines import chat, preference, write
 
@@ -127,7 +127,7 @@ def test_files_that_are_not_what_they_should_be(tmp_path: Path) -> None:
 
 
 def test_a_line_that_never_ends_is_not_read_into_memory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distrai.jobs.data_sources.LINE_BYTES_MAX", 100)
+    monkeypatch.setattr("distrai.training.data.lines.LINE_BYTES_MAX", 100)
     file.write_text("x" * 200)
     with pytest.raises(BadSource, match="line 1 is longer than"):
         check_data(str(file))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from distrai.jobs.data import BadData, check_data, choose_held_out, prepare
 from distrai.jobs.data_check import Hardware, data_text, inspect_data
-from distrai.jobs.data_formats import Format, read_value
+from distrai.training.data.formats import Format, read_value
 from distrai.jobs.data_sources import BadSource
 from distrai.jobs.estimate import Method, NotEstimable, estimate, memory_gb, peak_of
 from distrai.jobs.tokens import TokenSum, count_bytes

@@ -20,7 +20,7 @@ def test_distillation_learns_from_the_data_too(smoke: Run, toys: Toys) -> None:
     values = {"student": toys.model, "teacher": toys.teacher, "data": toys.chats, "teacher_4bit": True}
     ran = smoke("distill", **values, method="lora", learning_rate=5e-3)
     check_model(ran)
-    assert ran.metrics["held_out_loss_gained"] > 0
+    assert gained(ran) > 0
 
 
 def test_another_tokenizer_is_refused_with_a_sentence(smoke: Run, toys: Toys, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_another_tokenizer_is_refused_with_a_sentence(smoke: Run, toys: Toys, tm
 def test_a_student_learns_from_what_its_teacher_writes(smoke: Run, toys: Toys) -> None:
     ran = smoke("distill-sft", student=toys.model, teacher=toys.teacher, data=toys.chats, learning_rate=2e-3)
     check_model(ran)
-    assert ran.metrics["held_out_loss_gained"] > 0
+    assert gained(ran) > 0
     rows = [json.loads(line)["messages"] for line in (ran.job.out / "answers.jsonl").read_text().splitlines()]
     assert 0 < len(rows) <= 64
     assert all(
@@ -73,10 +73,10 @@ def test_grpo_runs_with_a_rule(smoke: Run, toys: Toys) -> None:
     ran = smoke("grpo", model=toys.model, data=toys.chats, rule="alike", learning_rate=2e-3)
     check_model(ran)
     wanted = {
-        "held_out_loss_before",
-        "held_out_reward_before",
-        "held_out_loss_after",
-        "held_out_reward_after",
+        "eval_loss_before",
+        "eval_reward_before",
+        "eval_loss_after",
+        "eval_reward_after",
     }
     assert wanted <= set(ran.metrics)
 
@@ -88,7 +88,7 @@ def test_the_reward_model_tells_answers_apart_and_rewards_a_policy(smoke: Run, t
     assert ran.metrics["reward_accuracy"] == 1
     assert ran.metrics["reward_loss_after"] < ran.metrics["reward_loss_before"] - 0.2
     assert rewards_right(str(ran.job.out / "reward_model"))
-    assert "held_out_reward_after" in ran.metrics
+    assert "eval_reward_after" in ran.metrics
 
 
 @pytest.mark.parametrize("start", ["new", "old"])
@@ -98,7 +98,7 @@ def test_pretraining_learns_a_text(smoke: Run, toys: Toys, tmp_path: Path, start
     data = toys.prose if start == "new" else prepare(toys.prose, tmp_path / "prepared", held_out=0.1).folder
     ran = smoke("pretrain", data=str(data), model=toys.model if start == "old" else "", learning_rate=5e-3)
     check_model(ran)
-    assert ran.metrics["held_out_loss_gained"] > 1
+    assert gained(ran) > 1
     if start == "new":
         used, kept = (AutoTokenizer.from_pretrained(ran.job.out / name) for name in ("tokenizer", "model"))
         text = "x = 12345\n\n\tif e\u0301 == 'é':  # don't   stop \n"
@@ -109,7 +109,7 @@ def test_pretraining_learns_a_text(smoke: Run, toys: Toys, tmp_path: Path, start
 def test_without_unsloth_peft_does_it_and_says_why(smoke: Run, toys: Toys) -> None:
     ran = smoke("unsloth-qlora", model=toys.model, data=toys.chats, learning_rate=5e-3)
     check_model(ran)
-    assert ran.metrics["held_out_loss_gained"] > 0.2
+    assert gained(ran) > 0.2
     assert any("engine: peft, since unsloth" in event.get("text", "") for event in ran.events)
 
 
@@ -122,7 +122,7 @@ def test_fine_tuning_prepared_data_without_4_bits(
         "sft-qlora", model=toys.model, data=str(folder), method=method, loss_on="all", learning_rate=2e-3
     )
     check_model(ran)
-    assert ran.metrics["held_out_loss_gained"] > 0.2
+    assert gained(ran) > 0.2
 
 
 def test_a_job_that_was_stopped_goes_on_from_its_newest_whole_checkpoint(smoke: Run, toys: Toys) -> None:
@@ -145,4 +145,4 @@ def test_a_job_that_was_stopped_goes_on_from_its_newest_whole_checkpoint(smoke: 
     steps = [event["step"] for event in second.events if "loss" in event.get("values", {})]
     assert steps[0] > reached
     assert steps[-1] == 60
-    assert second.metrics["held_out_loss_after"] < first.metrics["held_out_loss_after"]
+    assert second.metrics["eval_loss_after"] < first.metrics["eval_loss_after"]

@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,13 +119,17 @@ async def faults(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
 
 
 async def die(drive: Drive, death: Death) -> None:
-    """Have a peer die and come back once the others have done a round without it."""
+    """Have a peer die and come back once the others have done a round without it.
+
+    Of the round after the last that it told it may have announced an update, and have applied it: of the next not.
+    """
     count = len(drive.deaths_of(death.name))
-    drive.held[death.name] = drive.observer.newest_round() + 1
+    drive.held[death.name] = sys.maxsize
     death.armed.touch()
     await drive.until(
         lambda: len(drive.deaths_of(death.name)) > count, f"the end of {death.name} when {death.point}"
     )
+    drive.hold_until_after(death.name, drive.last_told(death.name) + 1)
     await drive.until(lambda: death.back_after is not None, f"the return of {death.name}")
     back_after = death.back_after or 0
     await drive.until(
@@ -146,9 +151,9 @@ async def restart_ledger(drive: Drive) -> tuple[History, History, float]:
     """Kill the ledger, keep it away, and have rounds on the one that follows: what it said before and after."""
     before = await ledger_history(drive.folder)
     drive.pauses["ledger"] = OUTAGE_S
+    gone_at = time.monotonic()
     os.kill(drive.pids["ledger"], signal.SIGKILL)
     await drive.until(lambda: drive.deaths_of("ledger"), "the end of the ledger")
-    gone_at = time.monotonic()
     await drive.until(lambda: len(drive.observer.of("ready", "ledger")) == 2, "the ledger's return")
     away_s = time.monotonic() - gone_at
     back = await ledger_history(drive.folder)

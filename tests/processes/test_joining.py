@@ -13,10 +13,11 @@ import pytest
 
 from distrai.ledger.client import LedgerClient
 from distrai.ledger.keys import NodeKey, load_key
+from distrai.protocol.ledger_events import Certified, Joined, LedgerEvent
 from distrai.runs.folder import RunFolder
 from distrai.runs.joining import Joining, JoinOptions, choose_join
 from distrai.runs.verify import verify
-from helpers.local_runs import Drive, Observer, tiny_recipe
+from helpers.local_runs import Drive, Observer, ledger_history, tiny_recipe
 from helpers.nursery import Nursery
 
 pytestmark = pytest.mark.processes
@@ -25,6 +26,11 @@ PEERS = [f"peer-{number}" for number in range(4)]
 JOINER = "joiner"
 SILENT = 20
 SNAPSHOT_ROUND = 4
+ROUNDS_TO_TRAIN = 3
+"""Who joins before head r, thus after head r - 1, trains in round r + 2."""
+LATE_MAX = 1
+"""Rounds that a joiner may come too late for. Nobody waits for a trainer without a seat: on a machine that does much
+else its first seal may take longer than the others take for a round."""
 
 
 @dataclass
@@ -37,6 +43,14 @@ class Record:
     away: range
     """Rounds between its leaving and its return."""
     silent: set[str]
+    history: list[LedgerEvent]
+
+    @property
+    def joined_after(self) -> int:
+        """The newest round when the joiner joined, in the order of the ledger."""
+        joined = next(e for e in self.history if isinstance(e, Joined) and e.member.hex() == self.member)
+        before = (e for e in self.history if isinstance(e, Certified) and e.at < joined.at)
+        return max(event.body.round for event in before)
 
 
 async def owner_of(folder: RunFolder) -> tuple[LedgerClient, NodeKey]:
@@ -100,15 +114,15 @@ async def drive_it(nursery: Nursery, new_folder: Callable[[str], Path]) -> Recor
                 os.kill(joining.peer.process.pid, signal.SIGTERM)
                 await drive.until(lambda: observer.of("exited", JOINER), "the joiner's end")
             left = observer.newest_round()
-            await drive.until(
-                lambda: all(drive.has_applied(name, left + 3) for name in PEERS), "rounds without the joiner"
-            )
+            await drive.applied_by_all(PEERS, left + 3)
             back = observer.newest_round()
             async with joined(drive, leave=False):
                 await drive.until(lambda: drive.is_certified(JOINER, back), "the joiner's return")
             await drive.until(lambda: len(observer.of("exited", JOINER)) == 2, "the joiner's end")
+            await drive.applied_by_all(PEERS)
+            _, history = await ledger_history(folder)
             assert not await drive.stop()
-    return Record(folder, observer, member, range(left + 1, back + 1), silent)
+    return Record(folder, observer, member, range(left + 1, back + 1), silent, history)
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +130,12 @@ def record(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
     return asyncio.run(drive_it(nursery, new_folder))
 
 
-def test_it_is_in_a_certificate_within_three_rounds_of_having_the_snapshot(record: Record) -> None:
+def test_it_is_in_a_certificate_as_soon_as_the_ledger_has_it_among_the_trainers(record: Record) -> None:
+    """It joins while it catches up from the snapshot: by the time that this takes effect it has caught up."""
     (snapshot,) = record.observer.of("snapshot", JOINER)
     assert snapshot["round"] > 0
     first = min(event["round"] for event in record.observer.of("applied", JOINER) if event["own"])
-    assert first <= snapshot["newest"] + 3
+    assert 0 <= first - (record.joined_after + ROUNDS_TO_TRAIN) <= LATE_MAX
 
 
 def test_it_has_the_state_roots_of_all_others(record: Record) -> None:
@@ -128,9 +143,7 @@ def test_it_has_the_state_roots_of_all_others(record: Record) -> None:
     own = [number for number, told in states.items() if JOINER in told]
     assert len(own) > 5
     for number in own:
-        assert len(states[number]) == len(PEERS) + 1 or number >= record.away.stop, (
-            "it was stopped in the midst of one"
-        )
+        assert len(states[number]) == len(PEERS) + 1
         assert len(set(states[number].values())) == 1
 
 

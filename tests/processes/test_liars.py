@@ -80,7 +80,8 @@ async def lies(nursery: Nursery, new_folder: Callable[[str], Path]) -> Record:
             await drive.until(lambda: len(drive.observer.of("lies")) == len(KINDS), "every kind of lies")
             for death in deaths:
                 await kill_proposer(drive, death)
-            _, history = await ledger_history(folder)
+            state, history = await ledger_history(folder)
+            await drive.applied_by_all(HONEST, state.round)
             assert not await drive.stop()
     return Record(folder, drive, history)
 
@@ -122,7 +123,7 @@ def test_honest_peers_report_the_ledgers_heads_and_state_roots(record: Record) -
         expected = ("0x" + event.head.hex(), "0x" + event.body.state_root.hex())
         told = states.get(event.body.round, {})
         assert set(told.values()) <= {expected}
-        assert set(HONEST) <= set(told) or event is certified[-1]
+        assert set(HONEST) <= set(told)
     killed = {name: [-9] for name, _ in DEATHS}
     assert {name: drive.deaths_of(name)[:-1] for name in PEERS} == {name: [] for name in PEERS} | killed
 
@@ -161,8 +162,11 @@ def test_two_words_of_one_member_are_noted_as_evidence(record: Record) -> None:
 
 @pytest.mark.parametrize("rule", ["WrongBlobSize", "NonFinitePayload", "CannotOpen", "WrongStateRoot"])
 def test_what_breaks_a_rule_is_refused_by_its_name(record: Record, rule: str) -> None:
+    """Two honest ones have opened what the third, too, signs. That a proposal is wrong only one need have seen:
+    a certificate for another may land before the rest have looked.
+    """
     refused = record.refused(rule)
-    assert len(refused) >= 2, "a certificate may land before the third has looked"
+    assert len(refused) >= (1 if rule == "WrongStateRoot" else 2)
     for name in refused:
         assert rule in read_log(record.folder.path / "peers" / name).refused
 

@@ -38,9 +38,7 @@ async def drive_it(nursery: Nursery, new_folder: Callable[[str], Path]) -> None:
             rotated = await rotate(home, link)
             is_rotated = True
             drive.observer.news.set()
-            await drive.until(
-                lambda: drive.is_certified(ROTATED, drive.observer.newest_round(ROTATED)), "its return"
-            )
+            await drive.until(lambda: len(drive.observer.of("ready", ROTATED)) == 2, "its return")
             state, _ = await ledger_history(folder)
             after = state.round + 3
             await drive.until(lambda: drive.is_certified(ROTATED, after), "certificates with the new key")

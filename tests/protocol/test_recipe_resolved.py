@@ -23,7 +23,24 @@ def edited(change: Callable[[dict[str, Any]], object]) -> bytes:
     return canonical_json(table)
 
 
-def test_round_trip() -> None:
+def with_teacher(resolved: ResolvedRecipe) -> ResolvedRecipe:
+    """The same, learning from a teacher."""
+    mapping = changed("training.objective", "distill") | {"teacher": {"path": "big", "license": "MIT"}}
+    recipe = replace(parse_recipe(mapping), algorithm=resolved.recipe.algorithm)
+    return replace(resolved, recipe=recipe, teacher=resolved.corpus)
+
+
+def with_adapter(resolved: ResolvedRecipe) -> ResolvedRecipe:
+    """The same, training an adapter."""
+    recipe = replace(parse_recipe(changed("model.adapter", {})), algorithm=resolved.recipe.algorithm)
+    return replace(resolved, recipe=recipe, base=resolved.corpus)
+
+
+@pytest.mark.parametrize(
+    "made", [resolved_example(), *(f(resolved_example()) for f in (with_teacher, with_adapter))]
+)
+def test_round_trip(made: ResolvedRecipe) -> None:
+    assert ResolvedRecipe.from_bytes(made.to_bytes()) == made
     resolved = resolved_example()
     assert ResolvedRecipe.from_bytes(resolved.to_bytes()) == resolved
     assert resolved.blob == blob_ref(resolved.to_bytes())
@@ -50,6 +67,9 @@ def test_every_fact_changes_the_hash() -> None:
         replace(resolved, initial_state=other),
         replace(resolved, initial_root=zero),
         replace(resolved, layout=resolved.layout[::-1]),
+        replace(resolved, base=other),
+        replace(with_teacher(resolved), teacher=other),
+        replace(with_teacher(resolved), teacher=resolved.corpus),
         replace(resolved, recipe=replace(resolved.recipe, seed=8)),
     ]
     assert len({variant.blob.hash for variant in variants}) == len(variants)
@@ -120,6 +140,21 @@ def test_impossible_resolved_recipes_are_refused(
     with pytest.raises(RecipeError) as caught:
         ResolvedRecipe.from_bytes(edited(change))
     assert caught.value.path == path
+
+
+def test_what_is_frozen_is_named() -> None:
+    """A recipe that speaks of a teacher or of an adapter has the hash of what is frozen; no other has a teacher."""
+    resolved = resolved_example()
+    for made, what in (
+        (with_adapter(resolved), {"base": None}),
+        (with_teacher(resolved), {"teacher": None}),
+        (resolved, {"teacher": resolved.corpus}),
+    ):
+        with pytest.raises(RecipeError, match=rf"frozen.{next(iter(what))}: "):
+            replace(made, **what)
+    assert replace(resolved, base=resolved.corpus).base == resolved.corpus
+    with pytest.raises(NotCanonical):
+        ResolvedRecipe.from_bytes(edited(lambda table: table.update(frozen={})))
 
 
 @pytest.mark.parametrize(

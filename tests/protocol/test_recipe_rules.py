@@ -8,6 +8,8 @@ from helpers.recipes import changed, minimal_mapping
 PRETRAINED = {"source": "pretrained", "license": "MIT", "path": "folder"}
 FILES = {"source": "files", "context": 32, "license": "MIT", "globs": ["*.txt"]}
 
+HUB = {"source": "hub", "context": 32, "license": "MIT", "dataset": "owner/name"}
+
 
 def with_tables(**tables: dict[str, Any]) -> dict[str, Any]:
     mapping = minimal_mapping()
@@ -39,6 +41,23 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str, str]] = [
     (changed("data.globs", ["*.txt"]), "data.globs", 'source = "files"'),
     (changed("data.held_out_fraction", 0.1), "data.held_out_fraction", 'source = "files"'),
     (changed("data.tuning_fraction", 0.1), "data.tuning_fraction", 'source = "files"'),
+    (changed("data", FILES | {"dataset": "a/b"}), "data.dataset", 'source = "hub"'),
+    (changed("data", HUB | {"dataset": ""}), "data.dataset", "owner/name"),
+    (changed("data", HUB | {"globs": ["*"]}), "data.globs", 'source = "files"'),
+    (changed("data", HUB | {"format": "chat", "column": "a"}), "data.column", 'format = "text"'),
+    (changed("data.format", "chat"), "data.format", 'source = "files" or "hub"'),
+    (changed("data.split", "test"), "data.split", 'source = "hub"'),
+    (with_tables(model={"adapter": {}, "trainable": ["a"]}), "model.trainable", "[model.adapter]"),
+    (
+        with_tables(model={"adapter": {"quant": "nf4"}}, training={"compile": True}),
+        "training.compile",
+        'quant = "none"',
+    ),
+    (changed("training.objective", "distill"), "teacher", "[teacher]"),
+    (changed("teacher", {"path": "a", "license": "MIT"}), "teacher", 'objective = "distill"'),
+    (changed("preference", {}), "preference", 'objective = "dpo"'),
+    (changed("training.objective", "dpo"), "data.format", 'format = "preferences"'),
+    (changed("data", FILES | {"format": "preferences"}), "training.objective", 'objective = "dpo"'),
     (changed("rounds.d0_s", 20), "rounds.cut_s", "more than d0_s = 20.0"),
     (changed("rounds.cut_s", 40), "rounds.hard_s", "more than cut_s = 40.0"),
     (changed("rounds.stall_seconds", 85), "rounds.stall_seconds", "use 86"),
@@ -58,6 +77,13 @@ def test_contradictions_are_refused(mapping: dict[str, Any], path: str, suggesti
 
 
 POSSIBLE = [
+    changed("model.adapter", {"kind": "lora", "r": 1, "targets": ["*_proj"], "quant": "nf4"}),
+    with_tables(model={"adapter": {}}, training={"compile": True}),
+    changed("data", HUB | {"tuning_fraction": 0.1, "column": "body", "max_documents": 9}),
+    changed("data", FILES | {"format": "chat"}),
+    with_tables(training={"objective": "distill"}) | {"teacher": {"path": "a", "license": "MIT"}},
+    with_tables(training={"objective": "dpo"}, data=FILES | {"format": "preferences"}),
+    with_tables(training={"objective": "dpo"}, data=HUB | {"format": "preferences"}) | {"preference": {}},
     changed("model", PRETRAINED),
     changed("data", FILES | {"held_out_fraction": 0.1}),
     changed("model.config.max_position_embeddings", 32),

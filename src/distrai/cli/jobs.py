@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from distrai.cli.jobs_looking import list_, logs, show, stop
+from distrai.cli.jobs_record import RecordOptions, close
 from distrai.cli.output import tell
 from distrai.cli.wallet import AnyWallet
 
 if TYPE_CHECKING:
-    from distrai.jobs.recording import Recording
     from distrai.jobs.store import Limits
 
 Flag = Annotated[bool, Parameter(negative=())]
@@ -25,7 +25,7 @@ jobs = App(
     name="jobs", help="Fine-tune and train with scripts: choose a template, change what you like, run it."
 )
 jobs.command(list_, name="list")
-for verb in (show, logs, stop):
+for verb in (show, logs, stop, close):
     jobs.command(verb)
 
 
@@ -46,32 +46,6 @@ class LimitOptions:
         from distrai.jobs.session import limits
 
         return limits(self.timeout, self.grace, round(self.memory * _GIB))
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class RecordOptions:
-    """Where the training record is kept, and who signs it."""
-
-    no_record: Flag = False
-    "Keep no training record, and leave the model in the job's folder."
-    rpc: str = ""
-    "A node of a chain for the record; a chain of this user's own if not given."
-    deployment: Path | None = None
-    "With --rpc: the file of the contracts there, as `distrai ledger deploy` wrote it."
-    theme: str = ""
-    "What the training is about, for the record; the template's kind if not given."
-    store: str = ""
-    "Where the finished model is saved, a folder or a URL; the user's folder of models if not given."
-
-    def recording(self, wallet: AnyWallet | None) -> "Recording | None":
-        """Who keeps the record; None if nobody does."""
-        from distrai.jobs.ledgers import choose_ledger
-        from distrai.jobs.recording import Recording
-
-        named = None if wallet is None else wallet.chosen().open
-        ledger = choose_ledger(self.rpc, self.deployment, named, AnyWallet().chosen().open)
-        return None if self.no_record else Recording(ledger, self.theme, self.store)
 
 
 @jobs.command

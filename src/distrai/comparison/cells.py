@@ -12,7 +12,7 @@ from distrai.algorithms.section import written_out
 from distrai.comparison.plan import Arm, Comparison, full_recipe, rounded
 from distrai.comparison.timetable import Round, timetable
 from distrai.protocol.recipe import Recipe
-from distrai.protocol.recipe.sections import to_mapping
+from distrai.protocol.recipe.sections import canonical_mapping, to_mapping
 from distrai.training.data.documents import Split
 
 FORMAT = 1
@@ -74,7 +74,8 @@ class Cell:
         """All that the figures depend on, as plain data."""
         looking = to_mapping(comparison.looking)
         looking.pop("tuning_samples" if self.split == "held_out" else "held_out_samples")
-        recipe = to_mapping(self.recipe(comparison, 1))
+        whole = self.recipe(comparison, 1)
+        recipe = to_mapping(whole) | {"data": canonical_mapping(whole)["data"]}  # old cells stay what they are
         return {
             "format": FORMAT,
             "recipe": {key: recipe[key] for key in ("seed", "model", "data", "algorithm", "training")},

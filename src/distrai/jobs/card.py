@@ -32,6 +32,8 @@ class JobCard:
     kind: str
     """How it was trained: sft-qlora, dpo, ..."""
     base_model: str = ""
+    base_hash: str = ""
+    """Of its files, where it was a folder and is on no hub."""
     model_license: str = ""
     data: str
     data_hash: str
@@ -56,7 +58,7 @@ class JobCard:
     def _front_matter(self) -> list[str]:
         told: dict[str, object] = {
             "license": self.model_license,
-            "base_model": self.base_model if _REPO.fullmatch(self.base_model) else "",
+            "base_model": self.base_model if _REPO.fullmatch(self.base_model) and not self.base_hash else "",
             "library_name": "transformers",
             "pipeline_tag": "text-generation",
             "tags": ["distrai", self.kind],
@@ -93,12 +95,13 @@ class JobCard:
 
     def _sources(self) -> list[str]:
         licence = f", licence {_line(self.data_license)}" if self.data_license else ""
+        known = f", SHA-256 of its files `{self.base_hash}`" if self.base_hash else ""
         return [
             "## Made from",
             "",
             f"- Data: {_code(self.data)}{licence}, SHA-256 `{self.data_hash}`",
             f"- Script: {_code(self.script)}, SHA-256 `{self.script_hash}`",
-            *([f"- Base model: {_code(self.base_model)}"] if self.base_model else []),
+            *([f"- Base model: {_code(self.base_model)}{known}"] if self.base_model else []),
             "",
         ]
 

@@ -3,38 +3,79 @@
 import hashlib
 import json
 import math
-import os
-import platform
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from distrai.jobs.machine import Machine, machine
 from distrai.jobs.store import JobFolder, JobState
 from distrai.ledger.training_records import Request
 from distrai.protocol.canonical import canonical_json
 from distrai.protocol.primitives import Hash
 
-OWN_MACHINE = "own machine"
+LOCAL = "local"
+"""The provider of a machine of one's own."""
 TEXT_BYTES, MODEL_BYTES, PARAMETERS_BYTES = 64, 96, 1024
 """What the contract keeps of a text, of the model's name, of the hyper-parameters."""
 _HEADER_BYTES_MAX = 100 << 20
-_GPUS = Path("/proc/driver/nvidia/gpus")
+_MICROS = 1_000_000
+_PRICE_MAX = 1_000_000
+"""Dollars for a graphics processor and hour."""
 _LEFT_OUT = {"data", "held_out_data", "output"}
 
 
-def request_of(job: JobFolder, state: JobState, theme: str = "") -> Request:
+class BadClaim(ValueError):
+    """A claim that a record cannot keep; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a sender says of where a job is trained. ``gpu`` empty: what this machine has.
+
+    ``price_per_hour`` of a graphics processor in millionths of a US dollar; 0 for a machine of one's own.
+    """
+
+    gpu: str = ""
+    provider: str = LOCAL
+    price_per_hour: int = 0
+
+    @classmethod
+    def read(cls, gpu: str = "", provider: str = "", price: str = "") -> "Claims":
+        """From what a user types; ``price`` in dollars. Raises BadClaim."""
+        for option, text in (("--gpu", gpu), ("--provider", provider)):
+            if len(text.encode()) > TEXT_BYTES or not text.isprintable():
+                raise BadClaim(f"{option} is text of at most {TEXT_BYTES} bytes: the record keeps no more")
+        return cls(gpu.strip(), provider.strip() or LOCAL, _micros(price) if price else 0)
+
+    def machine(self) -> Machine:
+        """What the record names: what is claimed, else what is found here."""
+        found = machine()
+        return Machine(self.gpu, max(1, found.gpus)) if self.gpu else found
+
+
+def _micros(price: str) -> int:
+    try:
+        dollars = Decimal(price.strip().removeprefix("$"))
+    except InvalidOperation:
+        dollars = Decimal("NaN")
+    if not dollars.is_finite() or not 0 <= dollars <= _PRICE_MAX:
+        raise BadClaim(f"--price-hour {price[:40]!r} is no price: write dollars for a GPU and hour, like 2.50")
+    return round(dollars * _MICROS)
+
+
+def request_of(job: JobFolder, state: JobState, theme: str = "", claims: Claims | None = None) -> Request:
     """What the record of a job is opened with. Its source is the script's hash, or that of the command."""
-    values = job.values()
+    values, claims = job.values(), claims or Claims()
     model = base_of(values)
     return Request(
         run=0,
         source=source_of(state),
-        price_per_hour=0,
+        price_per_hour=claims.price_per_hour,
         parameter_count=count_parameters(Path(model)) if model else 0,
-        gpu=cut(hardware(), TEXT_BYTES),
-        provider=OWN_MACHINE,
-        model=cut(
-            Path(model).name if Path(model).is_absolute() else model or f"{state.name}, new", MODEL_BYTES
-        ),
+        gpu=cut(claims.machine().name, TEXT_BYTES),
+        provider=claims.provider,
+        model=cut(shown_name(model) or f"{state.name}, new", MODEL_BYTES),
         theme=cut(theme or state.kind or state.name, TEXT_BYTES),
         parameters=key_parameters(state.job_id, values),
     )
@@ -75,15 +116,6 @@ def count_parameters(folder: Path) -> int:
         return 0
 
 
-def hardware() -> str:
-    """The graphics processors of this machine, or its processor, as they call themselves."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-    gpus = [] if hidden else [_field(path, "Model") for path in sorted(_GPUS.glob("*/information"))]
-    if gpus:
-        return f"{len(gpus)} x {gpus[0]}" if len(gpus) > 1 else gpus[0]
-    return f"no GPU; CPU {_field(Path('/proc/cpuinfo'), 'model name') or platform.processor() or platform.machine()}"
-
-
 def cut(text: str, size: int) -> str:
     """As much of a text as there is room for, in whole characters."""
     return text.encode(errors="replace")[:size].decode(errors="ignore")
@@ -96,15 +128,6 @@ def _count(path: Path) -> int:
             return 0
         header = json.loads(file.read(size))
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-
-
-def _field(path: Path, name: str) -> str:
-    """The first value of this name in a file of the kernel's."""
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def _is_path(value: Any) -> bool:

@@ -27,6 +27,7 @@ from distrai.jobs.store import (
 from distrai.network.files import write_whole
 
 HELPER = "distrai_job.py"
+TRAINING = "distrai_training.py"
 _SAME = ("name", "kind", "script", "script_hash", "command")
 
 
@@ -102,8 +103,8 @@ def create(wanted: Wanted, folder: Path | None) -> JobFolder:
             part.mkdir(exist_ok=True)
         if wanted.template is not None:
             write_whole(job.script / _script_name(wanted.template), [wanted.template.data])
-        for module, name in ((helper, HELPER), (supervisor, SUPERVISOR)):
-            write_whole(job.script / name, [Path(str(module.__file__)).read_bytes()])
+        for path, name in _beside():
+            write_whole(job.script / name, [path.read_bytes()])
         write_json(job.params, dict(wanted.values))
         job.write(wanted.state(job_id))
         mark.unlink()
@@ -127,7 +128,19 @@ def _same(job: JobFolder, wanted: Wanted) -> JobFolder:
     return job
 
 
+def _beside() -> list[tuple[Path, str]]:
+    """What is copied beside every script, and its name there."""
+    here = Path(__file__).parent
+    return [
+        (Path(helper.__file__), HELPER),
+        (Path(supervisor.__file__), SUPERVISOR),
+        (here / "support" / TRAINING, TRAINING),
+    ]
+
+
 def _script_name(template: Template) -> str:
     """The name of the script's file: never that of the helper, which would be shadowed."""
     name = f"{template.name}.py"
-    return f"script_{name}" if name in {HELPER, SUPERVISOR} or template.name.isidentifier() else name
+    return (
+        f"script_{name}" if name in {HELPER, SUPERVISOR, TRAINING} or template.name.isidentifier() else name
+    )

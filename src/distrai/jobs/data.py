@@ -1,7 +1,7 @@
 """Training data before anything is spent: every line checked, tokens counted, and a held-out part set aside.
 
 ``prepare`` writes what templates read: ``train.jsonl`` and ``heldout.jsonl`` in one of the formats of
-``data_formats``, and ``data.json`` with the counts and the hash of the data. Which examples are held out follows from
+``training.data.formats``, and ``data.json`` with the counts and the hash of the data. Which examples are held out follows from
 their prompts and a seed alone, never from their order, and equal prompts are never on both sides.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from distrai.jobs.data_formats import BadLine, Example, Format, format_of, read_value
+from distrai.training.data.formats import BadLine, Example, Format, format_of, read_value
 from distrai.jobs.data_sources import BadSource, Convert, Raw, read_source
 from distrai.jobs.tokens import TokenCounter, TokenCounts, TokenSum
 
@@ -73,25 +73,48 @@ class Prepared:
     hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What data is for: the formats that will do (empty: any), and how its rows become those.
+
+    ``pieces``: a plain text is wanted in pieces of about one size, not as its paragraphs.
+    """
+
+    name: str = ""
+    formats: tuple[Format, ...] = ()
+    convert: Convert | None = None
+    pieces: bool = False
+
+    def check(self, source: str, found: Format, line: int) -> None:
+        """Raise BadData for a format that will not do."""
+        if self.formats and found not in self.formats:
+            names = " or ".join(choice.value for choice in self.formats)
+            raise BadData(
+                f"{source} is {found.value} data (line {line}), and {self.name or 'this'} needs {names}"
+            )
+
+
+ANY = Use()
+
+
 class Reading:
     """Goes through a source once and keeps what a report says of it."""
 
     def __init__(
-        self,
-        source: str,
-        wanted: Format | None = None,
-        tokens: TokenSum | None = None,
-        convert: Convert | None = None,
+        self, source: str, wanted: Format | None = None, tokens: TokenSum | None = None, use: Use = ANY
     ) -> None:
-        self.source, self.format, self._tokens, self._convert = source, wanted, tokens, convert
+        self.source, self.format, self._tokens, self._use = source, wanted, tokens, use
         self._seen: set[int] = set()
         self._digest = hashlib.sha256()
         self._problems: list[Problem] = []
         self._bad = self._good = self._duplicates = 0
 
     def examples(self, limit: int = 0) -> Iterator[Example]:
-        """The lines that can be used, at most ``limit`` if it is not 0; the others are noted. Raises BadSource."""
-        for raw in read_source(self.source, self._convert):
+        """The lines that can be used, at most ``limit`` if it is not 0; the others are noted.
+
+        Raises BadSource, and BadData if they are of another format than is of use.
+        """
+        for raw in read_source(self.source, self._use.convert, pieces=self._use.pieces):
             if (example := self._read(raw)) is not None:
                 self._count(example)
                 yield example
@@ -117,6 +140,7 @@ class Reading:
                 raise BadLine(raw.why)
             found = format_of(raw.value)
             if self.format is None:
+                self._use.check(self.source, found, raw.line)
                 self.format = found
             elif not _fits(found, self.format):
                 raise BadLine(f"it is {found.value}, where {self.format.value} is needed")
@@ -146,10 +170,10 @@ def check_data(
     counter: TokenCounter | None = None,
     limit: int = 0,
     longest_allowed: int = 0,
-    convert: Convert | None = None,
+    use: Use = ANY,
 ) -> DataReport:
-    """Read all of a source, or ``limit`` examples, and say what it is. Raises BadSource."""
-    reading = Reading(source, wanted, TokenSum(counter, longest_allowed) if counter else None, convert)
+    """Read all of a source, or ``limit`` examples, and say what it is. Raises BadSource, BadData."""
+    reading = Reading(source, wanted, TokenSum(counter, longest_allowed) if counter else None, use)
     for _ in reading.examples(limit):
         pass
     return reading.report()
@@ -161,19 +185,22 @@ def prepare(
     *,
     wanted: Format | None = None,
     held_out: float = 0.05,
+    held_out_max: int = 0,
     seed: int = 0,
     limit: int = 0,
+    use: Use = ANY,
 ) -> Prepared:
     """Check a source and write it into ``folder``, with about this part held out; all or nothing.
 
-    Raises BadData, BadSource.
+    At most ``held_out_max`` examples are held out, if it is not 0. Raises BadData, BadSource.
     """
     if not 0 <= held_out < 1:
         raise BadData(f"a held-out part of {held_out:g} is not within 0..1: 0.05 is one in twenty")
     partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
-    partial.mkdir(parents=True)
+    division = Division(held_out, held_out_max, seed)
     try:
-        prepared = _prepare(source, partial, folder, wanted, held_out, seed, limit)
+        partial.mkdir(parents=True)
+        prepared = _prepare(Reading(source, wanted, use=use), partial, folder, division, limit)
         if folder.exists():
             _replace(folder, prepared)
         partial.rename(folder)
@@ -186,17 +213,32 @@ def prepare(
     return prepared
 
 
-def _prepare(
-    source: str, partial: Path, folder: Path, wanted: Format | None, held_out: float, seed: int, limit: int
-) -> Prepared:
-    reading, everything, keys = Reading(source, wanted), partial / "all.jsonl", []
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Which part of data is only for judging; ``most`` 0: however many examples that is."""
+
+    part: float
+    most: int = 0
+    seed: int = 0
+
+    def key(self, example: Example) -> int:
+        """What an example is drawn by: equal prompts have equal keys."""
+        return _key(f"{self.seed}:{example.prompt}".encode())
+
+
+def _prepare(reading: Reading, partial: Path, folder: Path, division: Division, limit: int) -> Prepared:
+    everything, keys = partial / "all.jsonl", []
     with everything.open("wb") as out:
         for example in reading.examples(limit):
             out.write(example.to_line())
-            keys.append(_key(f"{seed}:{example.prompt}".encode()))
+            keys.append(division.key(example))
     report = reading.report()
     report.check()
-    aside = choose_held_out(keys, held_out)
+    aside = choose_held_out(keys, division.part, division.most)
+    if division.part and not aside:
+        raise BadData(
+            f"{reading.source} asks only one thing, and judging needs another: give at least two different examples"
+        )
     with (
         everything.open("rb") as lines,
         (partial / TRAIN).open("wb") as train,
@@ -208,22 +250,25 @@ def _prepare(
     assert report.format is not None
     count = sum(key in aside for key in keys)
     prepared = Prepared(folder, report.format, len(keys) - count, count, report.hash)
-    told = {**asdict(prepared), "folder": folder.name, "source": source, "seed": seed}
+    told = {**asdict(prepared), "folder": folder.name, "source": reading.source, "seed": division.seed}
     (partial / SUMMARY).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return prepared
 
 
-def choose_held_out(keys: list[int], part: float) -> set[int]:
-    """The smallest keys that together are at least this part of the examples; one key at least is left to train on."""
+def choose_held_out(keys: list[int], part: float, most: int = 0) -> set[int]:
+    """The smallest keys that together are at least this part of the examples, or ``most`` of them if it is not 0.
+
+    One key at least is left to train on.
+    """
     if not part:
         return set()
     counts: dict[int, int] = {}
     for key in keys:
         counts[key] = counts.get(key, 0) + 1
     chosen: set[int] = set()
-    total = 0
+    total, wanted = 0, min(part * len(keys), most or len(keys))
     for key in sorted(counts)[:-1]:
-        if total >= part * len(keys):
+        if total >= wanted:
             break
         chosen.add(key)
         total += counts[key]

@@ -11,6 +11,8 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,24 @@ def params() -> dict[str, Any]:
 def out() -> Path:
     """The folder for everything that is to stay."""
     return Path(os.environ["DISTRAI_OUT"])
+
+
+def rows(part: str, limit: int = 0) -> Iterator[dict[str, Any]]:
+    """The examples to learn from (``train``), or those only for judging (``heldout``); at most so many, 0 for all."""
+    folder = Path(os.environ.get("DISTRAI_DATA") or params()["data"])
+    path = folder / f"{part}.jsonl"
+    if not path.is_file():
+        raise SystemExit(f"{folder} holds no {part}.jsonl: `distrai jobs data` prepares data")
+    with path.open(encoding="utf-8") as lines:
+        yield from islice(map(json.loads, lines), limit or None)
+
+
+def newest_checkpoint(folder: str = "checkpoints") -> str | None:
+    """The newest whole checkpoint of a transformers ``Trainer`` in a folder of ``out()``: its state is written last."""
+    whole = [
+        path.parent for path in (out() / folder).glob("checkpoint-*/trainer_state.json") if _is_whole(path)
+    ]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def attempt() -> int:
@@ -80,6 +100,15 @@ def callback() -> Any:
             return control
 
     return Reporter()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is JSON, which one that a full disk cut off is not."""
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(value: Any) -> bool:

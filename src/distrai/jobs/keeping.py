@@ -1,15 +1,15 @@
 """The finished model of a job into the store of models, under the address of who had it trained, with its card."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from distrai.jobs.artifacts import file_sha256
 from distrai.jobs.card import JobCard, RecordedOn
-from distrai.jobs.claims import base_of, count_parameters, hardware, shown_name
+from distrai.jobs.claims import base_of, count_parameters, shown_name
 from distrai.jobs.manifest import Origin
 from distrai.jobs.models import ModelStore, Saved
+from distrai.jobs.portable import base_hash, hash_of
 from distrai.jobs.saving import NothingToSave, save_model
 from distrai.jobs.store import JobFolder, JobState
 
@@ -31,6 +31,7 @@ def keep_model(
     origin = Origin(
         kind=state.kind,
         base_model=shown_name(base_of(values)),
+        base_hash=base_hash(values),
         data=shown_name(data),
         data_hash=data_hash(Path(data)) if data else "",
         script=state.name,
@@ -61,12 +62,9 @@ def data_hash(path: Path) -> str:
         return file_sha256(path)
     if not path.is_absolute() or not path.is_dir():
         return ""
-    lines = [
-        f"{file_sha256(item)}  {item.relative_to(path).as_posix()}\n"
-        for item in sorted(path.rglob("*"))
-        if item.is_file()
-    ]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hash_of(
+        (item.relative_to(path).as_posix(), item) for item in sorted(path.rglob("*")) if item.is_file()
+    )
 
 
 def _card(
@@ -85,6 +83,7 @@ def _card(
         name=state.job_id,
         kind=state.kind,
         base_model=origin.base_model,
+        base_hash=origin.base_hash,
         data=origin.data,
         data_hash=origin.data_hash,
         script=origin.script,
@@ -93,7 +92,7 @@ def _card(
         parameter_count=count_parameters(job.out / state.model),
         tokens=int(measured.get("tokens", 0)),
         seconds=state.seconds,
-        hardware=hardware(),
+        hardware=str(record.get("gpu", "")),
         before=_measures(measured, _BEFORE),
         after=_measures(measured, _AFTER),
         recorded=recorded,

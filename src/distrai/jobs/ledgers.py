@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from distrai.jobs.files import user_folder
 from distrai.ledger.deployment import LOCAL, Deployment, deploy
-from distrai.ledger.keys import NodeKey, create_key, load_key
+from distrai.ledger.keys import KeyExists, NodeKey, create_key, load_key
 from distrai.ledger.locks import InUse
 
 _LOOK_S = 0.1
@@ -55,12 +55,15 @@ class OwnLedger:
                     raise
                 await asyncio.sleep(_LOOK_S)
         try:
-            own = self._own_key()
             async with serve(chain, "127.0.0.1", 0) as url:
-                made = await deploy(url, chain.chain_id, own, LOCAL, path=self.deployment)
-                yield Connection(url, made, own if self.key is None else self.key())
+                made = await deploy(url, chain.chain_id, self._own_key(), LOCAL, path=self.deployment)
+                yield Connection(url, made, self.signer())
         finally:
             chain.close()
+
+    def signer(self) -> NodeKey:
+        """The key of who sends; the chain need not be open. Raises a KeyFileError or WalletError."""
+        return self._own_key() if self.key is None else self.key()
 
     @property
     def deployment(self) -> Path:
@@ -73,8 +76,11 @@ class OwnLedger:
         return str(self.folder)
 
     def _own_key(self) -> NodeKey:
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "owner.json"
-        return load_key(path) if path.exists() else create_key(path)
+        with suppress(KeyExists):  # somebody else made it just now
+            return load_key(path) if path.exists() else create_key(path)
+        return load_key(path)
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,10 @@ class OtherLedger:
     async def connected(self) -> AsyncIterator[Connection]:
         """The contracts on it. Raises BadDeploymentFile, a KeyFileError or WalletError."""
         yield Connection(self.rpc, Deployment.read(self.deployment), self.key())
+
+    def signer(self) -> NodeKey:
+        """The key of who sends. Raises a KeyFileError or WalletError."""
+        return self.key()
 
     @property
     def where(self) -> str:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import PurePosixPath
 from typing import Any
 
-from distrai.jobs.plain_json import load_json
+from distrai.protocol.plain_json import load_json
 
 MANIFEST = "distrai.json"
 FORMAT = 1
@@ -44,11 +44,13 @@ class FileEntry:
 class Origin:
     """What a model was made from. Hashes are hexadecimal text; what is empty or 0 is not known.
 
-    ``record`` is the number of the training record on the ledger, ``source`` where it was pulled from.
+    ``base_hash`` is that of the base model's folder where it was one. ``record`` is the number of the training record on
+    the ledger, ``source`` where it was pulled from, ``sealed`` the hash of the manifest within an encrypted model.
     """
 
     kind: str = ""
     base_model: str = ""
+    base_hash: str = ""
     data: str = ""
     data_hash: str = ""
     script: str = ""
@@ -58,6 +60,7 @@ class Origin:
     record: int = 0
     chain_id: int = 0
     source: str = ""
+    sealed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

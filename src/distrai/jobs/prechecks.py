@@ -4,34 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.claims import base_of, count_parameters
-from distrai.jobs.data import BadData
-from distrai.jobs.data_check import Hardware, inspect_data
+from distrai.jobs.data import HELD_OUT, check_data
+from distrai.jobs.prepared import prepare_job_data
+from distrai.jobs.uses import KINDS, use_of
 
-KINDS = ("sft", "dpo", "rlhf", "grpo", "distill", "distill-sft", "pretrain")
-"""Kinds of training whose data has a format that is known here. A custom script reads what it likes."""
-_SHOWN = 3
-_READABLE = (".jsonl", ".txt")
+__all__ = ["KINDS", "check_job_data", "prepare_job_data"]
+_READABLE = (".jsonl", ".txt", ".json")
 
 
 def check_job_data(kind: str, values: Mapping[str, Any]) -> None:
-    """Raise BadData or BadSource for a file of data with a line that cannot be used. Data elsewhere is not fetched."""
-    data = str(values.get("data", ""))
-    if kind not in KINDS or not data.endswith(_READABLE) or not Path(data).is_file():
+    """Raise BadData or BadSource for a file of data that cannot be used. Data elsewhere is not fetched."""
+    data, use = str(values.get("data") or ""), use_of(kind)
+    if use is None or not data or (Path(data) / HELD_OUT).is_file():
         return
-    told = inspect_data(kind, {"data": data})
-    if told["ok"]:
-        return
-    lines = [f"line {problem['line']}: {problem['why']}" for problem in told["problems"][:_SHOWN]]
-    more = told["problem_count"] - len(lines)
-    raise BadData(f"{data} {'; '.join(lines) or 'has no examples'}{f'; and {more} more' if more > 0 else ''}")
-
-
-def look_at_data(kind: str, values: Mapping[str, Any], hardware: Hardware | None) -> dict[str, Any] | None:
-    """What the data of a job is, and what training on it takes on this hardware; None if that is not known here.
-
-    Raises BadData, BadSource.
-    """
-    if kind not in KINDS or not values.get("data"):
-        return None
-    return inspect_data(kind, values, count_parameters(Path(base_of(dict(values)))), hardware)
+    if data.endswith(_READABLE) or Path(data).is_file():
+        check_data(data, limit=int(values.get("examples_max") or 0), use=use).check()

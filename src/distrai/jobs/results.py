@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from distrai.jobs.artifacts import ArtifactRefused, artifact_files, file_sha256
+from distrai.jobs.portable import make_portable, paths_of
 from distrai.jobs.store import JobFolder, JobState
+
+_PORTABLE = ("adapter", "model")
+"""Kinds of artifacts that others get: no path of this machine stays in them."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def collect(job: JobFolder, attempt: int) -> Collected:
         if event.get("event") == "artifact":
             named[str(event["path"])] = str(event["kind"]), event.get("attempt") == attempt
     found: dict[str, str] = {}
+    shown = paths_of(job)
     model, refused = "", []
     for name, (kind, is_new) in named.items():
         try:
@@ -63,6 +68,8 @@ def collect(job: JobFolder, attempt: int) -> Collected:
         except ArtifactRefused as error:
             refused += [str(error)] if is_new else []
             continue
+        if kind in _PORTABLE:
+            make_portable(job.out / name, shown)
         found |= {path.as_posix(): file_sha256(job.out / path) for path in files}
         model = name if kind == "model" else model
     return Collected([{"path": path, "sha256": found[path]} for path in sorted(found)], model, refused)

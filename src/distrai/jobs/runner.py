@@ -18,6 +18,7 @@ from distrai.jobs.environments import Environments
 from distrai.jobs.events import BadEvent, Metric, RawLines, plain, read_event
 from distrai.jobs.files import needs_room
 from distrai.jobs.header import read_header, script_hash
+from distrai.jobs.prechecks import prepare_job_data
 from distrai.jobs.results import JobResult, collect
 from distrai.jobs.store import JobFolder, JobState, OtherJob, now
 
@@ -61,8 +62,8 @@ class JobRun:
     def run(self) -> JobResult:
         """Run the job to its end, or go on with it.
 
-        Raises NoJob, OtherJob, InUse, CannotPrepare, BadVariable, DiskFull. Ctrl-C asks the script to save and end; a
-        second one ends it at once.
+        Raises NoJob, OtherJob, InUse, BadData, BadSource, CannotPrepare, BadVariable, DiskFull. Ctrl-C asks the script
+        to save and end; a second one ends it at once.
         """
         self._state = self.job.read()
         again = f"`distrai jobs run {self.job.path}` goes on"
@@ -107,8 +108,9 @@ class JobRun:
         while Attempt(self.job, number).was_started():
             number += 1
         self._keep(state.with_(status="preparing", why="", ended_at=""))
+        data = prepare_job_data(state.kind, self.job.values(), self.job.path / "data", self._say)
         command = self._command()
-        variables = self._environment(number)
+        variables = self._environment(number, data)
         if self.witness is not None:
             self._keep(self._state.with_(record=self.witness.opened(self.job, self._state, self._tell)))
         self.job.stop_file.unlink(missing_ok=True)
@@ -131,11 +133,11 @@ class JobRun:
                 f"{self.job.script / state.script} was changed since the job began: run it as a new job"
             )
         header = read_header(data, state.script)
-        found = self.environments.prepare(header, lambda text: self._tell({"event": "status", "text": text}))
+        found = self.environments.prepare(header, self._say)
         self._keep(state.with_(environment=found.key))
         return [str(found.python), str(self.job.script / state.script)]
 
-    def _environment(self, number: int) -> dict[str, str]:
+    def _environment(self, number: int, data: Path | None) -> dict[str, str]:
         home = self.job.path / "home"
         (home / "tmp").mkdir(parents=True, exist_ok=True)
         own = {
@@ -145,6 +147,7 @@ class JobRun:
             "DISTRAI_EVENTS": str(self.job.raw),
             "DISTRAI_ATTEMPT": str(number),
             "PYTHONPATH": str(self.job.script),
+            **({} if data is None else {"DISTRAI_DATA": str(data)}),
         }
         return script_environment(home, own, self._state.passed)
 
@@ -230,6 +233,9 @@ class JobRun:
     def _keep(self, state: JobState) -> None:
         self._state = self.job.write(state)
         self._kept_at = time.monotonic()
+
+    def _say(self, text: str) -> None:
+        self._tell({"event": "status", "text": text})
 
     def _tell(self, event: dict[str, Any]) -> None:
         self.report(self.job.keep_event(event))

@@ -34,12 +34,17 @@ class OtherJob(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What an attempt may take: seconds in all (0: any), seconds to save and end when asked, memory (0: any)."""
+    """What an attempt may take: seconds in all (0: any), seconds to save and end when asked, memory (0: any).
+
+    ``sandbox``: whether it is confined where that can be done; ``network``: whether it may use the network.
+    """
 
     timeout_s: float = 0.0
     grace_s: float = 60.0
     memory_bytes: int = 0
     log_bytes_max: int = 64 << 20
+    sandbox: bool = True
+    network: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from distrai.jobs.data_formats import Example
+from distrai.training.data.formats import Example
 
 COUNTED_MAX = 20_000
 """Examples that are cut into tokens; of more data the rest is reckoned from its bytes."""
@@ -16,16 +16,21 @@ class NoTokenizer(ValueError):
 
 
 class TokenCounter(Protocol):
-    """Says how many tokens an example has."""
+    """Says how many tokens an example has: one number for each of its conversations, or for its text."""
 
-    def __call__(self, example: Example) -> int: ...
+    def __call__(self, example: Example) -> list[int]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """``total`` is exact if every example was counted. ``too_long``: examples above ``longest_allowed`` (0: any)."""
+    """``total`` is exact if every example was counted.
+
+    ``kept``: what is left of ``total`` when everything is cut at ``longest_allowed`` (0: nothing is). ``too_long``:
+    examples that are cut. Of a preference each answer, with its question, is cut for itself; ``longest`` is of those.
+    """
 
     total: int
+    kept: int
     longest: int
     counted: int
     exact: bool
@@ -40,7 +45,7 @@ class TokenSum:
         self, counter: TokenCounter, longest_allowed: int = 0, counted_max: int = COUNTED_MAX
     ) -> None:
         self._counter, self._allowed, self._counted_max = counter, longest_allowed, counted_max
-        self._tokens = self._longest = self._counted = self._too_long = 0
+        self._tokens = self._kept = self._longest = self._counted = self._too_long = 0
         self._bytes_counted = self._bytes_all = 0
 
     def add(self, example: Example, size: int) -> None:
@@ -48,25 +53,30 @@ class TokenSum:
         self._bytes_all += size
         if self._counted == self._counted_max:
             return
-        tokens = self._counter(example)
+        lengths = self._counter(example)
+        longest = max(lengths, default=0)
         self._counted += 1
-        self._tokens += tokens
+        self._tokens += sum(lengths)
+        self._kept += sum(min(length, self._allowed or length) for length in lengths)
         self._bytes_counted += size
-        self._longest = max(self._longest, tokens)
-        self._too_long += bool(self._allowed) and tokens > self._allowed
+        self._longest = max(self._longest, longest)
+        self._too_long += bool(self._allowed) and longest > self._allowed
 
     def counts(self) -> TokenCounts:
         """What was added up."""
         exact = self._bytes_all == self._bytes_counted
-        total = self._tokens if exact else round(self._tokens * self._bytes_all / self._bytes_counted)
-        return TokenCounts(total, self._longest, self._counted, exact, self._too_long, self._allowed)
+        total, kept = (
+            count if exact else round(count * self._bytes_all / self._bytes_counted)
+            for count in (self._tokens, self._kept)
+        )
+        return TokenCounts(total, kept, self._longest, self._counted, exact, self._too_long, self._allowed)
 
 
-def count_bytes(example: Example) -> int:
+def count_bytes(example: Example) -> list[int]:
     """A byte is a token: for models that read bytes, and where there is no tokenizer."""
     if not example.conversations:
-        return len(str(example.value["text"]).encode())
-    return sum(len(_plain(message).encode()) for messages in example.conversations for message in messages)
+        return [len(str(example.value["text"]).encode())]
+    return [sum(len(_plain(message).encode()) for message in messages) for messages in example.conversations]
 
 
 @dataclass(frozen=True)
@@ -79,17 +89,23 @@ class TokenizerCounter:
     def load(cls, name: str) -> "TokenizerCounter":
         """The tokenizer of a folder or of a model of the hub; its code is never run. Raises NoTokenizer."""
         from transformers import AutoTokenizer
+        from transformers.utils import logging
 
+        level = logging.get_verbosity()  # type: ignore[no-untyped-call]
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # texts longer than the model are ours to tell
         try:
             return cls(AutoTokenizer.from_pretrained(name, trust_remote_code=False))
-        except (OSError, ValueError) as error:
-            raise NoTokenizer(
-                f"there is no tokenizer of {name}: {str(error).strip().splitlines()[0]}"
-            ) from None
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise NoTokenizer(f"there is no tokenizer of {name}: {why}") from None
+        finally:
+            logging.set_verbosity(level)  # type: ignore[no-untyped-call]
 
-    def __call__(self, example: Example) -> int:
+    def __call__(self, example: Example) -> list[int]:
         texts = [self._text(messages) for messages in example.conversations] or [str(example.value["text"])]
-        return sum(len(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"])
+        return [
+            len(ids) for ids in self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        ]
 
     def _text(self, messages: list[dict[str, Any]]) -> str:
         if getattr(self.tokenizer, "chat_template", None):

@@ -45,6 +45,18 @@ class NotText(TrainingError):
     """A file of the corpus is no UTF-8 text."""
 
 
+class BadSource(TrainingError):
+    """A file or data set with examples cannot be read at all."""
+
+
+class BadExamples(TrainingError):
+    """Lines of the data cannot be used; the message says where and why."""
+
+
+class BadChatTemplate(TrainingError):
+    """A tokenizer's chat template cannot be used."""
+
+
 class CorpusTooSmall(TrainingError):
     """A part of the corpus has less than one sample, or there are too few files to split."""
 
@@ -103,6 +115,18 @@ class BadPrivateState(TrainingError):
 
 class CannotCompile(TrainingError):
     """The recipe wants a compiled model, and this machine cannot make one."""
+
+
+class TeacherDiffers(TrainingError):
+    """Teacher and student do not number their tokens alike."""
+
+
+class NoReference(TrainingError):
+    """Preferences are to be learned, and there is no model to compare with."""
+
+
+class NothingScored(TrainingError):
+    """A row of a shard has nothing to predict, or the rows have another length than the recipe says."""
 
 
 class Diverged(TrainingError):

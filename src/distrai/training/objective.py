@@ -1,55 +1,53 @@
-"""Objectives: what is minimised. A batch goes in, a loss and metrics come out; next-token is one of them.
+"""Objectives: what is minimised. A batch goes in, a loss and metrics come out.
 
-Distillation, preferences and the like are other implementations of the same protocol.
+Next-token is here; distillation and preferences are other implementations of the same protocol, beside this module.
 """
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distrai.protocol.recipe import PreferenceSection, Recipe
+from distrai.training.data.layouts import layout_of
+from distrai.training.distillation import Distillation
+from distrai.training.preference import DirectPreference
+from distrai.training.scoring import Objective, ObjectiveOutput, predictions
 
-@dataclass(frozen=True, slots=True)
-class ObjectiveOutput:
-    """What an objective says about a batch."""
-
-    loss: Tensor
-    """Scalar, differentiable: the mean over everything scored."""
-    scored: int
-    """How many things (tokens, pairs) the mean is over."""
-    metrics: Mapping[str, Tensor] = field(default_factory=dict)
-    """Scalars to report, detached, by name."""
-
-
-class Objective(Protocol):
-    """Batch in, loss and metrics out."""
-
-    @property
-    def name(self) -> str:
-        """What a recipe calls it."""
-
-    def __call__(self, model: nn.Module, batch: Tensor) -> ObjectiveOutput:
-        """Score ``batch``, which is ``(samples, context + 1)`` int64 on the model's device."""
+__all__ = ["NextToken", "Objective", "ObjectiveOutput", "build_objective", "objective_named"]
 
 
 class NextToken:
-    """Mean cross-entropy of every token given those before it in its sample, in nats."""
+    """Mean cross-entropy of every scored token given those before it in its sample, in nats."""
 
     name = "next-token"
 
+    def __init__(self, rows: bool = False) -> None:
+        """``rows``: samples are rows with entries that are not scored, and not running text."""
+        self._rows = rows
+
     def __call__(self, model: nn.Module, batch: Tensor) -> ObjectiveOutput:
         """See ``Objective``."""
-        targets = batch[:, 1:]
-        logits = model(input_ids=batch[:, :-1], use_cache=False).logits
-        loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-        return ObjectiveOutput(loss, targets.numel())
+        logits, targets = predictions(model, batch, self._rows)
+        return ObjectiveOutput(functional.cross_entropy(logits.float(), targets), targets.numel())
 
 
-_OBJECTIVES: dict[str, Objective] = {"next-token": NextToken()}
+def build_objective(recipe: Recipe, teacher: nn.Module | None, reference: nn.Module | None) -> Objective:
+    """The objective of a recipe.
+
+    ``teacher`` is there exactly for distillation. ``reference``, for preferences, is the model as it was at the
+    start; None is for a model with an adapter, which is its own reference without it.
+    """
+    rows = layout_of(recipe.data) == "rows"
+    match recipe.training.objective:
+        case "distill":
+            assert teacher is not None and recipe.teacher is not None
+            return Distillation(teacher, recipe.teacher.temperature, recipe.teacher.weight, rows)
+        case "dpo":
+            return DirectPreference((recipe.preference or PreferenceSection()).beta, reference)
+        case "next-token":
+            return NextToken(rows)
 
 
 def objective_named(name: str) -> Objective:
-    """The objective that a recipe names (the recipe's reader has checked the name)."""
-    return _OBJECTIVES[name]
+    """The objective of running text that a recipe names and that needs no other model."""
+    assert name == NextToken.name
+    return NextToken()

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from distrai.algorithms.schedule import Schedule
 from distrai.protocol.recipe import Recipe, TrainingSection
+from distrai.training.data.layouts import Layout, layout_of, sample_shape
 
 InnerStateKind = Literal["kept", "reset", "averaged", "public"]
 OptimiserKind = Literal["adamw", "muon", "sgd"]
@@ -23,7 +24,7 @@ class InnerSpec:
     batch: int
     """Samples in a micro-batch."""
     context: int
-    """Tokens predicted in a sample."""
+    """Tokens predicted in a row; a sample is a row, or two of them."""
     lr: float
     accumulation: int = 1
     """Micro-batches in an inner step."""
@@ -43,6 +44,7 @@ class InnerSpec:
     """Whether the model is compiled for training."""
     inner_optimiser: OptimiserKind = "adamw"
     inner_state: InnerStateKind = "averaged"
+    layout: Layout = "windows"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "InnerSpec":
@@ -76,6 +78,7 @@ class InnerSpec:
             compile=training.compile,
             inner_optimiser=optimiser,
             inner_state=state,
+            layout=layout_of(recipe.data),
         )
 
     def in_rounds(self, rounds: int, inner_steps: int) -> "InnerSpec":
@@ -88,9 +91,14 @@ class InnerSpec:
         return self.batch * self.accumulation
 
     @property
+    def sample_tokens(self) -> int:
+        """Tokens predicted in a sample, scored or not: the measure of work, which all must agree on."""
+        return sample_shape(self.layout, self.context).tokens
+
+    @property
     def step_tokens(self) -> int:
         """Tokens in one inner step."""
-        return self.step_samples * self.context
+        return self.step_samples * self.sample_tokens
 
     @property
     def round_samples(self) -> int:

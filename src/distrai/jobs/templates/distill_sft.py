@@ -1,7 +1,7 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#   "torch>=2.6", "transformers>=5.4,<6", "trl>=1.9,!=1.15.*,<2", "peft>=0.20,<1", "datasets>=4.8,<6",
+#   "torch>=2.6", "transformers>=5.4,<6", "trl>=1.9,!=1.15.*,<2", "datasets>=4.8,<6",
 #   "accelerate>=1.13", "bitsandbytes>=0.49",
 # ]
 # [tool.distrai]
@@ -11,8 +11,8 @@
 # student = {type = "path", help = "the model that learns: a folder, or a name on the hub"}
 # teacher = {type = "path", help = "the model that it learns from; any tokenizer"}
 # teacher_4bit = {type = "bool", default = false, help = "load the teacher in 4 bits: less memory"}
-# data = {type = "path", help = "questions: JSONL with `messages`, a last answer is left out; or a data set's name"}
-# questions_max = {type = "int", default = 0, min = 0, help = "at most so many questions; 0: all"}
+# data = {type = "path", help = "questions: JSONL with `messages`, a last answer is left out; or hf:NAME of a data set"}
+# examples_max = {type = "int", default = 0, min = 0, help = "at most so many questions; 0: all"}
 # samples = {type = "int", default = 1, min = 1, max = 64, help = "answers of the teacher for each question"}
 # answer_tokens = {type = "int", default = 512, min = 1, help = "longest answer of the teacher"}
 # temperature = {type = "float", default = 0.7, min = 0.01, max = 5, help = "how freely the teacher writes"}
@@ -22,7 +22,7 @@
 # max_steps = {type = "int", default = 0, min = 0, help = "steps of the optimiser; 0: as many as the epochs have"}
 # batch = {type = "int", default = 4, min = 1, help = "conversations at once"}
 # accumulate = {type = "int", default = 4, min = 1, help = "batches in a step"}
-# context = {type = "int", default = 2048, min = 8, help = "longest conversation in tokens; the rest is cut"}
+# context = {type = "int", default = 2048, min = 8, help = "longest conversation in tokens; the rest is cut off"}
 # held_out = {type = "float", default = 0.05, min = 0.0001, max = 0.9, help = "part of the data only for judging"}
 # held_out_max = {type = "int", default = 500, min = 1, help = "at most so many questions for judging"}
 # save_steps = {type = "int", default = 100, min = 1, help = "steps between checkpoints"}
@@ -32,7 +32,7 @@
 # batch = 2
 # accumulate = 1
 # held_out_max = 8
-# questions_max = 64
+# examples_max = 40
 # answer_tokens = 16
 # finished_only = false
 # ///
@@ -47,81 +47,75 @@ from pathlib import Path
 from typing import Any
 
 import distrai_job as job
+import distrai_training as training
 import torch
-from datasets import Dataset, load_dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+from datasets import Dataset
+from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
-
-ON_GPU = torch.cuda.is_available()
-BF16 = ON_GPU and torch.cuda.is_bf16_supported()
 
 
 def main() -> None:
     """Let the teacher write, then judge, train, judge again, save."""
     p = job.params()
-    out = job.out()
     set_seed(p["seed"])
-    job.status("reading the data")
-    train, held_out = read_data(p)
-    parts = [train.select(range(min(len(train), p["questions_max"] or len(train)))), held_out]
-    files = [out / "answers.jsonl", out / "held_out_answers.jsonl"]
-    if not all(file.exists() for file in files):
-        job.status("the teacher writes answers")
-        teacher = Teacher(p)
-        for part, file in zip(parts, files, strict=True):
-            teacher.answer(part, file)
-        del teacher
+    files = {part: job.out() / f"{part}_answers.jsonl" for part in ("train", "heldout")}
+    write_answers(p, files)
     if job.should_stop():
         return
-    job.artifact("answers.jsonl", kind="data")
-    train, held_out = map(read_answers, files)
+    job.artifact(files["train"].name, kind="data")
     job.status("loading the student")
-    tokenizer = AutoTokenizer.from_pretrained(p["student"])
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    tokenizer = training.load_tokenizer(p["student"])
     trainer = SFTTrainer(
-        AutoModelForCausalLM.from_pretrained(p["student"], dtype=torch.float32),
-        args=SFTConfig(max_length=p["context"], **settings(p, out)),
-        train_dataset=train,
-        eval_dataset=held_out,
+        training.load_model(p["student"], "full"),
+        args=SFTConfig(**training.settings(p, max_length=p["context"])),
+        train_dataset=read_answers(files["train"]),
+        eval_dataset=read_answers(files["heldout"]),
         processing_class=tokenizer,
         callbacks=[job.callback()],
     )
-    job.status("judging the student before training")
-    before = trainer.evaluate()["eval_loss"]
-    job.metric(held_out_loss_before=before)
-    job.status("training")
-    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
-    job.status("judging the student after training")
-    after = trainer.evaluate()["eval_loss"]
-    job.metric(held_out_loss_after=after, held_out_loss_gained=before - after)
+    training.train(trainer, lambda: training.eval_loss(trainer))
     job.status("saving the model")
-    trainer.model.save_pretrained(out / "model")
-    tokenizer.save_pretrained(out / "model")
-    job.artifact("model", kind="model")
+    training.save(trainer.model, tokenizer, p["student"])
+
+
+def write_answers(p: dict[str, Any], files: dict[str, Path]) -> None:
+    """The teacher's answers to the questions of both parts, unless an earlier attempt wrote them."""
+    if all(file.exists() for file in files.values()):
+        return
+    job.status("the teacher writes answers")
+    teacher = Teacher(p)
+    for part, file in files.items():
+        rows = job.rows(part, p["held_out_max"] if part == "heldout" else 0)
+        teacher.answer([question(row) for row in rows], file)
+
+
+def question(row: dict[str, Any]) -> list[dict[str, str]]:
+    """The messages of a line up to the last answer."""
+    messages = [{"role": item["role"], "content": item["content"]} for item in row["messages"]]
+    return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
 
 class Teacher:
     """The model that writes what the student learns from."""
 
     def __init__(self, p: dict[str, Any]) -> None:
+        device = torch.device("cuda" if training.ON_GPU else "cpu")
         self._p = p
-        self._tokenizer = AutoTokenizer.from_pretrained(p["teacher"], padding_side="left")
-        self._tokenizer.pad_token = self._tokenizer.pad_token or self._tokenizer.eos_token
-        self._model = load_teacher(p, torch.device("cuda" if ON_GPU else "cpu"))
+        self._tokenizer = training.load_tokenizer(p["teacher"], padding_side="left")
+        self._model = training.load_frozen(p["teacher"], in_four_bits=p["teacher_4bit"], device=device)
         ends = self._model.generation_config.eos_token_id or self._tokenizer.eos_token_id
-        self._ends = torch.tensor(ends, device=self._model.device)
+        self._ends = torch.tensor(ends, device=device)
 
-    def answer(self, questions: Dataset, file: Path) -> None:
+    def answer(self, questions: list[Any], file: Path) -> None:
         """Write the answers to a file, which appears when it is whole; what an earlier attempt wrote is kept."""
         if file.exists():
             return
         part, size = file.with_suffix(".part"), self._p["batch"]
-        begin = next_question(part)
         with part.open("a", encoding="utf-8") as lines:
-            for at in range(begin, len(questions), size):
+            for at in range(next_question(part), len(questions), size):
                 if job.should_stop():
                     return
-                rows = self._answered(questions[at : at + size]["prompt"], at)
+                rows = self._answered(questions[at : at + size], at)
                 lines.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
                 lines.flush()
                 job.metric(answered=at, step=at, total=len(questions))
@@ -167,74 +161,6 @@ def read_answers(file: Path) -> Dataset:
             "no answer of the teacher can be used: allow more answer_tokens, or say finished_only=false"
         )
     return Dataset.from_list([{"prompt": row[:-1], "completion": row[-1:]} for row in rows])
-
-
-def read_data(p: dict[str, Any]) -> tuple[Dataset, Dataset]:
-    """The questions to train on, and those only for judging; a folder of prepared data has a file of each."""
-    path = Path(p["data"])
-    if (path / "heldout.jsonl").is_file():
-        train, judged = read_file(path / "train.jsonl"), read_file(path / "heldout.jsonl")
-    else:
-        if path.is_file():
-            data = read_file(path)
-        else:
-            data = load_dataset(p["data"].removeprefix("hf:"), split="train")
-            data = data.map(example, remove_columns=data.column_names)
-        size = min(p["held_out_max"], max(1, round(len(data) * p["held_out"])))
-        train, judged = data.train_test_split(test_size=size, seed=p["seed"]).values()
-    if not len(judged):
-        raise SystemExit(f"{p['data']} has nothing that is only for judging: hold a part out")
-    return train, judged.select(range(min(len(judged), p["held_out_max"])))
-
-
-def read_file(path: Path) -> Dataset:
-    """The lines of a file as the trainer wants them."""
-    with path.open(encoding="utf-8") as lines:
-        return Dataset.from_list([example(json.loads(line)) for line in lines if line.strip()])
-
-
-def example(row: dict[str, Any]) -> dict[str, Any]:
-    """The question of a line: its messages up to the last answer."""
-    messages = [{"role": item["role"], "content": item["content"]} for item in row["messages"]]
-    return {"prompt": messages[:-1] if messages[-1]["role"] == "assistant" else messages}
-
-
-def load_teacher(p: dict[str, Any], device: torch.device) -> Any:
-    """The model to learn from, which does not change; in 4 bits if asked for."""
-    dtype = torch.bfloat16 if BF16 else torch.float32
-    four_bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-    more = {"quantization_config": four_bits} if p["teacher_4bit"] else {}
-    teacher = AutoModelForCausalLM.from_pretrained(p["teacher"], dtype=dtype, device_map=device, **more)
-    return teacher.eval().requires_grad_(False)
-
-
-def settings(p: dict[str, Any], out: Path) -> dict[str, Any]:
-    """How the trainer works."""
-    return {
-        "output_dir": str(out / "checkpoints"),
-        "learning_rate": p["learning_rate"],
-        "num_train_epochs": p["epochs"],
-        "max_steps": p["max_steps"] or -1,
-        "per_device_train_batch_size": p["batch"],
-        "per_device_eval_batch_size": p["batch"],
-        "gradient_accumulation_steps": p["accumulate"],
-        "gradient_checkpointing": ON_GPU,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 0.05,  # part of all steps
-        "logging_steps": 5,
-        "save_steps": p["save_steps"],
-        "save_total_limit": 1,
-        "seed": p["seed"],
-        "use_cpu": not ON_GPU,
-        "bf16": BF16,
-        "disable_tqdm": True,
-    }
-
-
-def newest_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint of an attempt that was cut off: the trainer's state is written last."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 if __name__ == "__main__":

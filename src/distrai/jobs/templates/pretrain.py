@@ -1,14 +1,12 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = [
-#   "torch>=2.6", "transformers>=5.4,<6",
-#   "datasets>=4.8,<6", "accelerate>=1.13", "tokenizers>=0.21",
-# ]
+# dependencies = ["torch>=2.6", "transformers>=5.4,<6", "accelerate>=1.13", "tokenizers>=0.21"]
 # [tool.distrai]
 # title = "Pre-training: a new model from plain text, or more of it for one that there is"
 # kind = "pretrain"
 # [tool.distrai.parameters]
-# data = {type = "path", help = "a text file, JSONL with `text` in each line, or a data set's name"}
+# data = {type = "path", help = "a text file, JSONL with `text` in each line, or hf:NAME of a data set"}
+# examples_max = {type = "int", default = 0, min = 0, help = "at most so many texts of the data; 0: all"}
 # model = {type = "path", default = "", help = "a model to go on with (a folder or name on the hub); empty: a new one"}
 # tokenizer = {type = "path", default = "", help = "of a new model; empty: one is made from the data"}
 # vocabulary = {type = "int", default = 8192, min = 300, max = 1000000, help = "tokens of a tokenizer that is made"}
@@ -29,14 +27,13 @@
 # ///
 """Pre-training: a model learns to go on with plain text."""
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
+from array import array
 from typing import Any
 
 import distrai_job as job
+import distrai_training as training
 import torch
-from datasets import Dataset, load_dataset
+from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -44,12 +41,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Trainer,
     TrainingArguments,
-    default_data_collator,
     set_seed,
 )
-
-ON_GPU = torch.cuda.is_available()
-BF16 = ON_GPU and torch.cuda.is_bf16_supported()
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -57,110 +50,70 @@ END_OF_TEXT = "<|endoftext|>"
 def main() -> None:
     """Judge, train, judge again, save."""
     p = job.params()
-    out = job.out()
     set_seed(p["seed"])
-    job.status("reading the data")
-    texts = read_texts(p["data"])
-    tokenizer = find_tokenizer(p, texts[0], out)
-    train, held_out = samples(p, texts, tokenizer)
+    tokenizer = find_tokenizer(p)
+    job.status("cutting the texts into samples")
+    train = Samples("train", tokenizer, p["context"])
+    held_out = Samples("heldout", tokenizer, p["context"], p["held_out_max"])
     job.status("loading the model" if p["model"] else "making the model")
     trainer = Trainer(
         find_model(p, tokenizer),
-        args=TrainingArguments(**settings(p, out)),
+        args=TrainingArguments(**training.settings(p)),
         train_dataset=train,
         eval_dataset=held_out,
-        data_collator=default_data_collator,
         callbacks=[job.callback()],
     )
-    job.metric(parameters=trainer.model.num_parameters(), tokens=len(train) * p["context"])
-    job.status("judging the model before training")
-    before = trainer.evaluate()["eval_loss"]
-    job.metric(held_out_loss_before=before)
-    job.status("training")
-    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
-    job.status("judging the model after training")
-    after = trainer.evaluate()["eval_loss"]
-    job.metric(held_out_loss_after=after, held_out_loss_gained=before - after)
+    job.metric(parameters=trainer.model.num_parameters())
+    tokens = p["batch"] * p["accumulate"] * p["context"]
+    training.train(trainer, lambda: training.eval_loss(trainer), tokens_per_step=tokens)
     job.status("saving the model")
-    trainer.model.save_pretrained(out / "model")
-    tokenizer.save_pretrained(out / "model")
-    job.artifact("model", kind="model")
+    training.save(trainer.model, tokenizer, p["model"])
 
 
-def read_texts(data: str) -> list[Dataset]:
-    """The documents, in a column ``text``; a folder of prepared data has those only for judging in a second file."""
-    path = Path(data)
-    if (path / "heldout.jsonl").is_file():
-        return [read_file(path / name) for name in ("train.jsonl", "heldout.jsonl")]
-    if path.is_file():
-        return [read_file(path)]
-    return [load_dataset(data.removeprefix("hf:"), split="train").select_columns("text")]
+class Samples(torch.utils.data.Dataset):
+    """The texts of a part of the data one behind the other, cut into samples of ``context`` tokens."""
+
+    def __init__(self, part: str, tokenizer: Any, context: int, most: int = 0) -> None:
+        tokens = array("i")  # 4 bytes each
+        for row in job.rows(part):
+            tokens.extend([*tokenizer(row["text"])["input_ids"], tokenizer.eos_token_id])
+            if most and len(tokens) >= most * context:
+                break
+        self._tokens, self._context = torch.frombuffer(tokens, dtype=torch.int32), context
+        self._count = min(len(tokens) // context, most or len(tokens))
+        if not self._count:
+            raise SystemExit(
+                f"the part of the data to {'learn from' if part == 'train' else 'judge by'} has {len(tokens)} tokens, "
+                f"too few for one sample of {context}: choose a smaller context, or give more data"
+            )
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        ids = self._tokens[number * self._context : (number + 1) * self._context].long()
+        return {"input_ids": ids, "labels": ids}
 
 
-def read_file(path: Path) -> Dataset:
-    """The lines of JSON, or blocks of 1000 lines of a plain text."""
-    with path.open(encoding="utf-8") as lines:
-        if path.suffix == ".jsonl":
-            return Dataset.from_list([{"text": json.loads(line)["text"]} for line in lines if line.strip()])
-        return Dataset.from_list([{"text": "".join(block)} for block in blocks(lines, 1000)])
-
-
-def blocks(items: Any, size: int) -> Iterator[list[Any]]:
-    """Lists of ``size`` items, the last one shorter."""
-    block: list[Any] = []
-    for item in items:
-        block.append(item)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
-        yield block
-
-
-def find_tokenizer(p: dict[str, Any], texts: Dataset, out: Path) -> Any:
+def find_tokenizer(p: dict[str, Any]) -> Any:
     """That of the model, the one that is named, or one that is made from the data (byte-level BPE) and kept."""
-    made = out / "tokenizer"
+    made = job.out() / "tokenizer"
     if p["model"] or p["tokenizer"]:
         return AutoTokenizer.from_pretrained(p["model"] or p["tokenizer"])
     if not (made / "tokenizer_config.json").exists():
-        from tokenizers import ByteLevelBPETokenizer
-
         job.status("making a tokenizer")
         bpe = ByteLevelBPETokenizer()
         sizes = {"vocab_size": p["vocabulary"], "special_tokens": [END_OF_TEXT], "show_progress": False}
-        bpe.train_from_iterator((row["text"] for row in texts), **sizes)
+        bpe.train_from_iterator((row["text"] for row in job.rows("train")), **sizes)
         fast = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token=END_OF_TEXT)  # noqa: SLF001
         fast.save_pretrained(made)
     return AutoTokenizer.from_pretrained(made)
 
 
-def samples(p: dict[str, Any], texts: list[Dataset], tokenizer: Any) -> tuple[Dataset, Dataset]:
-    """Samples of ``context`` tokens to train on, and those only for judging: the last ones, if nobody divided them."""
-
-    def cut(rows: dict[str, list[str]]) -> dict[str, list[list[int]]]:
-        ids = [
-            token
-            for text in rows["text"]
-            for token in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-        ]
-        whole = [ids[at : at + p["context"]] for at in range(0, len(ids) - p["context"] + 1, p["context"])]
-        return {"input_ids": whole, "labels": whole}
-
-    train, *judged = (part.map(cut, batched=True, remove_columns=part.column_names) for part in texts)
-    if min(map(len, [train, *judged])) < 1 or (not judged and len(train) < 2):
-        raise SystemExit(
-            f"{p['data']} is too short for samples of {p['context']} tokens: choose a smaller context"
-        )
-    if judged:
-        return train, judged[0].select(range(min(len(judged[0]), p["held_out_max"])))
-    size = min(p["held_out_max"], max(1, round(len(train) * p["held_out"])))
-    return train.select(range(len(train) - size)), train.select(range(len(train) - size, len(train)))
-
-
 def find_model(p: dict[str, Any], tokenizer: Any) -> Any:
     """The model to go on with, or a new one with random parameters."""
     if p["model"]:
-        return AutoModelForCausalLM.from_pretrained(p["model"], dtype=torch.float32)
+        return training.load_model(p["model"], "full")
     if p["hidden"] % 64:
         raise SystemExit(f"hidden = {p['hidden']} is no multiple of 64: take {p['hidden'] // 64 * 64}")
     config = (
@@ -179,35 +132,6 @@ def find_model(p: dict[str, Any], tokenizer: Any) -> Any:
         )
     )
     return AutoModelForCausalLM.from_config(config)
-
-
-def settings(p: dict[str, Any], out: Path) -> dict[str, Any]:
-    """How the trainer works."""
-    return {
-        "output_dir": str(out / "checkpoints"),
-        "learning_rate": p["learning_rate"],
-        "num_train_epochs": p["epochs"],
-        "max_steps": p["max_steps"] or -1,
-        "per_device_train_batch_size": p["batch"],
-        "per_device_eval_batch_size": p["batch"],
-        "gradient_accumulation_steps": p["accumulate"],
-        "gradient_checkpointing": ON_GPU,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 0.05,  # part of all steps
-        "logging_steps": 5,
-        "save_steps": p["save_steps"],
-        "save_total_limit": 1,
-        "seed": p["seed"],
-        "use_cpu": not ON_GPU,
-        "bf16": BF16,
-        "disable_tqdm": True,
-    }
-
-
-def newest_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint of an attempt that was cut off: the trainer's state is written last."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Its canonical bytes are the JSON of the recipe (every setting of the algorithm written out, so that a preset
 may change later without changing an old run) and of what opening the run fixed: corpus, tokenizer, initial
-state, layout.
+state, layout, and the frozen models that training reads.
 """
 
 import re
@@ -76,6 +76,12 @@ class _State(_Blob):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Frozen:
+    base: _Blob | None = None
+    teacher: _Blob | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Contracts:
     token: _At
     stakes: _At
@@ -92,6 +98,7 @@ class _Facts:
     tokenizer_hash: _HexHash
     initial_state: _State
     layout: _Layout
+    frozen: _Frozen | None = None
     contracts: _Contracts | None = None
 
 
@@ -114,6 +121,12 @@ class ResolvedRecipe:
     """The exchanged tensors, in the order of every payload and state."""
     contracts: Contracts | None = None
     """Where the money is; None for a run that neither pays nor asks for stakes."""
+    base: BlobRef | None = None
+    """The manifest of what of the model is not in the state: its configuration, and the weights that stay as they are.
+    None where the recipe's own configuration says everything.
+    """
+    teacher: BlobRef | None = None
+    """The manifest of the model that is learned from."""
 
     def __post_init__(self) -> None:
         for item in fields(self.recipe.algorithm):
@@ -122,6 +135,7 @@ class ResolvedRecipe:
                 raise RecipeError(f"algorithm.{item.name}", "missing in a resolved recipe", hint)
         _check_layout(self.layout)
         _check_money(self.recipe, self.contracts)
+        _check_frozen(self)
 
     @property
     def algorithm(self) -> Mapping[str, Any]:
@@ -188,24 +202,41 @@ def _split(table: object, names: set[str]) -> tuple[object, object]:
 def _facts(resolved: ResolvedRecipe) -> _Facts:
     state = resolved.initial_state
     return _Facts(
-        corpus=_Blob(hash=_hex(resolved.corpus.hash), size=resolved.corpus.size),
+        corpus=_named(resolved.corpus),
         tokenizer_hash=_hex(resolved.tokenizer_hash),
         initial_state=_State(hash=_hex(state.hash), size=state.size, root=_hex(resolved.initial_root)),
         layout=resolved.layout,
+        frozen=_frozen(resolved),
         contracts=None if resolved.contracts is None else _written(resolved.contracts),
     )
 
 
+def _frozen(resolved: ResolvedRecipe) -> _Frozen | None:
+    base, teacher = (None if blob is None else _named(blob) for blob in (resolved.base, resolved.teacher))
+    return None if base is None and teacher is None else _Frozen(base=base, teacher=teacher)
+
+
 def _join(recipe: Recipe, facts: _Facts) -> ResolvedRecipe:
+    frozen = facts.frozen or _Frozen()
     return ResolvedRecipe(
         recipe=recipe,
-        corpus=BlobRef(_unhex(facts.corpus.hash), facts.corpus.size),
+        corpus=_ref(facts.corpus),
         tokenizer_hash=_unhex(facts.tokenizer_hash),
-        initial_state=BlobRef(_unhex(facts.initial_state.hash), facts.initial_state.size),
+        initial_state=_ref(facts.initial_state),
         initial_root=_unhex(facts.initial_state.root),
         layout=facts.layout,
         contracts=None if facts.contracts is None else _read_contracts(facts.contracts),
+        base=None if frozen.base is None else _ref(frozen.base),
+        teacher=None if frozen.teacher is None else _ref(frozen.teacher),
     )
+
+
+def _named(blob: BlobRef) -> _Blob:
+    return _Blob(hash=_hex(blob.hash), size=blob.size)
+
+
+def _ref(written: _Blob) -> BlobRef:
+    return BlobRef(_unhex(written.hash), written.size)
 
 
 def _written(contracts: Contracts) -> _Contracts:
@@ -229,6 +260,20 @@ def _check_money(recipe: Recipe, contracts: Contracts | None) -> None:
         recipe.rewards.terms(contracts.decimals)
     if recipe.stake is not None:
         recipe.stake.units(contracts.decimals)
+
+
+def _check_frozen(resolved: ResolvedRecipe) -> None:
+    """What is frozen is named by its hash, and nothing is that the recipe does not speak of.
+
+    Runs of old had no base where parameters were frozen: that stays possible.
+    """
+    if resolved.base is None and resolved.recipe.model.adapter is not None:
+        raise RecipeError(
+            "frozen.base", "missing where an adapter is trained", "open the run again: that fills it in"
+        )
+    if (resolved.teacher is None) != (resolved.recipe.teacher is None):
+        problem = "missing where a teacher is learned from" if resolved.teacher is None else "of no use"
+        raise RecipeError("frozen.teacher", problem, "open the run again: that fills it in")
 
 
 def _check_layout(layout: tuple[TensorLayout, ...]) -> None:

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 from distrai.protocol.amounts import DECIMALS_MAX, parse_amount
+from distrai.protocol.recipe.learning import LEARNING_RULES
 from distrai.protocol.recipe.reading import RecipeError
-from distrai.protocol.recipe.sections import DataSection, Recipe, RoundsSection
+from distrai.protocol.recipe.sections import Recipe, RoundsSection
 
-BYTE_IDS = 256
-"""Ids of the built-in tokenizer."""
 SETTLE_D0 = 2.5
 """The settle time as a multiple of D0."""
 ATTEMPTS_D0 = 8 / 3 * (1 + 1.5 + 1.5**2)
@@ -23,51 +22,6 @@ def check_rules(recipe: Recipe) -> None:
     """Raises RecipeError for keys that contradict each other."""
     for rule in _RULES:
         rule(recipe)
-
-
-def _model_source(recipe: Recipe) -> None:
-    model = recipe.model
-    if model.source == "config":
-        if not isinstance(model.config.get("model_type"), str):
-            raise RecipeError(
-                "model.config.model_type", "missing", 'name a Hugging Face model type, like "granite"'
-            )
-        if model.path or model.revision:
-            key = "path" if model.path else "revision"
-            raise RecipeError(
-                f"model.{key}", "is for pretrained models", 'delete it, or set source = "pretrained"'
-            )
-        return
-    if not model.path:
-        raise RecipeError("model.path", "missing", "give the folder or the hub id of the pretrained model")
-    if model.config:
-        raise RecipeError(
-            "model.config", "a pretrained model brings its own", 'delete it, or set source = "config"'
-        )
-
-
-def _model_fits_data(recipe: Recipe) -> None:
-    config, data = recipe.model.config, recipe.data
-    positions = config.get("max_position_embeddings", data.context)
-    if not isinstance(positions, int) or positions < data.context:
-        path = "model.config.max_position_embeddings"
-        raise RecipeError(path, f"{positions} positions", f"use at least data.context = {data.context}")
-    ids = config.get("vocab_size", BYTE_IDS)
-    if not isinstance(ids, int) or (data.tokenizer == "bytes" and ids < BYTE_IDS):
-        hint = f"use {BYTE_IDS} for the tokenizer of bytes"
-        raise RecipeError("model.config.vocab_size", f"{ids} ids are not enough", hint)
-
-
-def _data_source(recipe: Recipe) -> None:
-    data = recipe.data
-    if data.source == "files":
-        if not data.globs:
-            raise RecipeError("data.globs", "missing", 'say which files, like ["texts/**/*.txt"]')
-        return
-    for key in ("globs", "held_out_fraction", "tuning_fraction"):
-        if getattr(data, key) != DataSection.__dataclass_fields__[key].default:
-            hint = 'delete it, or set source = "files"'
-            raise RecipeError(f"data.{key}", f'means nothing for source = "{data.source}"', hint)
 
 
 def _deadlines(recipe: Recipe) -> None:
@@ -125,9 +79,7 @@ def _stake(recipe: Recipe) -> None:
 
 
 _RULES: tuple[Callable[[Recipe], None], ...] = (
-    _model_source,
-    _model_fits_data,
-    _data_source,
+    *LEARNING_RULES,
     _deadlines,
     _seats,
     _rewards,

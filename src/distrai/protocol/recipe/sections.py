@@ -21,6 +21,24 @@ Rate = Annotated[float, Range(0, 100, open_low=True)]
 Seconds = Annotated[float, Range(0, 30 * 86400, open_low=True)]
 Samples = Annotated[int, Range(1, 1 << 20)]
 Positive = Annotated[int, Range(1, INTEGER_MAX)]
+ALL_LINEAR = "all-linear"
+"""Adapter target: every linear layer but the output embeddings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSection:
+    """An adapter that is trained in the place of the model's own weights, which stay as they are."""
+
+    kind: Literal["lora"] = "lora"
+    r: Annotated[int, Range(1, 1024)] = 8
+    """Rank of every pair of matrices."""
+    alpha: Annotated[float, Range(0, 65536, open_low=True)] = 16.0
+    """What the product of a pair is multiplied by, times the rank."""
+    dropout: Decay = 0.0
+    targets: Annotated[tuple[Text, ...], Length(1, 1024)] = (ALL_LINEAR,)
+    """Names or globs of linear layers: whole names or ends of them."""
+    quant: Literal["none", "nf4"] = "none"
+    """``nf4``: the frozen weights are held in four bits while training (QLoRA)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +55,15 @@ class ModelSection:
     trainable: Annotated[tuple[Text, ...], Length(1, 1024)] = ("*",)
     """Globs over parameter names; only what matches is trained and exchanged."""
     dtype: Literal["float32"] = "float32"
+    adapter: AdapterSection | None = None
+    """None: the model's own weights are trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSection:
     """The text to train on, and how it becomes samples of ``context`` tokens."""
 
-    source: Literal["python-stdlib", "files"]
+    source: Literal["python-stdlib", "files", "hub"]
     context: Annotated[int, Range(2, 1 << 20)]
     license: Text
     globs: Texts = ()
@@ -52,9 +72,20 @@ class DataSection:
     """``bytes`` (256 ids), or the folder or hub id of a tokenizer."""
     shard_bytes: Annotated[int, Range(1 << 12, 1 << 28)] = 1 << 20
     held_out_fraction: Part = 0.05
-    """For ``files``: the share that no peer trains on. The standard library is split by package."""
+    """For ``files`` and ``hub``: the share that no peer trains on. The standard library is split by package."""
     tuning_fraction: Part = 0.05
-    """For ``files``: the share for choosing settings."""
+    """For ``files`` and ``hub``: the share for choosing settings."""
+    format: Literal["text", "chat", "preferences"] = "text"
+    """What a row of files or of the hub is: text, JSON with ``messages``, or JSON with two answers."""
+    dataset: OptionalText = ""
+    """For ``hub``: the name of a Hugging Face data set, which is read when the run is opened."""
+    subset: OptionalText = ""
+    revision: OptionalText = ""
+    split: Text = "train"
+    column: Text = "text"
+    """For ``hub`` and ``text``: where in a row the text is."""
+    max_documents: Annotated[int, Range(0, INTEGER_MAX)] = 0
+    """For ``hub``: how many rows to read at most; 0: all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +131,7 @@ class TrainingSection:
 
     batch: Annotated[int, Range(1, 1 << 14)]
     lr: Annotated[float, Range(0, 10, open_low=True)]
-    objective: Literal["next-token"] = "next-token"
+    objective: Literal["next-token", "distill", "dpo"] = "next-token"
     accumulation: Annotated[int, Range(1, 1 << 10)] = 1
     betas: tuple[Decay, Decay] = (0.9, 0.95)
     eps: Annotated[float, Range(0, 1, open_low=True)] = 1e-8
@@ -118,6 +149,28 @@ class TrainingSection:
     precision: Literal["fp32", "bf16", "auto"] = "auto"
     compile: bool = False
     """Compile the model for training (needs a C++ compiler; costs a minute, pays off on GPUs)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherSection:
+    """For ``distill``: a frozen model with the same tokenizer, whose distributions are learned from."""
+
+    path: Text
+    """A folder or a hub id."""
+    license: Text
+    revision: OptionalText = ""
+    temperature: Annotated[float, Range(0, 100, open_low=True)] = 2.0
+    """Softens both distributions."""
+    weight: Share = 0.5
+    """Of the teacher in the loss; the rest is the cross-entropy with the data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceSection:
+    """For ``dpo``."""
+
+    beta: Annotated[float, Range(0, 100, open_low=True)] = 0.1
+    """How much it costs to move away from the model at the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +239,10 @@ class Recipe:
     """None: the run pays nothing."""
     stake: Stake | None = None
     """None: a seat costs nothing."""
+    teacher: TeacherSection | None = None
+    """Exactly where the objective is ``distill``."""
+    preference: PreferenceSection | None = None
+    """Only where the objective is ``dpo``; None is ``PreferenceSection()``."""
 
 
 ADDED_LATER: Mapping[str, Mapping[str, object]] = {
@@ -202,6 +259,15 @@ ADDED_LATER: Mapping[str, Mapping[str, object]] = {
         "merge_alpha": 0.0,
         "staleness": 0,
         "quorum": 0,
+    },
+    "data": {
+        "format": "text",
+        "dataset": "",
+        "subset": "",
+        "revision": "",
+        "split": "train",
+        "column": "text",
+        "max_documents": 0,
     },
     "training": {"decay": 0.2, "compile": False},
 }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from distrai.jobs.plain_json import TooDeep, load_json
+from distrai.protocol.plain_json import TooDeep, load_json
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 

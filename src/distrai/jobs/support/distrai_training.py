@@ -1,0 +1,187 @@
+"""What the shipped templates have in common: ``import distrai_training as training``. It is copied beside every script.
+
+Loading a model (in 4 bits if asked for), settings of a trainer, going on from a checkpoint, judging on the held-out
+part, and saving. It needs torch and transformers, and peft where an adapter is trained.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import distrai_job as job
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+
+ON_GPU = torch.cuda.is_available()
+BF16 = ON_GPU and torch.cuda.is_bf16_supported()
+FAST = torch.bfloat16 if BF16 else torch.float32
+"""What to compute in where it is precise enough: a frozen model, or one whose adapter is trained."""
+
+
+def load_tokenizer(name: str, **more: Any) -> Any:
+    """The tokenizer of a model, which can fill up short texts."""
+    tokenizer = AutoTokenizer.from_pretrained(name, **more)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(
+    name: str, method: str, kind: Any = AutoModelForCausalLM, *, double_quant: bool = True, **more: Any
+) -> Any:
+    """A model to train: in 4 bits (NF4) for ``qlora``, as is best for ``lora``, in fp32 where all of it changes."""
+    if method != "qlora":
+        return kind.from_pretrained(name, dtype=FAST if method == "lora" else torch.float32, **more)
+    model = kind.from_pretrained(name, dtype=FAST, quantization_config=four_bits(double_quant), **more)
+    for layer in model.modules():  # after judging on a CPU, packed weights could not be trained with
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model
+
+
+def load_frozen(name: str, *, in_four_bits: bool, device: Any) -> Any:
+    """A model that does not change: a teacher."""
+    more = {"quantization_config": four_bits()} if in_four_bits else {}
+    model = AutoModelForCausalLM.from_pretrained(name, dtype=FAST, device_map=device, **more)
+    return model.eval().requires_grad_(False)
+
+
+def four_bits(double_quant: bool = True) -> BitsAndBytesConfig:
+    """NF4 by bitsandbytes. ``double_quant``: the scales are compressed too."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=double_quant,
+        bnb_4bit_compute_dtype=FAST,
+    )
+
+
+def settings(p: dict[str, Any], folder: str = "checkpoints", **more: Any) -> dict[str, Any]:
+    """How a trainer of transformers or trl works, by the values of the form; ``more`` replaces or adds to it."""
+    usual = {
+        "output_dir": str(job.out() / folder),
+        "learning_rate": p["learning_rate"],
+        "num_train_epochs": p.get("epochs", 1),
+        "max_steps": p["max_steps"] or -1,
+        "per_device_train_batch_size": p["batch"],
+        "per_device_eval_batch_size": p["batch"],
+        "gradient_accumulation_steps": p.get("accumulate", 1),
+        "gradient_checkpointing": ON_GPU,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.05,  # part of all steps
+        "logging_steps": 5,
+        "save_steps": p["save_steps"],
+        "save_total_limit": 1,
+        "seed": p["seed"],
+        "use_cpu": not ON_GPU,
+        "bf16": BF16,
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
+    return usual | more
+
+
+def train(
+    trainer: Any,
+    judge: Callable[[], dict[str, float]],
+    folder: str = "checkpoints",
+    name: str = "eval",
+    tokens_per_step: int = 0,
+) -> bool:
+    """Judge, train, judge again; False if the job was asked to stop. Goes on from the newest checkpoint.
+
+    What ``judge`` finds is told as ``eval_loss_before``, ``eval_loss_after`` and so on. ``tokens_per_step``: for a
+    trainer that does not count its tokens.
+    """
+    checkpoint = job.newest_checkpoint(folder)
+    if checkpoint is None:
+        job.status("judging the model before training")
+        _judge(trainer, judge, f"{name}_{{}}_before")
+    job.status("training" if checkpoint is None else f"training on from {Path(checkpoint).name}")
+    seconds = trainer.train(resume_from_checkpoint=checkpoint).metrics["train_runtime"]
+    _tell_tokens(trainer.state, tokens_per_step, 0 if checkpoint is None else _step(checkpoint), seconds)
+    if job.should_stop():
+        return False
+    job.status("judging the model after training")
+    _judge(trainer, judge, f"{name}_{{}}_after")
+    return True
+
+
+def eval_loss(trainer: Any) -> dict[str, float]:
+    """Mean loss on the held-out part, in nats per token that is learnt."""
+    return {"loss": trainer.evaluate()["eval_loss"]}
+
+
+def answer_loss(model: Any, tokenizer: Any, asked: list[Any], answers: list[str], longest: int) -> float:
+    """Mean loss of answers to questions, in nats per token; of each answer at most ``longest`` tokens."""
+    lost, tokens = 0.0, 0
+    model.eval()
+    for messages, text in zip(asked, answers, strict=True):
+        question = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        start = tokenizer(question, add_special_tokens=False)["input_ids"]
+        answer = tokenizer(text, add_special_tokens=False)["input_ids"][:longest]
+        ids = torch.tensor([start + answer], device=model.device)
+        with torch.inference_mode():
+            logits = model(input_ids=ids).logits[0, len(start) - 1 : -1].float()
+        lost += torch.nn.functional.cross_entropy(logits, ids[0, len(start) :], reduction="sum").item()
+        tokens += len(answer)
+    return lost / max(1, tokens)
+
+
+def save(
+    model: Any,
+    tokenizer: Any,
+    base: str = "",
+    folder: str = "model",
+    kind: Any = AutoModelForCausalLM,
+    **more: Any,
+) -> None:
+    """Save a model as an artifact that plain transformers loads: safetensors, and no pickle.
+
+    ``base``: what it was made from. An adapter is saved beside it, and merged into the **unquantised** base; a model
+    that was trained in fp32 is saved in the precision that the base has.
+    """
+    part = job.out() / f"{folder}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    if hasattr(model, "peft_config"):
+        model = _merged(model, base, "adapter" if folder == "model" else f"{folder}_adapter", kind, **more)
+    elif base and (dtype := AutoConfig.from_pretrained(base).dtype) is not None:
+        model = model.to(dtype)
+    model.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    for path in [*part.rglob("*.bin"), *part.rglob("*.pt")]:  # training_args.bin is a pickle
+        path.unlink()
+    shutil.rmtree(job.out() / folder, ignore_errors=True)
+    part.rename(job.out() / folder)
+    job.artifact(folder, kind="model" if folder == "model" else "file")
+
+
+def _merged(model: Any, base: str, folder: str, kind: Any, **more: Any) -> Any:
+    from peft import PeftModel
+
+    path = job.out() / folder
+    model.save_pretrained(path)
+    job.artifact(folder, kind="adapter")
+    return PeftModel.from_pretrained(
+        kind.from_pretrained(base, dtype="auto", **more), path
+    ).merge_and_unload()
+
+
+def _judge(trainer: Any, judge: Callable[[], dict[str, float]], name: str) -> None:
+    set_seed(trainer.args.seed)  # so that before and after draw the same, where anything is drawn
+    job.metric({name.format(measure): value for measure, value in judge().items()})
+
+
+def _tell_tokens(state: Any, per_step: int, first_step: int, seconds: float) -> None:
+    """How many tokens were trained on in all attempts, and how fast. trl counts from 0 again in each attempt."""
+    told = [int(entry["num_tokens"]) for entry in state.log_history if "num_tokens" in entry]
+    ends = [now for now, then in zip(told, [*told[1:], 0], strict=True) if then < now]
+    steps = state.global_step - first_step
+    now = steps * per_step or (ends[-1] if ends and steps else 0)
+    job.metric(tokens=state.global_step * per_step or sum(ends))
+    if now and seconds:
+        job.metric(tokens_per_second=now / seconds)
+
+
+def _step(checkpoint: str) -> int:
+    return int(checkpoint.rpartition("-")[2])
