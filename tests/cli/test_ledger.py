@@ -241,7 +241,7 @@ def test_records_are_exported(recorded: Served, verb: Verb, tmp_path: Path) -> N
 
 
 def test_bad_input_is_one_sentence(recorded: Served, verb: Verb, tmp_path: Path) -> None:
-    code, _, err = verb("records")
+    code, _, err = verb("records", "--rpc", recorded.url)
     assert code == 2 and "--deployment" in err
     code, _, err = verb("records", "--rpc", recorded.url, "--deployment", recorded.file, "--since", "soon")
     assert code == 2 and "2026-11-21" in err

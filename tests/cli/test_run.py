@@ -5,14 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.signalled import signalled
+
 RECIPE = Path(__file__).parents[2] / "recipes" / "smoke.toml"
-SECONDS_MAX = 240
+SECONDS_MAX = 400
 pytestmark = pytest.mark.processes
 
 
@@ -29,19 +30,10 @@ def events(text: str) -> list[dict[str, Any]]:
 
 def interrupted(folder: Path) -> tuple[int, list[dict[str, Any]]]:
     """Start a run of two peers and press Ctrl-C once the first round is applied."""
-    command = [sys.executable, "-m", "distrai.cli", "run", str(RECIPE), "--out", str(folder)]
-    command += ["--peers", "2", "--rounds", "5", "--json"]
-    deadline, told = time.monotonic() + SECONDS_MAX, []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        sent = False
-        for line in process.stdout:
-            assert time.monotonic() < deadline
-            told.append(json.loads(line))
-            if told[-1]["event"] == "applied" and not sent:
-                process.send_signal(signal.SIGINT)
-                sent = True
-        return process.wait(SECONDS_MAX), told
+    options = ("--out", folder, "--peers", "2", "--rounds", "5", "--json")
+    command = signalled("applied", signal.SIGINT, "run", RECIPE, *options)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=SECONDS_MAX, check=False)
+    return done.returncode, events(done.stdout)
 
 
 def test_run_stop_resume_replay_and_ask(tmp_path: Path) -> None:

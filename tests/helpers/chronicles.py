@@ -47,7 +47,7 @@ class Chronicle:
         self, kind: type[LedgerEvent], until: Callable[[LedgerEvent], Coroutine[Any, Any, None]]
     ) -> None:
         """Wait for an event of this kind to land, and for what ``until`` waits for, and then take its block back."""
-        seen = len(await self.events(kind))
+        seen = 0
         async with asyncio.timeout(DEADLINE_S):
             while True:
                 await asyncio.sleep(BLOCK_S / 4)
@@ -68,7 +68,8 @@ class Chronicle:
         await proxy.down()
         first = int(await self.call("eth_blockNumber"), 16) + 1
         await asyncio.sleep(OUTAGE_S)
-        last = int(await self.call("eth_blockNumber"), 16)
+        while (last := int(await self.call("eth_blockNumber"), 16)) <= first + DEPTH:  # noqa: ASYNC110
+            await asyncio.sleep(BLOCK_S)
         await proxy.up()
         blocks = [
             await self.call("eth_getBlockByNumber", hex(number), False) for number in range(first, last + 1)

@@ -1,8 +1,9 @@
 """A real peer that lies: an honest engine whose effects are twisted on their way out, as in the simulator.
 
 The twists are those of ``distrai.simulation.liars`` where they fit, on real keys, ciphertexts and payloads; others are
-here. The liar plays one kind after the other, each for a round; kinds of proposals when it is its turn to propose. Once
-all are played it keeps its Haves for ever, so that every round needs a proposer.
+here. The liar plays one kind after the other, each for a round; kinds of proposals when it is its turn to propose,
+again and again until it came to propose before the others were done. Once all are played it keeps its Haves for ever,
+so that every round needs a proposer.
 """
 
 from collections.abc import Callable, Iterator
@@ -111,6 +112,7 @@ def _proposing(make: Callable[[Any, Send, Proposal], Iterator[Effect]]) -> Calla
 
     def twist(peer: Any, effect: Effect) -> Iterator[Effect]:
         if own := announced(peer, effect, Proposal):
+            peer.tell()
             yield from make(peer, *own)
             return
         for kept in without(peer, effect, Have):
@@ -233,6 +235,8 @@ class Liar:
     played: list[str] = field(default_factory=list)
     kind: str = ""
     round: int = -1
+    """The newest that is over."""
+    told_in: int = -1
 
     def __post_init__(self) -> None:
         self.identity = self.runtime.engine.identity
@@ -288,9 +292,15 @@ class Liar:
         self.kind = left[0] if left and number >= FIRST_ROUND else ""
         if self.only == "all" and len(self.played) == len(KINDS):
             self.kind = "keeps-haves"
-        elif self.kind:
+        elif self.kind in AT_ANY_TIME:
+            self.tell()
+
+    def tell(self) -> None:
+        """Say what is played in this round, once."""
+        if self.told_in != self.round:
+            self.told_in = self.round
             self.played.append(self.kind)
-            self.runtime.telemetry.emit("lies", kind=self.kind, round=number)
+            self.runtime.telemetry.emit("lies", kind=self.kind, round=self.round + 1)
 
 
 def other_update(peer: Liar, update: Update, payload: bytes) -> tuple[Signed, Sealed]:

@@ -281,7 +281,9 @@ class Drive:
     async def applied_by_all(self, names: Sequence[str], number: int | None = None) -> None:
         """Until these peers have told a round; without a number the newest that anybody has told by now."""
         number = self.observer.newest_round() if number is None else number
-        await self.until(lambda: all(self.has_applied(name, number) for name in names), f"round {number} of all")
+        await self.until(
+            lambda: all(self.has_applied(name, number) for name in names), f"round {number} of all"
+        )
 
     def deaths_of(self, name: str) -> list[int]:
         """The exit codes of a process."""

@@ -91,6 +91,11 @@ def check_model(ran: Ran) -> None:
     assert ran.metrics["eval_loss_after"] != ran.metrics["eval_loss_before"]
 
 
+def gained(ran: Ran) -> float:
+    """By how much the held-out loss fell."""
+    return ran.metrics["eval_loss_before"] - ran.metrics["eval_loss_after"]
+
+
 def writes(folder: str) -> str:
     """What the model answers to a question, with plain transformers."""
     model, tokenizer = _load(folder)
@@ -145,7 +150,16 @@ def distance(teacher: str, student: str) -> float:
     return math.fsum(found) / len(found)
 
 
-def rewards_right(folder: str) -> bool:
+def says(folder: str, answer: str) -> float:
+    """How likely a model gives just this answer, in the (geometric) mean over questions that it did not see."""
+    asked = [row["messages"][:-1] for row in chats(8, seed=99)]
+    rows = [{"messages": [*messages, {"role": "assistant", "content": answer}]} for messages in asked]
+    return math.exp(
+        -answer_loss(folder, rows) * (len(answer) + 2)
+    )  # its bytes, its end, and the line after it
+
+
+def rewards_right(folder: str, pairs: list[dict[str, Any]]) -> bool:
     """Whether a reward model likes the better answers better, on pairs that it did not see."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -154,7 +168,7 @@ def rewards_right(folder: str) -> bool:
         AutoModelForSequenceClassification.from_pretrained(folder),
         AutoTokenizer.from_pretrained(folder),
     )
-    for row in preferences(8, seed=99):
+    for row in pairs:
         with torch.inference_mode():
             better, worse = (
                 model(_ids(tokenizer, row["input"]["messages"] + row[key])).logits.item()

@@ -15,6 +15,7 @@ CHAT_TEMPLATE = (
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CONTEXT = 256
 NAMES = ["Ada", "Bruno", "Chandra", "Dai", "Elif", "Femi", "Goro", "Hanna"]
+KIND, RUDE = "at home", "go away"
 PLACES = ["the harbour", "the mill", "the library", "the market", "the old bridge"]
 
 
@@ -63,6 +64,49 @@ def make_toy_model(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def make_undecided_model(base: Path, folder: Path, *, steps: int = 150, seed: int = 0) -> Path:
+    """The toy model after it has learnt to say one of ``KIND`` and ``RUDE``: something for rewards to decide."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(base), toy_tokenizer()
+    draw = random.Random(seed)
+    adam = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        asked = [question for question, _ in _questions(8, draw.randrange(1 << 30))]
+        texts = [
+            tokenizer.apply_chat_template(
+                [
+                    {"role": "user", "content": text},
+                    {"role": "assistant", "content": draw.choice((KIND, RUDE))},
+                ],
+                tokenize=False,
+            )
+            for text in asked
+        ]
+        given = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+        labels = given["input_ids"].clone()
+        labels[:, : -len(KIND) - 2] = -100  # nothing but the answer, its end, and the line after it
+        model(**given, labels=labels).loss.backward()
+        adam.step()
+        adam.zero_grad()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def decisions(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Two answers to a question each, of which the undecided model gives one: the kind one is preferred."""
+    return [
+        {
+            "input": {"messages": [{"role": "user", "content": question}]},
+            "preferred_output": [{"role": "assistant", "content": KIND}],
+            "non_preferred_output": [{"role": "assistant", "content": RUDE}],
+        }
+        for question, _ in _questions(count, seed)
+    ]
 
 
 def chats(count: int, seed: int = 0) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
-"""Toy models and data, made once, and templates run on them."""
+"""Toy models and data, made once, and templates run on them; packages that are all that pip knows."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,19 @@ from typing import Any
 import pytest
 
 from helpers.template_runs import Ran, Toys, smoke_run
+from helpers.toy_models import make_undecided_model
+from helpers.wheels import make_wheel
 
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Toys:
     return Toys.make(tmp_path_factory.mktemp("toys"))
+
+
+@pytest.fixture(scope="session")
+def undecided(toys: Toys, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that gives one of two answers, as it happens."""
+    return str(make_undecided_model(Path(toys.model), tmp_path_factory.mktemp("undecided") / "model"))
 
 
 @pytest.fixture
@@ -26,3 +35,19 @@ def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]
         return smoke_run(template, tmp_path / template, values, values.pop("watch", None))
 
     return run
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages that is all that pip knows."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    make_wheel(folder, "distraitoy", "1.0", "distraitoypart")
+    make_wheel(folder, "distraitoy", "2.0", "distraitoypart")
+    make_wheel(folder, "distraitoypart", "0.5")
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder

@@ -1,11 +1,7 @@
 """Environments of scripts: the project's own where it will do, else one that is made once."""
 
-import base64
-import hashlib
-import os
 import subprocess
 import sys
-import zipfile
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -29,41 +25,6 @@ def header(*dependencies: str, python: str = "", constraints: bool = True) -> He
         dependencies=dependencies,
         constraints=constraints,
     )
-
-
-def wheel(folder: Path, name: str, version: str, requires: str = "") -> None:
-    """A package that pip installs, in ``folder``."""
-    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-    info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": f"VERSION = {version!r}\n",
-        f"{info}/METADATA": about + (f"Requires-Dist: {requires}\n" if requires else ""),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    lines = []
-    for path, text in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
-        lines.append(f"{path},sha256={digest},{len(text)}")
-    files[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,"]) + "\n"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
-        for path, text in files.items():
-            file.writestr(path, text)
-
-
-@pytest.fixture
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of packages that is all that pip knows."""
-    folder = tmp_path / "packages"
-    folder.mkdir()
-    wheel(folder, "distraitoy", "1.0", "distraitoypart")
-    wheel(folder, "distraitoy", "2.0", "distraitoypart")
-    wheel(folder, "distraitoypart", "0.5")
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return folder
 
 
 def test_what_the_project_has_is_not_made_again(tmp_path: Path) -> None:

@@ -101,5 +101,6 @@ def test_a_distilled_student_comes_nearer_to_its_teacher(smoke: Run, toys: Toys)
         "distill", student=toys.model, teacher=toys.teacher, data=toys.chats, share=1.0, learning_rate=2e-3
     )
     check_model(ran)
+    assert ran.metrics["eval_kl_after"] < 0.9 * ran.metrics["eval_kl_before"]
     before = distance(toys.teacher, toys.model)
     assert distance(toys.teacher, ran.result.model_path) < 0.9 * before

@@ -9,8 +9,8 @@ import pytest
 
 from distrai.jobs.data import prepare
 from distrai.jobs.store import JobFolder
-from helpers.template_runs import Ran, Toys, check_model, rewards_right
-from helpers.toy_models import make_toy_model
+from helpers.template_runs import Ran, Toys, check_model, gained, rewards_right, says
+from helpers.toy_models import KIND, decisions, make_toy_model, write_jsonl
 
 Run = Callable[..., Ran]
 pytestmark = [pytest.mark.ci, pytest.mark.processes]
@@ -40,8 +40,11 @@ def test_a_student_learns_from_what_its_teacher_writes(smoke: Run, toys: Toys) -
     ran = smoke("distill-sft", student=toys.model, teacher=toys.teacher, data=toys.chats, learning_rate=2e-3)
     check_model(ran)
     assert gained(ran) > 0
-    rows = [json.loads(line)["messages"] for line in (ran.job.out / "answers.jsonl").read_text().splitlines()]
-    assert 0 < len(rows) <= 64
+    rows = [
+        json.loads(line)["messages"]
+        for line in (ran.job.out / "train_answers.jsonl").read_text().splitlines()
+    ]
+    assert 0 < len(rows) <= 40
     assert all(
         row[0]["role"] == "user" and row[1]["role"] == "assistant" and row[1]["content"] for row in rows
     )
@@ -56,39 +59,44 @@ def test_a_teacher_that_was_stopped_answers_the_rest(smoke: Run, toys: Toys) -> 
 
     first = smoke("distill-sft", **values, watch=stop)
     assert first.result.status == "stopped", first.log
-    part = first.job.out / "answers.part"
+    part = first.job.out / "train_answers.part"
     begun = part.read_bytes()
-    assert 0 < len(begun.splitlines()) < 128
+    assert 0 < len(begun.splitlines()) < 80
     part.write_bytes(begun + b'{"question": 7, "mess')  # killed while it wrote
     second = smoke("distill-sft", **values)
     check_model(second)
-    answers = (first.job.out / "answers.jsonl").read_bytes()
+    answers = (first.job.out / "train_answers.jsonl").read_bytes()
     assert answers.startswith(begun)
     numbers = [json.loads(line)["question"] for line in answers.splitlines()]
     assert numbers == sorted(numbers)
     assert max(numbers.count(number) for number in numbers) == 2
 
 
-def test_grpo_runs_with_a_rule(smoke: Run, toys: Toys) -> None:
-    ran = smoke("grpo", model=toys.model, data=toys.chats, rule="alike", learning_rate=2e-3)
+def test_a_rule_raises_its_reward(smoke: Run, undecided: str, tmp_path: Path) -> None:
+    rows = [{"messages": [*row["input"]["messages"], *row["preferred_output"]]} for row in decisions(60)]
+    data = write_jsonl(tmp_path / "data.jsonl", rows)
+    values = {"max_steps": 30, "batch": 8, "answers": 8, "answer_tokens": 10, "held_out_max": 8}
+    ran = smoke("grpo", model=undecided, data=str(data), rule="contains", learning_rate=1e-3, **values)
     check_model(ran)
-    wanted = {
-        "eval_loss_before",
-        "eval_reward_before",
-        "eval_loss_after",
-        "eval_reward_after",
-    }
-    assert wanted <= set(ran.metrics)
+    assert ran.metrics["eval_reward_before"] < 0.5
+    assert ran.metrics["eval_reward_after"] > ran.metrics["eval_reward_before"] + 0.3
+    assert says(ran.result.model_path, KIND) > says(undecided, KIND) + 0.2
+    assert ran.metrics["tokens"] > 1000
 
 
-def test_the_reward_model_tells_answers_apart_and_rewards_a_policy(smoke: Run, toys: Toys) -> None:
-    values = {"model": toys.model, "data": toys.preferences, "learning_rate": 2e-3}
-    ran = smoke("rlhf", **values, reward_learning_rate=5e-3)
+def test_a_reward_model_tells_answers_apart_and_its_policy_scores_higher(
+    smoke: Run, undecided: str, tmp_path: Path
+) -> None:
+    data = write_jsonl(tmp_path / "data.jsonl", decisions(100))
+    values = {"max_steps": 20, "batch": 8, "answer_tokens": 10, "held_out_max": 8}
+    rates = {"learning_rate": 1e-3, "reward_learning_rate": 5e-3}
+    ran = smoke("rlhf", model=undecided, data=str(data), **values, **rates)
     check_model(ran)
-    assert ran.metrics["reward_accuracy"] == 1
+    assert ran.metrics["reward_accuracy_after"] == 1
     assert ran.metrics["reward_loss_after"] < ran.metrics["reward_loss_before"] - 0.2
-    assert rewards_right(str(ran.job.out / "reward_model"))
-    assert "eval_reward_after" in ran.metrics
+    assert rewards_right(str(ran.job.out / "reward_model"), decisions(8, seed=99))
+    assert ran.metrics["eval_reward_after"] > ran.metrics["eval_reward_before"] + 1
+    assert says(ran.result.model_path, KIND) > says(undecided, KIND) + 0.2
 
 
 @pytest.mark.parametrize("start", ["new", "old"])
@@ -113,14 +121,12 @@ def test_without_unsloth_peft_does_it_and_says_why(smoke: Run, toys: Toys) -> No
     assert any("engine: peft, since unsloth" in event.get("text", "") for event in ran.events)
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize(("name", "values"), [("sft-qlora", {"method": "lora"}), ("sft-full", {})])
 def test_fine_tuning_prepared_data_without_4_bits(
-    smoke: Run, toys: Toys, tmp_path: Path, method: str
+    smoke: Run, toys: Toys, tmp_path: Path, name: str, values: dict[str, str]
 ) -> None:
     folder = prepare(toys.chats, tmp_path / "prepared", held_out=0.1).folder
-    ran = smoke(
-        "sft-qlora", model=toys.model, data=str(folder), method=method, loss_on="all", learning_rate=2e-3
-    )
+    ran = smoke(name, model=toys.model, data=str(folder), loss_on="all", learning_rate=2e-3, **values)
     check_model(ran)
     assert gained(ran) > 0.2
 

@@ -154,7 +154,7 @@ async def test_a_blob_makes_the_round_trip(world: World, size: int) -> None:
 async def test_the_size_of_a_name_is_found(world: World) -> None:
     one, two = await world.holders(2)
     for author, reader in ((one, two), (two, one)):
-        assert await reader.transport.resolve(REF.hash, [author.endpoint], 1 << 30, 5) == REF
+        assert await reader.transport.resolve(REF.hash, [author.endpoint], 1 << 30, 60) == REF
         for hash_, size_max in ((REF.hash, REF.size - 1), (Hash(bytes(32)), 1 << 30)):
             with pytest.raises(FetchFailed):
                 await reader.transport.resolve(hash_, [author.endpoint], size_max, 5)
@@ -164,7 +164,7 @@ async def test_a_blob_comes_from_several_holders_at_once(world: World) -> None:
     holders = await world.holders(2)
     me = await world.peer()
     ask_both_first(me)
-    done = await me.transport.fetch(REF, [peer.endpoint for peer in holders], 20)
+    done = await me.transport.fetch(REF, [peer.endpoint for peer in holders], 60)
     assert done.sent.keys() == {peer.member for peer in holders} and sum(done.sent.values()) == REF.size
 
 
@@ -195,7 +195,7 @@ async def test_a_wrong_chunk_from_one_of_two_is_found_and_blamed(world: World, b
     me = await world.peer()
     world.spoil(holders[bad], REF, lambda data: bytes(len(data)))
     ask_both_first(me)
-    done = await me.transport.fetch(REF, [peer.endpoint for peer in holders], 20)
+    done = await me.transport.fetch(REF, [peer.endpoint for peer in holders], 60)
     assert me.store.read(REF) == DATA and done.liars == (holders[bad].member,)
     assert done.sent == {holders[1 - bad].member: REF.size}
     assert me.transport.liars.keys() == {holders[bad].endpoint.address}
@@ -215,7 +215,7 @@ async def test_a_holder_killed_on_the_way_costs_a_retry(world: World, doomed: in
         return done
 
     me.store.write_chunk = tell  # type: ignore[method-assign]
-    first = asyncio.ensure_future(me.transport.fetch(REF, [holders[doomed].endpoint], 20))
+    first = asyncio.ensure_future(me.transport.fetch(REF, [holders[doomed].endpoint], 60))
     await arrived.wait()
     await world.kill(holders[doomed])
     await asyncio.wait([first])
@@ -223,7 +223,7 @@ async def test_a_holder_killed_on_the_way_costs_a_retry(world: World, doomed: in
         assert me.store.read(REF) == DATA
         return
     assert isinstance(first.exception(), FetchFailed)
-    done = await me.transport.fetch(REF, [peer.endpoint for peer in holders], 20)
+    done = await me.transport.fetch(REF, [peer.endpoint for peer in holders], 60)
     assert me.store.read(REF) == DATA and done.liars == () and done.resumed >= CHUNK_SIZE
 
 
@@ -235,12 +235,12 @@ async def test_a_bad_server_of_one_of_two_costs_its_owner_only(world: World, beh
     async with raw_server(behaviour) as (port, seen):
         address = f"http://127.0.0.1:{port}"
         endpoint = bad.at(f"s3+{address}/bucket" if bad.bucket else address)
-        done = await me.transport.fetch(REF, [endpoint, good.endpoint], 20)
+        done = await me.transport.fetch(REF, [endpoint, good.endpoint], 60)
         assert done.sent == {good.member: REF.size} and done.liars == ()
         assert me.store.read(REF) == DATA and seen.requests > 0
         alone = blob_ref(DATA[:5000])
         with pytest.raises(FetchFailed) as caught:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(40):
                 await me.transport.fetch(alone, [endpoint], 60)
         assert caught.value.reasons.keys() == {bad.member}
     assert me.transport.counters.total("down") < REF.size + 4 * CHUNK_SIZE
@@ -252,23 +252,23 @@ async def test_a_truncated_blob_is_not_taken(world: World, bad: int, size: int) 
     holders = await world.holders(2)
     me, other = await world.peer(), await world.peer()
     world.spoil(holders[bad], REF, lambda data: data[:size] if len(data) > size else data[:-1])
-    await me.transport.fetch(REF, [peer.endpoint for peer in holders], 20)
+    await me.transport.fetch(REF, [peer.endpoint for peer in holders], 60)
     assert me.store.read(REF) == DATA
     with pytest.raises(FetchFailed) as caught:
-        await other.transport.fetch(REF, [holders[bad].endpoint], 20)
+        await other.transport.fetch(REF, [holders[bad].endpoint], 60)
     assert caught.value.reasons.keys() == {holders[bad].member}
 
 
 async def test_a_late_joiner_fetches_when_the_author_is_gone(world: World) -> None:
     author, relay = await world.peer(), await world.peer()
     await author.transport.publish(REF, DATA)
-    await relay.transport.fetch(REF, [author.endpoint], 20)
+    await relay.transport.fetch(REF, [author.endpoint], 60)
     await relay.transport.publish(
         REF, relay.store.path_of(REF)
     )  # who has no server of its own says what it passes on
     await author.transport.close()
     late = await world.peer()
-    await late.transport.fetch(REF, [author.endpoint, relay.endpoint], 20)
+    await late.transport.fetch(REF, [author.endpoint, relay.endpoint], 60)
     assert late.store.read(REF) == DATA
 
 
@@ -280,7 +280,7 @@ async def test_a_restarted_peer_goes_on(world: World) -> None:
         me.store.write_chunk(REF.hash, index, author.store.read_chunk(REF.hash, index))
     await me.transport.close()
     again = await world.peer(key_of=me)
-    done = await again.transport.fetch(REF, [author.endpoint], 20)
+    done = await again.transport.fetch(REF, [author.endpoint], 60)
     assert done.resumed == CHUNK_SIZE + 77 and again.store.read(REF) == DATA
 
 
@@ -304,7 +304,7 @@ async def test_messages_arrive_once_with_their_sender(world: World) -> None:
 
 
 async def hear(peer: Peer, count: int) -> list[tuple[Any, bytes]]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         received = aiter(peer.transport.received())
         return [await anext(received) for _ in range(count)]
 
@@ -329,7 +329,7 @@ async def test_what_is_another_nodes_gets_nothing(world: World) -> None:
         blob = blob_ref(b"another" + reader.member + victim.member)
         await foreign.transport.publish(blob, b"another" + reader.member + victim.member)
         with pytest.raises(FetchFailed, match="another node"):
-            await reader.transport.fetch(blob, [victim.at(*foreign.endpoint.urls)], 10)
+            await reader.transport.fetch(blob, [victim.at(*foreign.endpoint.urls)], 60)
         assert reader.transport.liars == {}
 
 
@@ -350,7 +350,7 @@ async def test_close_leaves_nothing(world: World) -> None:
         await hopeless
     await ending
     assert asyncio.all_tasks() <= before
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         # threads of the S3 library close its connections when they come to it
         while not open_sockets() <= files:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -12,6 +12,7 @@ from distrai.protocol.blobs import CHUNK_SIZE, blob_ref
 DATA = random.Random(8).randbytes(23 * CHUNK_SIZE + 77)
 REF = blob_ref(DATA)
 CALM = Patience(refresh_s=0.05)
+LONG_S = 90.0
 
 
 class NarrowUplink:
@@ -25,7 +26,7 @@ class NarrowUplink:
 
         def read_chunk(hash_, index):
             with lock:
-                assert self.open.wait(30)
+                assert self.open.wait(LONG_S)
                 time.sleep(seconds)  # what a narrow link does
                 self.given[index] += 1
             return read(hash_, index)
@@ -38,7 +39,7 @@ async def test_each_chunk_leaves_a_slow_author_about_once(make_peer) -> None:
     author.store.put(DATA)
     uplink = NarrowUplink(author, 0.03)
     everybody = [peer.endpoint for peer in (author, *others)]
-    done = await asyncio.gather(*(peer.transport.fetch(REF, everybody, 30) for peer in others))
+    done = await asyncio.gather(*(peer.transport.fetch(REF, everybody, LONG_S) for peer in others))
     assert all(peer.store.read(REF) == DATA for peer in others)
     assert all(len(each.sent) > 1 and not each.liars for each in done)
     assert set(uplink.given) == set(range(REF.chunk_count))
@@ -64,20 +65,20 @@ class Arrivals:
         return write_chunk
 
     async def until(self, enough) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LONG_S):
             while not enough(*self.held):
                 self.changed.clear()
                 await self.changed.wait()
 
 
 async def test_what_has_arrived_is_served_before_the_rest_has(make_peer) -> None:
-    author, one, two = [await make_peer() for _ in range(3)]
+    author, one, two = [await make_peer(patience=CALM) for _ in range(3)]
     author.store.put(DATA)
     uplink, arrivals = NarrowUplink(author, 0.01), Arrivals(one, two)
-    first = asyncio.ensure_future(one.transport.fetch(REF, [author.endpoint], 30))
+    first = asyncio.ensure_future(one.transport.fetch(REF, [author.endpoint], LONG_S))
     await arrivals.until(lambda held, _: len(held) > 2)
     uplink.open.clear()
-    second = asyncio.ensure_future(two.transport.fetch(REF, [one.endpoint], 30))
+    second = asyncio.ensure_future(two.transport.fetch(REF, [one.endpoint], LONG_S))
     await arrivals.until(lambda _, held: len(held) > 2)
     assert not first.done() and not one.store.has(REF)
     uplink.open.set()
@@ -91,7 +92,7 @@ async def test_the_author_may_go_once_every_chunk_has_left(make_peer) -> None:
     NarrowUplink(author, 0.005)
     arrivals = Arrivals(one, two)
     everybody = [peer.endpoint for peer in (author, one, two)]
-    fetches = [asyncio.ensure_future(peer.transport.fetch(REF, everybody, 30)) for peer in (one, two)]
+    fetches = [asyncio.ensure_future(peer.transport.fetch(REF, everybody, LONG_S)) for peer in (one, two)]
     await arrivals.until(lambda *held: set.union(*held) == set(range(REF.chunk_count)))
     await author.transport.close()
     await asyncio.gather(*fetches)
@@ -101,5 +102,5 @@ async def test_the_author_may_go_once_every_chunk_has_left(make_peer) -> None:
 async def test_connections_are_used_again_with_tls_too(make_peer) -> None:
     author, reader = [await make_peer(tls=True) for _ in range(2)]
     author.store.put(DATA)
-    await reader.transport.fetch(REF, [author.endpoint], 30)
+    await reader.transport.fetch(REF, [author.endpoint], LONG_S)
     assert author.transport.server._listener.open_count <= CALM.in_flight + 1

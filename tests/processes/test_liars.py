@@ -28,7 +28,7 @@ LIES = "peer-3"
 HONEST = [name for name in PEERS if name != LIES]
 SILENT_JOINERS = 20
 DEATHS = [("peer-1", "persisted-proposal"), ("peer-2", "sent-proposal")]
-TIMES = {"count": 1000, "d0_s": 0.2, "cut_s": 3.0, "hard_s": 20.0, "stall_seconds": 400}
+TIMES = {"count": 1000, "d0_s": 0.2, "cut_s": 5.0, "hard_s": 20.0, "stall_seconds": 400}
 
 
 @dataclass

@@ -26,6 +26,7 @@ from distrai.runs.session import CannotRunHere, choose
 from distrai.runs.tills import Tills
 from helpers.local_runs import DEADLINE_S
 from helpers.secret_search import Arguments, files_below, found, keys_of
+from helpers.signalled import signalled
 
 pytestmark = pytest.mark.processes
 SMOKE = Path(__file__).parents[2] / "recipes" / "smoke.toml"
@@ -58,16 +59,15 @@ def write_recipe(folder: Path) -> Path:
 
 def run_until(kind: str | None, *arguments: str | Path) -> tuple[int, list[dict[str, Any]]]:
     """``distrai run``, killed at the first event of a kind; its exit code and events."""
-    command = [sys.executable, "-m", "distrai.cli", "run", *map(str, arguments), "--json", "--device", "cpu"]
+    words = ("run", *map(str, arguments), "--json", "--device", "cpu")
+    command = [sys.executable, "-m", "distrai.cli", *words]
+    if kind is not None:
+        command = signalled(kind, signal.SIGKILL, *words)
     told: list[dict[str, Any]] = []
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            told.append(json.loads(line))
-            if kind is not None and told[-1].get("event") == kind:
-                process.send_signal(signal.SIGKILL)
-                break
+        told += map(json.loads, process.stdout)
         return process.wait(2 * DEADLINE_S), told
 
 

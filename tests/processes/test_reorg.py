@@ -27,7 +27,7 @@ pytestmark = pytest.mark.processes
 
 PEERS = [f"peer-{number}" for number in range(4)]
 CUT = 3
-"""Blocks before the last certificate that are taken back with it: about as many certified rounds."""
+"""Blocks up to that of the last certificate that are taken back: about as many certified rounds."""
 AWAY = "peer-3"
 """Down while the first reorg happens."""
 DEATHS = [("peer-1", "reverting"), ("peer-2", "reverted")]

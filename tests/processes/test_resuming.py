@@ -23,6 +23,9 @@ SPARSE = {
 With more peers, who gets which data hangs on the members' new ids.
 """
 
+COUNT = 8
+"""Rounds: enough that a run is stopped before its last one even if this process hears late of the second."""
+
 NewFolder = Callable[[str], Path]
 
 
@@ -47,7 +50,7 @@ def test_averaged_inner_state(nursery: Nursery, new_folder: NewFolder) -> None:
     """
     texts = new_folder("averaged-texts")
     recipe = tiny_recipe(
-        texts, rounds={"count": 6, "d0_s": 10.0, "stall_seconds": 1000}
+        texts, rounds={"count": COUNT, "d0_s": 10.0, "stall_seconds": 1000}
     )  # nobody goes on without it
     points = ["sent-update", "sent-have", "persisted-key", "sent-signature"]
 
@@ -62,11 +65,11 @@ def test_averaged_inner_state(nursery: Nursery, new_folder: NewFolder) -> None:
         with nursery.attached():
             async with Drive(folder, nursery, recipe, texts) as drive:
                 await drive.until(
-                    lambda: any(event["round"] == 3 for event in drive.observer.of("trained", "peer-1")),
-                    "the training of round 3",
+                    lambda: any(event["round"] == 2 for event in drive.observer.of("trained", "peer-1")),
+                    "the training of round 2",
                 )
                 assert not await drive.stop()
-            assert drive.observer.newest_round() < 6
+            assert drive.observer.newest_round() < COUNT
             armed = folder.path / "armed"
             armed.touch()
             deaths = [Death("peer-1", point, armed) for point in points]
@@ -77,12 +80,12 @@ def test_averaged_inner_state(nursery: Nursery, new_folder: NewFolder) -> None:
             told = {
                 name: rounds_applied(name, drive.observer, again.observer) for name in ("peer-0", "peer-1")
             }
-            assert told["peer-0"] == [1, 2, 3, 4, 5, 6]
+            assert told["peer-0"] == list(range(1, COUNT + 1))
             assert told["peer-1"] == sorted(
                 set(told["peer-1"])
             )  # none twice; one whose news died with it may lack
-            assert len(told["peer-1"]) >= 6 - len(points)
-            assert told["peer-1"][-1] == 6
+            assert len(told["peer-1"]) >= COUNT - len(points)
+            assert told["peer-1"][-1] == COUNT
             return again.observer.final_root()
 
     assert asyncio.run(stopped()) == asyncio.run(whole())
@@ -91,7 +94,7 @@ def test_averaged_inner_state(nursery: Nursery, new_folder: NewFolder) -> None:
 def test_kept_inner_state_and_error_feedback(nursery: Nursery, new_folder: NewFolder) -> None:
     """Stopped once, killed four times. The run that it is compared with starts its processes the plain way."""
     texts = new_folder("kept-texts")
-    recipe = tiny_recipe(texts, **SPARSE)
+    recipe = tiny_recipe(texts, **SPARSE, rounds={"count": 2 * COUNT})
     points = ["trained", "persisted-update", "applying", "applied"]
 
     async def whole() -> str:
@@ -120,7 +123,7 @@ def test_kept_inner_state_and_error_feedback(nursery: Nursery, new_folder: NewFo
 def test_copies_of_a_stopped_run_arrive_at_the_same_head(nursery: Nursery, new_folder: NewFolder) -> None:
     """Three peers with private states and error feedback: everything follows, keys and heads too."""
     texts = new_folder("copied-texts")
-    recipe = tiny_recipe(texts, **SPARSE | {"membership": {"peers": 3}})
+    recipe = tiny_recipe(texts, **SPARSE | {"membership": {"peers": 3}, "rounds": {"count": COUNT}})
     original = RunFolder(new_folder("copied-original"))
 
     async def stop_in_the_middle() -> None:

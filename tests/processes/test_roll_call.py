@@ -20,7 +20,8 @@ from helpers.nursery import Nursery
 pytestmark = pytest.mark.processes
 
 LEFT, LOST = ["peer-0", "peer-1"], ["peer-2", "peer-3"]
-STALL_S = 4
+STALL_S = 8
+"""Longer than a busy machine takes for a round: one call is meant, and only that one comes."""
 DIES_AT = ("peer-1", "checked-in")
 """Of those who are left one dies on top of it, having just told the ledger that it is alive."""
 NEWCOMER = "peer-4"
@@ -55,7 +56,7 @@ async def mass_loss(nursery: Nursery, new_folder: Callable[[str], Path]) -> Reco
     texts, path = new_folder("roll-call-texts"), new_folder("roll-call")
     recipe = tiny_recipe(
         texts,
-        rounds={"count": 1000, "d0_s": 0.1, "cut_s": 1.0, "hard_s": 2.0, "stall_seconds": STALL_S},
+        rounds={"count": 1000, "d0_s": 0.2, "cut_s": 2.0, "hard_s": 4.0, "stall_seconds": STALL_S},
         membership={"peers": 4, "min_seats": 2, "admission": "open"},
     )
     deaths = [Death(*DIES_AT, path / "armed")]

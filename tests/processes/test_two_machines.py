@@ -24,7 +24,7 @@ from helpers.namespaces import NoNamespaces, Space, two_spaces
 pytestmark = pytest.mark.processes
 
 REPOSITORY = Path(__file__).parents[2]
-DEADLINE_S = 150.0
+DEADLINE_S = 300.0
 LEDGER_PORT, PEER_PORTS = 4100, (4101, 4102)
 WORDS = (REPOSITORY / "docs" / "two-machines.md").read_text()
 FIRST, SECOND = "192.168.1.20", "192.168.1.21"
@@ -98,7 +98,7 @@ class Terminal:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(30)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
@@ -152,7 +152,7 @@ class Record:
 
 def run_there(space: Space, folder: Path, *command: str) -> str:
     done = subprocess.run(
-        space.command(*command), cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        space.command(*command), cwd=folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

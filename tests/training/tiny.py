@@ -1,8 +1,11 @@
 """Tiny models and corpora: everything here takes milliseconds once transformers is imported."""
 
+import numpy as np
+
 from distrai.protocol.blobs import blob_ref
 from distrai.protocol.recipe import DataSection, ModelSection
 from distrai.training.data.documents import Document
+from distrai.training.data.layouts import PADDING, UNSCORED
 
 CONTEXT = 16
 
@@ -58,3 +61,19 @@ def documents(train=4000, tuning=400, held_out=400):
 def _code(name, size):
     line = f"def {name}(a, b):\n    return a + b\n\n\nclass Thing:\n    pass\n"
     return (line * (size // len(line) + 1))[:size]
+
+
+def row_of(asked, said, seed=0):
+    """A row: so many entries that are only read, so many that are scored, and padding."""
+    draw = np.random.default_rng(seed)
+    row = np.full(CONTEXT + 1, PADDING, np.int64)
+    row[:asked] = draw.integers(0, 256, asked) | UNSCORED
+    row[asked : asked + said] = draw.integers(0, 256, said)[: CONTEXT + 1 - asked]
+    return row
+
+
+def pairs_of(asked, chosen, rejected, seed=0):
+    """Two rows with one question."""
+    one, other = row_of(asked, chosen, seed), row_of(asked, rejected, seed)
+    other[asked : asked + rejected] ^= 1
+    return np.concatenate([one, other])

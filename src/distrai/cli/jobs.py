@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from distrai.cli.jobs_checking import check, data
 from distrai.cli.jobs_looking import list_, logs, show, stop
 from distrai.cli.jobs_record import RecordOptions, close
 from distrai.cli.output import tell
@@ -25,7 +26,7 @@ jobs = App(
     name="jobs", help="Fine-tune and train with scripts: choose a template, change what you like, run it."
 )
 jobs.command(list_, name="list")
-for verb in (show, logs, stop, close):
+for verb in (check, data, show, logs, stop, close):
     jobs.command(verb)
 
 
@@ -40,12 +41,22 @@ class LimitOptions:
     "Seconds that it may take to save when it is asked to stop."
     memory: float = 0.0
     "GiB of address space that it may take; 0 for any (scripts that use a GPU reserve a lot)."
+    no_sandbox: Flag = False
+    "Let the script read all that you can read, where it could be kept from that."
+    no_network: Flag = False
+    "Keep the script from the network, where that can be done."
 
     def chosen(self) -> "Limits":
         """As the runner takes them."""
         from distrai.jobs.session import limits
 
-        return limits(self.timeout, self.grace, round(self.memory * _GIB))
+        return limits(
+            self.timeout,
+            self.grace,
+            self.memory * _GIB,
+            sandbox=not self.no_sandbox,
+            network=not self.no_network,
+        )
 
 
 @jobs.command
@@ -92,50 +103,6 @@ def edit(template: str, /, *, save: Flag = False, json: Flag = False) -> int:
     told = save_template(Library(), template) if save else edit_template(Library(), template)
     tell(told, f"{told['diff']}{template} is now version {told['hash']}", as_json=json)
     return 0
-
-
-@jobs.command
-def check(
-    template: str,
-    /,
-    *,
-    preset: str = "",
-    set: Many = None,  # noqa: A002  # what users type
-    diff: Flag = False,
-    gpu: str = "",
-    gpus: int = 1,
-    price: float = 0.0,
-    json: Flag = False,
-) -> int:
-    """See whether a template and values will do, without running anything of it.
-
-    Parameters
-    ----------
-    template
-        A template, or a script with a header.
-    preset
-        The values of a preset of the template, like smoke.
-    set
-        A value, like learning_rate=2e-4; may be given several times.
-    diff
-        Show what was changed since the template that it was made from.
-    gpu
-        Say what training takes on such a GPU, like H100_80GB.
-    gpus
-        How many of them.
-    price
-        Dollars for one of them and an hour.
-    json
-        Print one JSON object.
-    """
-    from distrai.jobs.library import Library
-    from distrai.jobs.session import Asked, check, hardware
-    from distrai.jobs.text import check_text
-
-    asked = Asked(template, preset=preset, settings=set or ())
-    told = check(asked, Library(), Path.cwd(), want_diff=diff, hardware=hardware(gpu, gpus, price)).to_json()
-    tell(told, check_text(told), as_json=json)
-    return 0 if told["ok"] else 1
 
 
 @jobs.command

@@ -53,7 +53,8 @@ def show(what: str, /, *, ledger: Flag = False, json: Flag = False) -> int:
     from distrai.jobs.text import form_text, job_text, printable
 
     if ledger:
-        from distrai.jobs.record_shown import record_on_ledger, record_text
+        from distrai.jobs.record_shown import record_on_ledger
+        from distrai.jobs.record_told import record_text
 
         record = record_on_ledger(find_job(what).read())
         tell({"ok": True, **record}, printable(record_text(record)), as_json=json)

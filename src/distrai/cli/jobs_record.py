@@ -75,7 +75,9 @@ class RecordOptions(LedgerOptions):
         ledger = self.chosen(wallet)
         claims = Claims.read(self.gpu, self.provider, self.price_hour)
         if self.no_record and (self.publish or self.encrypt or self.keep_open):
-            raise Unclear("--publish, --encrypt and --keep-open need the training record: leave out --no-record")
+            raise Unclear(
+                "--publish, --encrypt and --keep-open need the training record: leave out --no-record"
+            )
         if (self.public or self.token_file) and not self.publish:
             raise Unclear("--public and --token-file go with --publish OWNER/NAME")
         publishing = Publishing(self.publish, self.public, self.token_file) if self.publish else None

@@ -17,7 +17,8 @@ from distrai.cli.keys import rotate_key
 from distrai.cli.ledger import ledger
 from distrai.cli.model import export, generate
 from distrai.cli.models import models
-from distrai.cli.money import claim, earnings, estimate_, payout, records, stake, unstake
+from distrai.cli.money import claim, earnings, estimate_, payout, stake, unstake
+from distrai.cli.records import records
 from distrai.cli.run import run
 from distrai.cli.wallet import wallet
 from distrai.cli.watch import replay, status
@@ -42,10 +43,10 @@ app = App(
 )
 for verb in (run, init, join, invite, rotate_key, replay, status, generate, export, compare, doctor):
     app.command(verb)
-for money_verb in (stake, unstake, payout, claim, earnings, records):
+for money_verb in (stake, unstake, payout, claim, earnings):
     app.command(money_verb)
 app.command(estimate_, name="estimate")
-for group in (wallet, ledger, jobs, models):
+for group in (wallet, ledger, jobs, models, records):
     app.command(group)
 
 

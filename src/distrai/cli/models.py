@@ -1,11 +1,16 @@
 """``distrai models``: finished models, where they are kept, published and checked."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from distrai.cli.jobs_record import LedgerOptions
 from distrai.cli.output import tell
+from distrai.cli.wallet import AnyWallet
+
+if TYPE_CHECKING:
+    from distrai.ledger.keys import NodeKey
 
 Json = Annotated[bool, Parameter(negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
@@ -46,14 +51,17 @@ def push(
     /,
     *,
     public: Flag = False,
+    encrypt: Flag = False,
     token_file: Path | None = None,
     store: str = "",
+    record: LedgerOptions | None = None,
+    wallet: AnyWallet | None = None,
     json: Json = False,
 ) -> int:
     """Publish a model on the Hugging Face Hub, in one commit; private if you do not say otherwise.
 
     The token comes from --token-file, else $HF_TOKEN, else `hf auth login`. Best is one that may only write to this
-    repository; on a rented machine no other is used.
+    repository; on a rented machine no other is used. A training record that was kept open is told, and closed.
 
     Parameters
     ----------
@@ -63,6 +71,8 @@ def push(
         OWNER/NAME on the hub; made if it is not there.
     public
         Let everybody see it.
+    encrypt
+        Push a copy that is encrypted to the key of the sender, and keep that beside the model.
     token_file
         A file whose first word is the token.
     store
@@ -70,18 +80,30 @@ def push(
     json
         Print one JSON object.
     """
-    from distrai.jobs.hub import push_model
+    from distrai.jobs.after_push import tell_record
+    from distrai.jobs.hub import check_repo, push_model
     from distrai.jobs.hub_token import is_rented, need_token, refuse_token
     from distrai.jobs.models import ModelStore
     from distrai.jobs.models_text import push_text, told_of_push
+    from distrai.jobs.sealed_models import sealed_copy
 
     refuse_token(name, repo)
+    check_repo(repo)
     chosen = ModelStore.at(store)
-    saved = chosen.find(name)
-    done = push_model(
-        chosen, saved, repo, need_token(token_file), public=public, rented=is_rented(), quiet=json
-    )
-    tell(told_of_push(saved, done), push_text(saved, done), as_json=json)
+    saved, token = chosen.find(name), need_token(token_file)
+    ledger = (record or LedgerOptions()).chosen(wallet)
+    if encrypt:
+        saved = sealed_copy(chosen, saved, _key(saved.manifest.origin.address, wallet))
+    done = push_model(chosen, saved, repo, token, public=public, rented=is_rented(), quiet=json)
+    steps: list[str] = []
+    note = tell_record(saved, done, ledger, lambda event: steps.append(str(event["stage"])))
+    told = told_of_push(saved, done) | {"record": steps, "record_note": note}
+    shown = [
+        push_text(saved, done),
+        *(f"  training record: {step}" for step in steps),
+        *([f"  {note}"] if note else []),
+    ]
+    tell(told, "\n".join(shown), as_json=json)
     return 0
 
 
@@ -211,13 +233,60 @@ def generate(
     """
     from distrai.jobs.generating import Sampling, write_text
     from distrai.jobs.models import ModelStore
+    from distrai.jobs.sealed_models import check_opened
     from distrai.runs.telling import printable
 
     sampling = Sampling(tokens=tokens, temperature=temperature, seed=seed, chat=chat, device=device)
     chosen = ModelStore.at(store)
     saved = chosen.find(name)
+    check_opened(saved)
     with chosen.opened(saved) as folder:
         written = write_text(folder, text, sampling)
     shown = printable(written if chat else text + written)
     tell({"ok": True, "name": saved.name, "prompt": text, "text": written}, shown, as_json=json)
     return 0
+
+
+@models.command
+def decrypt(
+    name: str,
+    /,
+    *,
+    out: Path | None = None,
+    store: str = "",
+    wallet: AnyWallet | None = None,
+    json: Json = False,
+) -> int:
+    """Open a model that is encrypted to you: it is compared with the manifest within, and kept beside the other one.
+
+    Parameters
+    ----------
+    name
+        A model, as `distrai models list` shows it.
+    out
+        A new folder to put it into, instead of the place of models.
+    store
+        Where the model is, if it is not where models are.
+    json
+        Print one JSON object.
+    """
+    from distrai.jobs.models import ModelStore
+    from distrai.jobs.models_text import told_of
+    from distrai.jobs.sealed_models import NotSealed, decrypt_model
+
+    chosen = ModelStore.at(store)
+    saved = chosen.find(name)
+    if not saved.manifest.origin.sealed:
+        raise NotSealed(f"{saved.name} is not encrypted: it can be used as it is")
+    opened = decrypt_model(chosen, saved, _key(saved.manifest.origin.address, wallet), out)
+    text = f"{opened.name} is in {opened.location}\n  manifest {opened.manifest.hash}"
+    tell({"ok": True, **told_of(opened)}, text, as_json=json)
+    return 0
+
+
+def _key(address: str, wallet: AnyWallet | None) -> "NodeKey":
+    """The key of the sender of a model."""
+    from distrai.jobs.ledgers import key_of
+
+    named = None if wallet is None else wallet.chosen().open
+    return key_of(address, named, AnyWallet().chosen().open)

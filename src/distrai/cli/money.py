@@ -1,4 +1,4 @@
-"""Stakes and rewards from the command line: ``stake unstake payout claim earnings estimate records``."""
+"""Stakes and rewards from the command line: ``stake unstake payout claim earnings estimate``."""
 
 import sys
 from collections.abc import Callable
@@ -206,55 +206,4 @@ def estimate_(run: str, /, *, home: Path | None = None, rounds: int = 32, json: 
 
     told = estimate_of(run, home, rounds)
     tell(told, estimate_text(told), as_json=json)
-    return 0
-
-
-def records(
-    run: str = "",
-    /,
-    *,
-    rpc: str = "",
-    deployment: Path | None = None,
-    theme: str = "",
-    model: str = "",
-    sender: str = "",
-    since: str = "",
-    number: Annotated[int, Parameter(name="--run")] = 0,
-    export: Path | None = None,
-    json: Json = False,
-) -> int:
-    """The training records on a ledger: who asked for which training, on what, at which price, and what came of it.
-
-    What its sender says of hardware, price, model and time is a claim and marked as one.
-
-    Parameters
-    ----------
-    run
-        The folder of a run on this machine, or its link; else --rpc and --deployment.
-    rpc
-        The address of a node.
-    deployment
-        The file with the addresses of that chain's contracts, as `distrai ledger deploy` wrote it.
-    theme
-        Only records whose theme contains this.
-    model
-        Only records whose model contains this.
-    sender
-        Only records of this address.
-    since
-        Only records since this day (2026-11-21) or time (2026-11-21T18:00, UTC).
-    number
-        Only the records of the run with this number.
-    export
-        Write them to a file: .json or .csv.
-    json
-        Print one JSON object.
-    """
-    from distrai.runs.records import Wanted, records_of
-    from distrai.runs.records_text import export_records, records_text
-
-    told = records_of(run, rpc, deployment, Wanted.read(theme, model, sender, since, number))
-    if export is not None:
-        export_records(told, export)
-    tell(told, records_text(told, export), as_json=json)
     return 0

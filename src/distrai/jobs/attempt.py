@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from distrai.jobs.files import write_json
+from distrai.jobs.sandbox import Confined
 from distrai.jobs.store import JobFolder, Limits
 
 SUPERVISOR = "distrai_supervisor.py"
@@ -47,11 +48,12 @@ class Attempt:
         """What is kept of this attempt."""
         return self.job.attempt(self.number)
 
-    def start(self, command: list[str], environment: Mapping[str, str], limits: Limits, cwd: Path) -> None:
+    def start(self, confined: Confined, environment: Mapping[str, str], limits: Limits, cwd: Path) -> None:
         """Start the supervisor; it holds a lock from here on until it ends, however it ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
         plan = {
-            "command": command,
+            "command": confined.command,
+            "sandboxed": confined.sandboxed,
             "cwd": str(cwd),
             "log": str(self.job.log),
             "events": str(self.job.raw),
@@ -170,6 +172,7 @@ _HINTS = {
     "No space left on device": " (make room, then run it again)",
     "CUDA out of memory": " (take a smaller batch, a shorter context or 4 bits)",
     "OutOfMemoryError": " (take a smaller batch, a shorter context or 4 bits)",
+    "Read-only file system": " (in the sandbox it may only write into $DISTRAI_OUT; --no-sandbox lets it out)",
     "MemoryError": " (give more with --memory, or take a smaller model)",
 }
 

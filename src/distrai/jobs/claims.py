@@ -60,7 +60,9 @@ def _micros(price: str) -> int:
     except InvalidOperation:
         dollars = Decimal("NaN")
     if not dollars.is_finite() or not 0 <= dollars <= _PRICE_MAX:
-        raise BadClaim(f"--price-hour {price[:40]!r} is no price: write dollars for a GPU and hour, like 2.50")
+        raise BadClaim(
+            f"--price-hour {price[:40]!r} is no price: write dollars for a GPU and hour, like 2.50"
+        )
     return round(dollars * _MICROS)
 
 

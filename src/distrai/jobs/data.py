@@ -1,8 +1,8 @@
 """Training data before anything is spent: every line checked, tokens counted, and a held-out part set aside.
 
 ``prepare`` writes what templates read: ``train.jsonl`` and ``heldout.jsonl`` in one of the formats of
-``training.data.formats``, and ``data.json`` with the counts and the hash of the data. Which examples are held out follows from
-their prompts and a seed alone, never from their order, and equal prompts are never on both sides.
+``training.data.formats``, and ``data.json`` with the counts and the hash of the data. Which examples are held out
+follows from their prompts and a seed alone, never from their order, and equal prompts are never on both sides.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from distrai.training.data.formats import BadLine, Example, Format, format_of, read_value
 from distrai.jobs.data_sources import BadSource, Convert, Raw, read_source
 from distrai.jobs.tokens import TokenCounter, TokenCounts, TokenSum
+from distrai.training.data.formats import BadLine, Example, Format, format_of, read_value
 
 PROBLEMS_SHOWN = 20
 _DUPLICATES_KEPT_MAX = 5_000_000

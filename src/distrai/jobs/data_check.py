@@ -72,8 +72,8 @@ def counter_of(model: str) -> tuple[TokenCounter, str, bool]:
         return count_bytes, "bytes, since no model is named", False
     try:
         return TokenizerCounter.load(model), f"by the tokenizer of {Path(model).name}", True
-    except NoTokenizer as error:
-        return count_bytes, f"bytes, since {error}", False
+    except NoTokenizer:
+        return count_bytes, f"bytes, since the tokenizer of {model} cannot be had here", False
 
 
 def tokens_range(told: Mapping[str, Any], *, kept: bool = True) -> tuple[int, int]:
@@ -109,10 +109,8 @@ def _counted(told: Mapping[str, Any]) -> list[str]:
     about = "" if tokens["exact"] else "about "
     if told["counted_in"] == "bytes":
         few, many = tokens_range(told, kept=False)
-        return [
-            f"{about}{tokens['total']:,} bytes, the longest example {tokens['longest']:,}: perhaps {few:,} to {many:,} "
-            f"tokens (counted in {told['counted_by']})"
-        ]
+        counted = f"{about}{tokens['total']:,} bytes, the longest example {tokens['longest']:,}"
+        return [f"{counted}: perhaps {few:,} to {many:,} tokens (counted in {told['counted_by']})"]
     lines = [f"{about}{tokens['total']:,} tokens ({told['counted_by']}), the longest {tokens['longest']:,}"]
     if tokens["too_long"]:
         of = "" if tokens["exact"] else f" of the {tokens['counted']:,} counted"

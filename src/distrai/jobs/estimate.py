@@ -1,107 +1,122 @@
 """What a training will take, before it is started: hours, money and GPU memory, each with how sure it is.
 
-Best is the speed that a smoke run measured. Without one, hours follow from floating-point operations per token and
-the part of a GPU's peak that such training usually reaches; that is a guess within a factor of two or three, and is
-given as a range. Money is in millionths of a US dollar, as everywhere.
+Best is the speed that a smoke run measured. Without one, hours follow from floating-point operations per token and the
+part of a GPU's peak that such training usually reaches; where a model writes texts, from its size and the GPU's memory
+bandwidth. That is a guess within a factor of two or three, and is given as a range. Money is in millionths of a US
+dollar, as everywhere.
 """
 
-import itertools
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from distrai.jobs.hardware import Gpu, Method, NotEstimable, gpu_of
 
 SETUP_HOURS = 0.2
-"""Until a rented machine trains: start, installation, the model's download."""
-_TERA = 1e12
-PEAK_TFLOPS = {
-    "H200": 989, "H100": 989, "A100": 312, "L40S": 362, "A40": 150, "A6000": 155, "A10": 125, "L4": 121,
-    "RTX5090": 209, "RTX4090": 165, "RTX3090": 71, "V100": 112, "T4": 65,
-}  # fmt: skip
-"""Dense 16-bit peaks as their makers state them."""
-_REACHED = (0.12, 0.40)
-"""Of the peak, from a plain loop on short texts to a tuned one on packed long ones."""
-_MEMORY_GB = {  # billions of parameters: (QLoRA 4-bit, LoRA 16-bit)
-    3: (3.5, 8.0), 7: (5.0, 19.0), 8: (6.0, 22.0), 14: (8.5, 33.0), 32: (26.0, 76.0), 70: (41.0, 164.0),
-}  # fmt: skip
-_FULL_BYTES = 16.0
-"""Per parameter: 16-bit weights and gradients, 32-bit copy and two moments."""
+"""Until a rented machine trains: start and installation. The model's download comes on top."""
+_DOWNLOAD = (0.5e9, 0.1e9)
+"""Bytes of a model in a second."""
+_REACHED = (0.40, 0.12)
+"""Of the peak, from a tuned loop on packed long texts to a plain one on short ones."""
+_BANDWIDTH_REACHED = (0.6, 0.2)
+_LAYER_S = (0.0003, 0.0012)
+"""What a layer takes for a token at least, however small it is."""
+TRAINING = {Method.FULL: 8.0, Method.LORA: 6.0, Method.QLORA: 7.0}
+"""Operations per token and parameter, of which 2 repeat what was not kept to save memory. LoRA needs no gradients of
+weights; QLoRA unpacks them."""
+READING = 2.0
+"""Operations per token and parameter of a model that only reads: a teacher, a reference, a judge."""
 
 
-class NotEstimable(ValueError):
-    """There is too little to go on."""
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What a job would run on; ``price_per_hour`` of all GPUs in millionths of a dollar, None if not known.
+
+    ``tokens_per_second``: what a smoke run reached with everything it does; 0 if none was made.
+    """
+
+    gpu: str = ""
+    gpus: int = 1
+    price_per_hour: int | None = None
+    tokens_per_second: float = 0.0
 
 
-class Method(StrEnum):
-    """How a model is trained, as far as its cost goes."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Tokens that go through models, and the operations for each of them; from the fewest to the most."""
 
-    FULL = "full"
-    LORA = "lora"
-    QLORA = "qlora"
-    DPO = "dpo"
-    DISTILL = "distill"
+    tokens: tuple[float, float]
+    operations: float
+
+    def seconds(self, gpu: Gpu) -> tuple[float, float]:
+        """On one GPU, at best and at worst."""
+        low, high = (
+            tokens * self.operations / (gpu.tflops * 1e12 * part)
+            for tokens, part in zip(self.tokens, _REACHED, strict=True)
+        )
+        return low, high
 
 
-_PER_PARAMETER = {Method.FULL: 6.0, Method.LORA: 4.0, Method.QLORA: 5.0, Method.DPO: 6.0, Method.DISTILL: 8.0}
-"""Operations per token and parameter. LoRA needs no gradients of weights; QLoRA unpacks them; DPO (with LoRA) runs
-the reference too; distillation runs a teacher, here reckoned as large as the student."""
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Texts that a model writes: ``batches`` of ``batch`` at once, each of so many tokens (fewest, most)."""
+
+    batches: float
+    batch: int
+    tokens: tuple[float, float]
+    parameters: int
+    depth: int
+    bytes_per_parameter: float = 2.0
+
+    def seconds(self, gpu: Gpu) -> tuple[float, float]:
+        """On one GPU, at best and at worst: a token takes as long as the weights take to be read."""
+        size, work = self.parameters * self.bytes_per_parameter, READING * self.parameters * self.batch
+        low, high = (
+            self.batches
+            * tokens
+            * max(size / (gpu.bandwidth * 1e9 * read), work / (gpu.tflops * 1e12 * part), self.depth * layer)
+            for tokens, read, part, layer in zip(
+                self.tokens, _BANDWIDTH_REACHED, _REACHED, _LAYER_S, strict=True
+            )
+        )
+        return low, high
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Hours and millionths of a dollar, from the best to the worst case; ``measured``: from a run's own speed."""
+    """Hours and millionths of a dollar, at best and at worst; ``measured``: from a run's own speed."""
 
     hours_low: float
     hours_high: float
     cost_low: int | None
     cost_high: int | None
-    memory_gb: float
     measured: bool
 
 
 def estimate(
-    *,
-    tokens: int,
-    epochs: float,
-    parameters: int,
-    method: Method,
-    gpu: str = "",
-    gpus: int = 1,
-    price_per_hour: int | None = None,
-    tokens_per_second: float = 0.0,
+    work: Sequence[Work | Writing], tokens: tuple[float, float], hardware: Hardware, download: float = 0.0
 ) -> Estimate:
-    """What training on ``tokens`` for so many epochs takes; ``price_per_hour`` of all GPUs. Raises NotEstimable."""
-    if tokens <= 0 or epochs <= 0 or parameters <= 0 or gpus <= 0:
-        raise NotEstimable("tokens, epochs, parameters and GPUs must all be above zero")
-    work = tokens * epochs
-    if tokens_per_second > 0:
-        low = high = work / tokens_per_second / 3600
+    """What all of this takes. ``tokens`` are those that a measured speed counts; ``download`` bytes come first.
+
+    Several GPUs divide the time at best, and help nothing at worst. Raises NotEstimable.
+    """
+    if hardware.gpus < 1 or not work:
+        raise NotEstimable("there is nothing to train on")
+    if hardware.tokens_per_second > 0:
+        low, high = (count / hardware.tokens_per_second for count in tokens)
     else:
-        peak = peak_of(gpu) * _TERA * gpus
-        high, low = (work * _PER_PARAMETER[method] * parameters / (peak * part) / 3600 for part in _REACHED)
-    low, high = low + SETUP_HOURS, high + SETUP_HOURS
-    cheap, dear = (None if price_per_hour is None else round(hours * price_per_hour) for hours in (low, high))
-    return Estimate(low, high, cheap, dear, memory_gb(parameters, method), tokens_per_second > 0)
-
-
-def peak_of(gpu: str) -> float:
-    """The peak of a GPU by its name (``H100_80GB``, ``NVIDIA A100-SXM4``). Raises NotEstimable."""
-    plain = gpu.upper().replace(" ", "").replace("-", "").replace("_", "")
-    for name in sorted(PEAK_TFLOPS, key=len, reverse=True):
-        if name in plain:
-            return PEAK_TFLOPS[name]
-    raise NotEstimable(
-        f"the speed of {gpu or 'no GPU'} is not known: run the smoke preset on it first, and give its tokens per second"
+        gpu = gpu_of(hardware.gpu)
+        each = [part.seconds(gpu) for part in work]
+        low, high = sum(part[0] for part in each) / hardware.gpus, sum(part[1] for part in each)
+    low, high = (
+        seconds / 3600 + SETUP_HOURS + download / speed / 3600
+        for seconds, speed in zip((low, high), _DOWNLOAD, strict=True)
     )
+    price = hardware.price_per_hour
+    cheap, dear = (None if price is None else round(hours * price) for hours in (low, high))
+    return Estimate(low, high, cheap, dear, hardware.tokens_per_second > 0)
 
 
-def memory_gb(parameters: int, method: Method) -> float:
-    """GPU memory that training needs, from a table of measured models; between its lines a straight line."""
-    billions = parameters / 1e9
-    if method is Method.FULL:
-        return parameters * _FULL_BYTES / 1e9
-    column = 1 if method is Method.LORA else 0
-    points = [(size, needs[column]) for size, needs in _MEMORY_GB.items()]
-    if billions <= points[0][0]:
-        return points[0][1] * billions / points[0][0]
-    pairs = itertools.pairwise(points)
-    (x0, y0), (x1, y1) = next((pair for pair in pairs if billions <= pair[1][0]), (points[-2], points[-1]))
-    return y0 + (y1 - y0) * (billions - x0) / (x1 - x0)
+def priced(hardware: Hardware, price_per_gpu: float) -> Hardware:
+    """The same with dollars for a GPU and hour; 0 is not known."""
+    money = round(price_per_gpu * hardware.gpus * 1_000_000) if price_per_gpu else None
+    return replace(hardware, price_per_hour=money)

@@ -53,8 +53,8 @@ def gpu_of(name: str) -> Gpu:
             gpu = GPUS[known]
             return Gpu(gpu.tflops, gpu.bandwidth, float(size[1]) if size else gpu.memory_gb)
     raise NotEstimable(
-        f"the speed of {name or 'no GPU'} is not known (there are {', '.join(GPUS)}): run the smoke preset on it first, "
-        "and give its tokens per second with --speed"
+        f"the speed of {name or 'no GPU'}, which is none of {', '.join(GPUS)}: run the smoke preset on it first, and "
+        "give its tokens per second with --speed"
     )
 
 

@@ -11,7 +11,9 @@ from distrai.jobs.manifest import Origin
 from distrai.jobs.models import ModelStore, Saved
 from distrai.jobs.portable import base_hash, hash_of
 from distrai.jobs.saving import NothingToSave, save_model
+from distrai.jobs.sealed_models import save_sealed
 from distrai.jobs.store import JobFolder, JobState
+from distrai.ledger.keys import NodeKey
 
 _BEFORE, _AFTER = "_before", "_after"
 
@@ -22,30 +24,24 @@ def keep_model(
     record: dict[str, Any],
     report: Callable[[dict[str, Any]], None],
     store: str = "",
+    owner: NodeKey | None = None,
 ) -> Saved | None:
-    """Save the model of a job that is done; None if it made none. Raises ModelExists, StoreFull, StoreUnusable."""
+    """Save the model of a job that is done; None if it made none. With an ``owner`` it is encrypted to that key.
+
+    Raises ModelExists, StoreFull, StoreUnusable.
+    """
     if not state.model:
         return None
     values = job.values()
-    data = str(values.get("data", ""))
-    origin = Origin(
-        kind=state.kind,
-        base_model=shown_name(base_of(values)),
-        base_hash=base_hash(values),
-        data=shown_name(data),
-        data_hash=data_hash(Path(data)) if data else "",
-        script=state.name,
-        script_hash=state.script_hash,
-        address=str(record["sender"]),
-        job=state.job_id,
-        record=int(record["number"]),
-        chain_id=int(record["chain_id"]),
-    )
+    origin = _origin(job, state, values, record)
     card = _card(job, state, values, origin, record)
     name = f"{str(record['sender']).lower()}/{state.job_id}"
+    chosen, added = ModelStore.at(store), {"README.md": card.encode(), **_evaluation(job)}
     try:
-        saved = save_model(
-            ModelStore.at(store), job.out / state.model, name, origin, {"README.md": card.encode()}
+        saved = (
+            save_model(chosen, job.out / state.model, name, origin, added)
+            if owner is None
+            else save_sealed(chosen, job.out / state.model, name, origin, owner, added)
         )
     except NothingToSave as error:
         report({"event": "log", "level": "warning", "text": f"no model was saved: {error}"})
@@ -54,6 +50,36 @@ def keep_model(
         {"event": "saved", "model": saved.name, "location": saved.location, "manifest": saved.manifest.hash}
     )
     return saved
+
+
+def _origin(job: JobFolder, state: JobState, values: dict[str, Any], record: dict[str, Any]) -> Origin:
+    """What the model was made from; of data that was prepared for the job, the hash over its examples."""
+    from distrai.jobs.prepared import data_of
+
+    data, prepared = str(values.get("data", "")), data_of(job)
+    return Origin(
+        kind=state.kind,
+        base_model=shown_name(base_of(values)),
+        base_hash=base_hash(values),
+        data=prepared.name if prepared else shown_name(data),
+        data_hash=prepared.hash if prepared else data_hash(Path(data)) if data else "",
+        script=state.name,
+        script_hash=state.script_hash,
+        address=str(record["sender"]),
+        job=state.job_id,
+        record=int(record["number"]),
+        chain_id=int(record["chain_id"]),
+    )
+
+
+def _evaluation(job: JobFolder) -> dict[str, bytes]:
+    """What lm-evaluation-harness measured, as a file of the model."""
+    try:
+        from distrai.jobs.evaluation import report_of
+    except ModuleNotFoundError:
+        return {}
+    report = report_of(job)
+    return {"evaluation.json": report} if report else {}
 
 
 def data_hash(path: Path) -> str:

@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distrai.jobs.files import user_folder
 from distrai.ledger.deployment import LOCAL, Deployment, deploy
 from distrai.ledger.keys import KeyExists, NodeKey, create_key, load_key
 from distrai.ledger.locks import InUse
+
+if TYPE_CHECKING:
+    from distrai.ledger.embedded.chain import EmbeddedChain
 
 _LOOK_S = 0.1
 
@@ -41,25 +45,45 @@ class OwnLedger:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Connection]:
-        """The chain, begun if there is none, with its contracts. Raises InUse if another process keeps it."""
-        from distrai.ledger.embedded.chain import EmbeddedChain
+        """The chain, begun if there is none, with its contracts; where `distrai ledger serve` serves it, through that.
+
+        Raises InUse if another process keeps it.
+        """
         from distrai.ledger.embedded.server import serve
 
-        ends = time.monotonic() + self.wait_s
-        while True:
-            try:
-                chain = EmbeddedChain.open(self.folder)
-                break
-            except InUse:
-                if time.monotonic() >= ends:
-                    raise
-                await asyncio.sleep(_LOOK_S)
+        chain = await self._opened()
+        if isinstance(chain, str):
+            yield Connection(chain, Deployment.read(self.deployment), self.signer())
+            return
         try:
             async with serve(chain, "127.0.0.1", 0) as url:
                 made = await deploy(url, chain.chain_id, self._own_key(), LOCAL, path=self.deployment)
                 yield Connection(url, made, self.signer())
         finally:
             chain.close()
+
+    async def _opened(self) -> "EmbeddedChain | str":
+        """The chain, or the address at which another process serves it. Raises InUse."""
+        from distrai.ledger.embedded.chain import EmbeddedChain
+
+        ends = time.monotonic() + self.wait_s
+        while True:
+            try:
+                return EmbeddedChain.open(self.folder)
+            except InUse:
+                if (url := self._served()) and self.deployment.exists():
+                    return url
+                if time.monotonic() >= ends:
+                    raise
+                await asyncio.sleep(_LOOK_S)
+
+    def _served(self) -> str:
+        """Where who has the chain serves it to others, as that process wrote down; empty if it does not."""
+        try:
+            process, _, url = (self.folder / "served").read_text().partition(" ")
+            return url if process == (self.folder / "chain.lock").read_text().strip() else ""
+        except OSError:
+            return ""
 
     def signer(self) -> NodeKey:
         """The key of who sends; the chain need not be open. Raises a KeyFileError or WalletError."""
@@ -122,3 +146,18 @@ def choose_ledger(
     if deployment is None:
         raise BadLedger("--rpc needs --deployment FILE, as `distrai ledger deploy` wrote it")
     return OtherLedger(rpc, deployment, key or wallet)
+
+
+def key_of(address: str, named: Callable[[], NodeKey] | None, usual: Callable[[], NodeKey]) -> NodeKey:
+    """The key of who a model says it is by: the named wallet's, that of the user's own ledger, or the usual wallet's.
+
+    Raises a KeyFileError or WalletError.
+    """
+    if named is not None:
+        return named()
+    own = OwnLedger()
+    if (own.folder / "owner.json").exists():
+        key = own.signer()
+        if address.lower() in ("", "0x" + key.address.hex()):
+            return key
+    return usual()

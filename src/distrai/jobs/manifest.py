@@ -44,7 +44,7 @@ class FileEntry:
 class Origin:
     """What a model was made from. Hashes are hexadecimal text; what is empty or 0 is not known.
 
-    ``base_hash`` is that of the base model's folder where it was one. ``record`` is the number of the training record on
+    ``base_hash`` is that of the base model's folder where it was one, ``record`` the number of the training record on
     the ledger, ``source`` where it was pulled from, ``sealed`` the hash of the manifest within an encrypted model.
     """
 
@@ -81,8 +81,13 @@ class Manifest:
 
     @property
     def hash(self) -> str:
-        """The SHA-256 of its bytes: what closes the training record."""
+        """The SHA-256 of its bytes."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @property
+    def inner_hash(self) -> str:
+        """What the training record has: of an encrypted model the hash of the manifest within."""
+        return self.origin.sealed or self.hash
 
     @property
     def size(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from distrai.jobs.hub import Pushed
 from distrai.jobs.hub_pull import Pulled
 from distrai.jobs.models import ModelStore, Saved
+from distrai.jobs.sealed_models import told_within
 
 
 def told_of(saved: Saved) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def list_text(store: ModelStore, found: Sequence[Saved], broken: Sequence[str]) 
             else "",
             f"record {origin.record}" if origin.record else "",
             origin.source,
+            told_within(origin),
         ]
         lines.append(f"{saved.name}  {', '.join(fact for fact in facts if fact)}")
         lines.append(f"  manifest {saved.manifest.hash}")
@@ -57,10 +59,11 @@ def told_of_push(saved: Saved, done: Pushed) -> dict[str, Any]:
 
 def push_text(saved: Saved, done: Pushed) -> str:
     """What was pushed."""
+    within = told_within(saved.manifest.origin)
     lines = [
         f"{saved.name} is at {done.url}, {'private' if done.private else 'public'}, commit {done.commit[:12]}",
         f"  manifest {saved.manifest.hash}",
-        f'  load it: AutoModelForCausalLM.from_pretrained("{done.repo}")',
+        f"  {within}" if within else f'  load it: AutoModelForCausalLM.from_pretrained("{done.repo}")',
     ]
     if done.others:
         lines.append(f"  the repository has other files too: {_few(done.others)}")
@@ -102,6 +105,8 @@ def verify_text(told: dict[str, Any]) -> str:
     lines += [f"  {why}" for why in told["wrong"]]
     if told["extra"]:
         lines.append(f"  beside the model: {_few(told['extra'])}")
+    if told["within"]:
+        lines.append(f"  {told['within']}")
     if told["record"]:
         lines.append(f"  compared with training record {told['record']}")
     elif told["ok"] and not told["expected"]:

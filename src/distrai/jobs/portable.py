@@ -57,7 +57,9 @@ def without_paths(name: str, content: bytes, shown: Shown) -> bytes:
             kept = [line for line in front[0].splitlines(keepends=True) if path not in line]
             text = "".join(kept) + text[front.end() :]
         for form in written:
-            text = re.sub(r"(?<![\w.-])" + re.escape(form) + r"(?![\w.-])", lambda _, path=path: shown[path](), text)
+            found = re.compile(r"(?<![\w.-])" + re.escape(form) + r"(?![\w.-])")
+            if found.search(text):
+                text = found.sub(shown[path]().replace("\\", r"\\"), text)
     return text.encode()
 
 
@@ -71,7 +73,7 @@ def paths_of(job: JobFolder) -> dict[str, Callable[[], str]]:
         if not value.startswith("/"):
             continue
         tell = _hashed(Path(value)) if value == base else _named(Path(value))
-        found |= {path: tell for path in _forms(Path(value))}
+        found |= dict.fromkeys(_forms(Path(value)), tell)
     for own in (job.out, job.path):
         found |= {path: lambda: "." for path in _forms(own)}
     home = os.path.expanduser("~")  # noqa: PTH111  # Path.home() raises where there is none

@@ -90,7 +90,9 @@ def data_of(job: JobFolder) -> DataOf | None:
     if ready is None:
         return None
     source = str(json.loads((ready.folder / SUMMARY).read_bytes()).get("source", ""))
-    name = source if source.startswith(HF) and not Path(source[len(HF) :]).is_absolute() else Path(source).name
+    name = (
+        source if source.startswith(HF) and not Path(source[len(HF) :]).is_absolute() else Path(source).name
+    )
     return DataOf(name, ready.hash, ready.format.value, ready.train, ready.held_out)
 
 

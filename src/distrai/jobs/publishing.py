@@ -39,7 +39,12 @@ class Publishing:
         from distrai.jobs.models import ModelStore
 
         return push_model(
-            ModelStore.at(store), saved, self.repo, need_token(self.token_file), public=self.public, rented=is_rented()
+            ModelStore.at(store),
+            saved,
+            self.repo,
+            need_token(self.token_file),
+            public=self.public,
+            rented=is_rented(),
         )
 
 

@@ -66,8 +66,10 @@ def compare(saved: Saved, record: Record) -> Compared:
     )
     sender = "0x" + record.sender.hex()
     differences = []
-    if saved.manifest.hash != manifest:
-        differences.append(f"the record's manifest is {manifest}, and the model's is {saved.manifest.hash}")
+    if saved.manifest.inner_hash != manifest:
+        differences.append(
+            f"the record's manifest is {manifest}, and the model's is {saved.manifest.inner_hash}"
+        )
     if origin.address and origin.address.lower() != sender:
         differences.append(f"the record is by {sender}, and the model says {origin.address}")
     if origin.script_hash and origin.script_hash.removeprefix("0x") != source:

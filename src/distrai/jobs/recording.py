@@ -1,15 +1,17 @@
 """The training record of a job: opened before its script starts, a stage with a hash for each step, closed at the end.
 
 When the script is done its model is saved under the sender's address, and the hash of the model's manifest closes the
-record. Every step is taken once, whoever begins it again. The contract closes a record for good, and stages only rise;
-so a job that failed or was stopped reaches the stage "trained" with the zero hash (nothing came of it so far) and
-stays open for another attempt, until that closes it or ``closed`` does, and PUBLISHED comes before the end or not at all.
+record. Every step is taken once, whoever begins it again.
+
+The contract closes a record for good, and its stages only rise. So a job that failed or was stopped reaches the stage
+"trained" with the zero hash (nothing came of it so far), and stays open for another attempt, which closes it, or for
+``closed``. PUBLISHED comes before the end or not at all.
 """
 
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distrai.jobs.claims import Claims, request_of
@@ -52,7 +54,7 @@ class Recording:
     ledger: OwnLedger | OtherLedger
     theme: str = ""
     store: str = ""
-    claims: Claims = Claims()
+    claims: Claims = field(default_factory=Claims)
     publishing: Publishing | None = None
     keep_open: bool = False
     encrypt: bool = False
@@ -128,7 +130,9 @@ class Recording:
             asyncio.run(self._reached(told, [(Stage.TRAINED, ZERO_HASH)], tell))
         except (LedgerError, InUse, OSError, ValueError) as error:
             why = str(error) if isinstance(error, ValueError | InUse) else type(error).__name__
-            tell({"event": "log", "level": "warning", "text": f"its training record could not be told: {why}"})
+            tell(
+                {"event": "log", "level": "warning", "text": f"its training record could not be told: {why}"}
+            )
 
     def _finish(
         self, job: JobFolder, state: JobState, told: dict[str, Any], tell: Tell, *, keep_open: bool
@@ -136,8 +140,9 @@ class Recording:
         made = Hash(hashlib.sha256(canonical_json({"artifacts": state.artifacts})).digest())
         owner = self.ledger.signer() if self.encrypt else None
         saved = keep_model(job, state, told, tell, self.store, owner)
-        manifest = ZERO_HASH if saved is None else Hash(bytes.fromhex(saved.manifest.hash))
-        stages = [(Stage.TRAINED, made), (Stage.SAVED, made if saved is None else manifest)]
+        manifest = ZERO_HASH if saved is None else Hash(bytes.fromhex(saved.manifest.inner_hash))
+        kept = made if saved is None else Hash(bytes.fromhex(saved.manifest.hash))
+        stages = [(Stage.TRAINED, made), (Stage.SAVED, kept)]
         asyncio.run(self._reached(told, stages, tell))
         state = state.with_(
             record={**told, "manifest": _hex(manifest)}, saved="" if saved is None else saved.location

@@ -20,6 +20,7 @@ from distrai.jobs.files import needs_room
 from distrai.jobs.header import read_header, script_hash
 from distrai.jobs.prechecks import prepare_job_data
 from distrai.jobs.results import JobResult, collect
+from distrai.jobs.sandbox import confine
 from distrai.jobs.store import JobFolder, JobState, OtherJob, now
 
 EVENTS_MAX = 1_000_000
@@ -42,7 +43,7 @@ class Witness(Protocol):
         ...
 
     def finished(self, job: JobFolder, state: JobState, tell: Report) -> JobState:
-        """The script is done and its results are hashed; the state with what came of that."""
+        """The script has ended, done or not, and its results are hashed; the state with what came of that."""
         ...
 
 
@@ -74,7 +75,7 @@ class JobRun:
                 if ending is None or ending.reason == "lost":
                     ending = self._followed(self._begun())
                 self._finish(ending)
-            if self.witness is not None and self._state.status == "done":
+            if self.witness is not None and self._state.has_ended:
                 self._keep(self.witness.finished(self.job, self._state, self._tell))
         return JobResult.of(self.job, self._state)
 
@@ -117,8 +118,9 @@ class JobRun:
         if self.witness is not None:
             self.witness.started(self.job, self._state, self._tell)
         attempt = Attempt(self.job, number)
+        confined = confine(self.job, self._state, command, variables, self._tell)
         self._keep(self._state.with_(status="running", attempt=number))  # first: a crash must not hide it
-        attempt.start(command, variables, state.limits, self.job.out if state.script else Path(state.base))
+        attempt.start(confined, variables, state.limits, self.job.out if state.script else Path(state.base))
         self._tell({"event": "state", "status": "running", "attempt": number})
         return attempt
 

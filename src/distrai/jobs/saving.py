@@ -16,7 +16,7 @@ from distrai.jobs.contents import belongs
 from distrai.jobs.manifest import MANIFEST, FileEntry, Manifest, Origin, check_path
 from distrai.jobs.models import ModelStore, Saved, check_name, hash_file
 
-_WEIGHTS = (".safetensors", ".gguf")
+_WEIGHTS = (".safetensors", ".gguf", ".safetensors.sealed", ".gguf.sealed")
 _Sources = Mapping[str, Path | bytes]
 
 
@@ -37,9 +37,7 @@ def save_model(
     StoreUnusable, and BadModelPath for a file that not every system can keep.
     """
     check_name(name)
-    sources: dict[str, Path | bytes] = {**files_of(folder), **(added or {})}
-    if not any(path.endswith(_WEIGHTS) for path in sources):
-        raise NothingToSave(f"{folder} has no {_WEIGHTS[0]} file: there is no finished model in it")
+    sources = chosen_files(folder, added)
     size = sum(
         len(source) if isinstance(source, bytes) else source.stat().st_size for source in sources.values()
     )
@@ -47,6 +45,14 @@ def save_model(
         if store.place.is_local:
             return _save_here(store, name, origin, sources, size)
         return _save_there(store, name, origin, sources)
+
+
+def chosen_files(folder: Path, added: Mapping[str, bytes] | None = None) -> dict[str, Path | bytes]:
+    """What is saved of a folder, with what is added to it. Raises NothingToSave."""
+    sources: dict[str, Path | bytes] = {**files_of(folder), **(added or {})}
+    if not any(path.endswith(_WEIGHTS) for path in sources):
+        raise NothingToSave(f"{folder} has no {_WEIGHTS[0]} file: there is no finished model in it")
+    return sources
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -88,7 +94,7 @@ def _save_here(store: ModelStore, name: str, origin: Origin, sources: _Sources, 
 
 def _save_there(store: ModelStore, name: str, origin: Origin, sources: _Sources) -> Saved:
     if (
-        known := _known(store, name, Manifest({path: _entry(s) for path, s in sources.items()}, origin))
+        known := _known(store, name, Manifest({path: entry_of(s) for path, s in sources.items()}, origin))
     ) is not None:
         return known
     root = store.place.path(name)
@@ -109,17 +115,19 @@ def _write(fs: Any, root: str, sources: _Sources) -> dict[str, FileEntry]:
     entries = {}
     for path, source in sources.items():
         fs.makedirs(f"{root}/{path}".rpartition("/")[0], exist_ok=True)
-        with _reading(source) as reading, fs.open(f"{root}/{path}", "wb") as writing:
-            entries[path] = hash_file(reading, writing)
+        with reading(source) as file, fs.open(f"{root}/{path}", "wb") as writing:
+            entries[path] = hash_file(file, writing)
     return entries
 
 
-def _reading(source: Path | bytes) -> BinaryIO:
+def reading(source: Path | bytes) -> BinaryIO:
+    """What is to be saved, opened."""
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
-def _entry(source: Path | bytes) -> FileEntry:
-    with _reading(source) as file:
+def entry_of(source: Path | bytes) -> FileEntry:
+    """Its size and hash."""
+    with reading(source) as file:
         return hash_file(file)
 
 

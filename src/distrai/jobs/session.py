@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from distrai.jobs.creating import Wanted, create
-from distrai.jobs.data_check import Hardware
+from distrai.jobs.estimate import Hardware, priced
+from distrai.jobs.header import Header
 from distrai.jobs.library import Library, NotAccepted, NoTemplate, Template
-from distrai.jobs.parameters import parse_settings
-from distrai.jobs.prechecks import check_job_data, look_at_data
+from distrai.jobs.parameters import locate, parse_settings, validate
+from distrai.jobs.prechecks import check_job_data
 from distrai.jobs.store import JobFolder, JobState, Limits, NoJob, find_job
 
 Confirm = Callable[[str], bool]
 """Shows a text and asks; True for yes."""
 
 
-_S_MAX, _BYTES_MAX, _PRICE_MAX = 366 * 86400.0, 1 << 50, 1e5
+_S_MAX, _BYTES_MAX, _PRICE_MAX, _SPEED_MAX, _GPUS_MAX = 366 * 86400.0, 1 << 50, 1e5, 1e9, 1024
 
 
 class Unclear(ValueError):
@@ -102,26 +103,32 @@ def _accepted(library: Library, template: Template, accept: str, confirm: Confir
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found; ``values`` complete, ``missing`` packages that an environment will be made for."""
+    """What a check found. ``lacking``: parameters without a value; ``missing``: packages that an environment is made
+    for; ``cost``: hours, money and memory, if a GPU was named."""
 
     template: Template
     values: dict[str, Any]
+    lacking: list[str]
     missing: list[str]
     is_ready: bool
     is_accepted: bool
     diff: str
     data: dict[str, Any] | None
+    cost: dict[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
         """As one object."""
         return {
-            "ok": self.data is None or bool(self.data["ok"]),
+            "ok": not self.lacking and (self.data is None or bool(self.data["ok"])),
             "template": self.template.name,
             "hash": self.template.hash,
             "origin": self.template.origin,
             "accepted": self.is_accepted,
             "values": self.values,
+            "lacking": self.lacking,
+            "form": form(self.template) if self.lacking else None,
             "data": self.data,
+            "estimate": self.cost,
             "missing": self.missing,
             "environment": "ready" if self.is_ready else "to be made",
             "diff": self.diff,
@@ -129,20 +136,49 @@ class Checked:
 
 
 def check(
-    asked: Asked, library: Library, base: Path, *, want_diff: bool, hardware: Hardware | None = None
+    asked: Asked,
+    library: Library,
+    base: Path,
+    *,
+    want_diff: bool,
+    hardware: Hardware | None = None,
+    parameters: int = 0,
 ) -> Checked:
-    """Check a template and values without running anything. Raises as ``choose_job``."""
+    """Check a template and values without running anything; what has no value yet is told, with the form.
+
+    ``parameters``: of the model, where the user says how many. Raises as ``choose_job``.
+    """
+    from distrai.jobs.costing import look_at_job
     from distrai.jobs.environments import Environments
     from distrai.jobs.packages import missing
-    from distrai.jobs.parameters import locate
 
+    if not asked.what:
+        raise Unclear("give a template or a script: `distrai jobs list --templates` shows what there is")
     template = library.find(asked.what)
     header = template.header()
-    values = locate(header.parameters, header.values(asked.preset, _given(template, asked)), base)
+    values, lacking = _values(header, asked.preset, _given(template, asked), base)
     ready = Environments().find(header) is not None
     diff = library.diff(template) if want_diff else ""
-    data = look_at_data(header.kind, values, hardware)
-    return Checked(template, values, missing(header), ready, library.is_accepted(template), diff, data)
+    data, cost = look_at_job(header.kind, values, hardware, parameters)
+    if hardware is not None and cost is None:
+        raise Unclear(
+            f"what {template.name} takes is not known here, only what the shipped kinds of training take: leave out "
+            "--gpu and --speed"
+        )
+    accepted = library.is_accepted(template)
+    return Checked(template, values, lacking, missing(header), ready, accepted, diff, data, cost)
+
+
+def _values(
+    header: Header, preset: str, given: dict[str, Any], base: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """The values that there are, and the names of those that are needed and were not given. Raises BadParameter."""
+    if preset and preset not in header.presets:
+        header.values(preset, given)  # says what is wrong with it
+    chosen = {**header.presets.get(preset, {}), **given}
+    lacking = [name for name, item in header.parameters.items() if item.is_required and name not in chosen]
+    there = {name: item for name, item in header.parameters.items() if name not in lacking}
+    return locate(there, validate(there, chosen), base), lacking
 
 
 def described(state: JobState, job: JobFolder) -> dict[str, Any]:
@@ -217,15 +253,27 @@ def show(what: str) -> dict[str, Any]:
     return form(template) | {"versions": library.versions(template.name)}
 
 
-def hardware(gpu: str, gpus: int, price: float) -> Hardware | None:
+def hardware(gpu: str, gpus: int, price: float, speed: float = 0.0) -> Hardware | None:
     """What a job would run on, as a user says it: ``price`` of a GPU and hour in dollars. Raises Unclear."""
-    if gpus < 1 or not 0 <= price < _PRICE_MAX:
-        raise Unclear("--gpus is at least 1, and --price is dollars for a GPU and hour")
-    return Hardware(gpu, gpus, round(price * gpus * 1_000_000) if price else None) if gpu else None
+    if not 1 <= gpus <= _GPUS_MAX or not 0 <= price < _PRICE_MAX or not 0 <= speed < _SPEED_MAX:
+        raise Unclear("--gpus is at least 1, --price dollars for a GPU and hour, --speed tokens per second")
+    if not gpu and not speed:
+        if price:
+            raise Unclear("--price needs --gpu (like H100_80GB), or --speed as a smoke run measured it")
+        return None
+    return priced(Hardware(gpu, gpus, None, speed), price)
 
 
-def limits(timeout_s: float, grace_s: float, memory_bytes: int) -> Limits:
+def limits(
+    timeout_s: float, grace_s: float, memory_bytes: float, *, sandbox: bool = True, network: bool = True
+) -> Limits:
     """Limits as a user gives them. Raises Unclear."""
     if not (0 <= timeout_s < _S_MAX and 0 <= grace_s < _S_MAX and 0 <= memory_bytes < _BYTES_MAX):
         raise Unclear("--timeout, --grace and --memory are not negative, and at most a year or a petabyte")
-    return Limits(timeout_s=timeout_s, grace_s=grace_s, memory_bytes=memory_bytes)
+    return Limits(
+        timeout_s=timeout_s,
+        grace_s=grace_s,
+        memory_bytes=round(memory_bytes),
+        sandbox=sandbox,
+        network=network,
+    )

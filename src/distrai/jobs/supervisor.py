@@ -103,7 +103,11 @@ class Supervisor:
         reason = self._wait(child, began)
         _signal_group(child.pid, signal.SIGKILL)  # whatever it left behind
         reader.join(DRAIN_S)
-        return self._write(child.wait(), reason, began)
+        return self._write(self._code(child.wait()), reason, began)
+
+    def _code(self, code: int) -> int:
+        """The script's exit code, or minus the signal that ended it, which a sandbox tells as a shell does."""
+        return 128 - code if self._plan["sandboxed"] and 128 < code <= 128 + signal.NSIG else code
 
     def _wait(self, child: subprocess.Popen[bytes], began: float) -> str:
         """Why it ended: exit, timeout or stopped."""
@@ -128,6 +132,8 @@ class Supervisor:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG, where there is one
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if self._plan["sandboxed"]:  # the sandbox must outlive the polite signal; the script inside hears it
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if self._plan["memory_bytes"]:
             resource.setrlimit(resource.RLIMIT_AS, (self._plan["memory_bytes"],) * 2)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from distrai.jobs.costing import cost_text
 from distrai.jobs.data_check import data_text
 
 _SHORT = 48
@@ -114,13 +115,17 @@ def check_text(told: Mapping[str, Any]) -> str:
         f"an environment is made once for {', '.join(told['missing'])}" if told["missing"] else "all there"
     )
     accepted = "accepted" if told["accepted"] else f"not accepted yet: run it with --accept {told['hash']}"
+    lacking = ", ".join(f"--set {name}=..." for name in told["lacking"])
     lines = [
         told["diff"],
+        form_text(told["form"]) if told["form"] else "",
         f"{told['template']} {'can' if told['ok'] else 'cannot'} be run ({accepted})",
+        f"  still needed: {lacking}" if lacking else "",
         f"  SHA-256 {told['hash']}",
         f"  packages: {'ready' if told['environment'] == 'ready' and told['missing'] else packages}",
         f"  values: {values}",
         data_text(told["data"]) if told["data"] else "",
+        cost_text(told["estimate"]) if told["estimate"] else "",
     ]
     return printable("\n".join(line for line in lines if line))
 

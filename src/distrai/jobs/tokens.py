@@ -91,8 +91,8 @@ class TokenizerCounter:
         from transformers import AutoTokenizer
         from transformers.utils import logging
 
-        level = logging.get_verbosity()  # type: ignore[no-untyped-call]
-        logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # texts longer than the model are ours to tell
+        level = logging.get_verbosity()
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call] # texts longer than the model are ours to tell
         try:
             return cls(AutoTokenizer.from_pretrained(name, trust_remote_code=False))
         except (OSError, ValueError, KeyError, ImportError) as error:

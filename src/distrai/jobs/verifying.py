@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from distrai.jobs.manifest import MANIFEST
 from distrai.jobs.models import ForeignManifest, ModelStore, NoModel, Saved, expect
 from distrai.jobs.places import Place
+from distrai.jobs.sealed_models import told_within
 
 if TYPE_CHECKING:
     from distrai.jobs.recorded import Compared
@@ -50,6 +51,7 @@ def verify_model(
         "extra": list(verdict.extra),
         "expected": expected,
         "record": compared.record if compared else 0,
+        "within": told_within(saved.manifest.origin),
     }
 
 

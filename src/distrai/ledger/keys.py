@@ -1,7 +1,7 @@
 """Node keys: secp256k1, in encrypted keystore files (Web3 Secret Storage, version 3).
 
-A key never leaves its ``NodeKey``: it signs digests and that is all. It has no text form, cannot be copied into
-another process by pickling, and is written to disk only encrypted and readable by its owner alone.
+A key never leaves its ``NodeKey``: it signs digests, and agrees on a secret with another key. It has no text form,
+cannot be copied into another process by pickling, and is written to disk only encrypted, readable by its owner alone.
 """
 
 import json
@@ -73,6 +73,18 @@ class NodeKey:
         Made from a signature (RFC 6979: deterministic) of something that is signed for nobody, and that is never told.
         """
         return blake3(self.sign(tagged_hash("own-secret", purpose.encode()))).digest()
+
+    @property
+    def public_key(self) -> bytes:
+        """The public key: 33 bytes, compressed."""
+        return bytes(self._key.public_key.format(compressed=True))
+
+    def shared_secret(self, public_key: bytes) -> bytes:
+        """32 bytes that only this key and that of ``public_key`` can make. Raises ValueError for no point.
+
+        SHA-256 of the compressed point that both keys give (ECDH as libsecp256k1 does it).
+        """
+        return bytes(self._key.ecdh(public_key))
 
     def keystore(self, password: str, *, light: bool) -> dict[str, Any]:
         """The key, encrypted with ``password``. ``light``: milliseconds to open, for keys that guard nothing."""

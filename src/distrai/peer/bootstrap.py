@@ -3,11 +3,14 @@
 Nothing of it is trusted because of who sent it: the ledger has the hashes.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from distrai.network.interface import Endpoint, Transport
 from distrai.network.store import BlobStore, MissingBlob
+from distrai.peer.learner import FrozenModels, needs_reference, read_manifest
 from distrai.peer.plan import Plan
 from distrai.peer.worker import Corpus
 from distrai.protocol.blobs import BlobRef
@@ -18,6 +21,8 @@ from distrai.protocol.recipe import ResolvedRecipe
 from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX
 from distrai.training.data.dataset import Dataset
 from distrai.training.data.manifest import MANIFEST_BYTES_MAX, parse_manifest
+from distrai.training.errors import ManifestTooLarge
+from distrai.training.frozen import MODEL_MANIFEST_BYTES_MAX
 from distrai.training.tokenizer import tokenizer_from_canonical
 
 TOKENIZER_BYTES_MAX = 64 << 20
@@ -73,6 +78,31 @@ class Bootstrap:
     async def initial_state(self, plan: Plan) -> bytes:
         """The bytes of the state before round 1."""
         return await self.get(plan.resolved.initial_state, "snapshots")
+
+    async def frozen(self, plan: Plan, home: Path, tell: Callable[..., None]) -> FrozenModels:
+        """The folders of what is not trained, every part of it fetched by its hash; ``tell`` takes what is on its way.
+
+        With them comes the state before round 1 where the model of that time is learned by.
+        """
+        resolved = plan.resolved
+        for what, manifest in (("base", resolved.base), ("teacher", resolved.teacher)):
+            if manifest is not None:
+                await self._hold_model(manifest, what, tell)
+        if needs_reference(resolved.recipe):
+            await self.initial_state(plan)
+        return await asyncio.to_thread(FrozenModels.of, resolved, self.blobs, home)
+
+    async def _hold_model(self, manifest: BlobRef, what: str, tell: Callable[..., None]) -> None:
+        if manifest.size > MODEL_MANIFEST_BYTES_MAX:
+            raise ManifestTooLarge(f"the manifest of the {what} has {manifest.size} bytes: more than any has")
+        await self.hold(manifest, "data")
+        model = read_manifest(self.blobs, manifest)
+        missing = [part for part in model.blobs() if not self.blobs.has(part)]
+        if missing:
+            left = sum(part.size for part in missing)
+            tell("downloading", what=what, bytes=left, parameters=model.parameters, holders=len(self.holders))
+        for part in missing:
+            await self.hold(part, "data")
 
     async def corpus(self, plan: Plan) -> Corpus:
         """The data of the run, every shard of what is trained on and held out in the own store."""

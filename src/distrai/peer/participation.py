@@ -100,6 +100,7 @@ class Participation:
             history = await self._with_stakes(plan)
         self.telemetry.emit("downloading", what="data", holders=len(circle.endpoints))
         corpus = await bootstrap.corpus(plan)
+        frozen = await bootstrap.frozen(plan, self.store.home, self.telemetry.emit)
         self.member = member = await self._registered(history, plan)
         if self.options.snapshot and _is_closed(plan) and member not in history.roster():
             self.telemetry.emit("invitation-needed", member=member.hex())
@@ -108,7 +109,7 @@ class Participation:
             await self._join(plan, history)
         secret = self.keyring.first.secret("sealing")
         worker = await asyncio.to_thread(
-            Worker, plan, corpus, self.store, member, secret, self.options.device
+            Worker, plan, corpus, self.store, member, secret, self.options.device, frozen
         )
         newcomer = Newcomer(circle, self.store.blobs, plan.rules.run, plan.state_bytes, self.telemetry.emit)
         await self._live(opened, plan, worker, bootstrap, newcomer if is_late else None)

@@ -16,6 +16,7 @@ from distrai.algorithms.selftest import consensus_device
 from distrai.algorithms.state import GlobalState
 from distrai.peer.aggregation import Aggregation, members_of
 from distrai.peer.events import Apply, Evaluate, Train, TrainAhead, TrainingDone
+from distrai.peer.learner import FrozenModels, Learner
 from distrai.peer.plan import Plan
 from distrai.peer.store import PeerStore, write_atomically
 from distrai.protocol.assignment import Block, DataOrder
@@ -31,8 +32,7 @@ from distrai.training.device import training_device
 from distrai.training.errors import BadInnerState, BadPrivateState
 from distrai.training.evaluate import Evaluation, evaluate
 from distrai.training.inner import InnerLoop
-from distrai.training.model import build_model, load_trainable
-from distrai.training.objective import NextToken
+from distrai.training.model import load_trainable
 from distrai.training.private import PrivateState
 from distrai.training.tokenizer import Tokenizer
 
@@ -78,8 +78,12 @@ class Worker:
         member: MemberId,
         secret: bytes,
         device: str = "auto",
+        frozen: FrozenModels | None = None,
     ) -> None:
-        """``secret`` (32 bytes) is what the keys of the own updates are made of; it stays with the peer."""
+        """``secret`` (32 bytes) is what the keys of the own updates are made of; it stays with the peer.
+
+        ``frozen``: what the run has that is not trained; None where nothing is.
+        """
         self.plan, self.corpus, self.store, self.member = plan, corpus, store, member
         self.secret = secret
         self.device = training_device(device)
@@ -88,8 +92,15 @@ class Worker:
         self.aggregation = Aggregation(
             self.algorithm, recipe.limits.norm_ceiling, store.blobs.chunks, store.home / "opened"
         )
-        self.model = build_model(recipe.model, recipe.seed)
-        loop = InnerLoop(self.model, plan.inner, NextToken(), corpus.train.batch, self.device)
+        learner = Learner.of(
+            plan.resolved,
+            frozen or FrozenModels(),
+            self.algorithm,
+            lambda: self.state_bytes(None),
+            self.device,
+        )
+        self.model, self.objective = learner.model, learner.objective
+        loop = InnerLoop(self.model, plan.inner, self.objective, corpus.train.batch, self.device)
         self.contributor = Contributor(self.algorithm, plan.inner, loop)
         self.order: DataOrder = plan.data_order(corpus.train.samples_total)
         self.state: GlobalState | None = None
@@ -302,6 +313,7 @@ class Worker:
         try:
             load_trainable(self.model, state.params)
             with torch.random.fork_rng(devices=[]):
-                return evaluate(self.model, self.corpus.held_out, self.corpus.tokenizer, samples, self.device)
+                held_out, tokenizer = self.corpus.held_out, self.corpus.tokenizer
+                return evaluate(self.model, held_out, tokenizer, samples, self.device, self.objective)
         finally:
             self._model_lock.release()

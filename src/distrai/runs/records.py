@@ -8,14 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from distrai.jobs.ledgers import OwnLedger
+from distrai.jobs.record_told import history_of, told_of
+from distrai.jobs.store import JobState, NoJob, find_job
 from distrai.ledger.deployment import Deployment
 from distrai.ledger.training_records import Record, RecordsClient
-from distrai.protocol.primitives import ZERO_HASH, Address, Hash
+from distrai.protocol.primitives import Address
 from distrai.runs.money import open_money
 from distrai.runs.wallet import parse_address, show_address
 
 _AT_ONCE = 16
-_MICROS = 1_000_000
+OWN_WAIT_S = 5.0
+"""How long a job that writes to the user's own chain is waited for."""
 
 
 class BadFilter(ValueError):
@@ -63,13 +67,14 @@ def records_of(what: str, url: str, deployment: Path | None, wanted: Wanted) -> 
     """The records that are asked for, as plain data. Raises BadFilter, NoMoney or a LedgerError."""
 
     async def run() -> dict[str, Any]:
-        async with _client(what, url, deployment) as client:
+        async with _reached(what, url, deployment) as at:
+            client = at.client
             count = await client.count()
             found: list[Record] = []
             for first in range(1, count + 1, _AT_ONCE):
                 numbers = range(first, min(first + _AT_ONCE, count + 1))
                 found += await asyncio.gather(*(client.get(number) for number in numbers))
-            shown = [_told(record) for record in found if wanted.fits(record)]
+            shown = [told_of(record) for record in found if wanted.fits(record)]
             return {
                 "ok": True,
                 "chain_id": client.chain_id,
@@ -81,70 +86,98 @@ def records_of(what: str, url: str, deployment: Path | None, wanted: Wanted) -> 
     return asyncio.run(run())
 
 
+def record_of(which: str, what: str, url: str, deployment: Path | None) -> dict[str, Any]:
+    """One record with its stages: ``which`` is its number, or the job that it is of.
+
+    Raises BadFilter, NoSuchRecord, NoMoney or a LedgerError.
+    """
+    number, own = _number(which)
+    if own and not what and not url:
+        what = own
+
+    async def run() -> dict[str, Any]:
+        async with _reached(what, url, deployment) as at:
+            return {"ok": True, **await history_of(at.client, at.url, at.first_block, number)}
+
+    return asyncio.run(run())
+
+
+def _number(which: str) -> tuple[int, str]:
+    """The number of a record, and the folder of the chain that it is on, if a job says so."""
+    if which.isascii() and which.isdigit():
+        return int(which), ""
+    try:
+        state = find_job(which).read()
+    except NoJob:
+        raise BadFilter(
+            f"{which[:80]!r} is no training record and no job: give a number, as `distrai records list` shows it"
+        ) from None
+    return _recorded(state)
+
+
+def _recorded(state: JobState) -> tuple[int, str]:
+    told = state.record
+    if told is None:
+        raise BadFilter(f"the job {state.job_id} has no training record")
+    folder = str(told["ledger"])
+    if not Path(folder).is_absolute():
+        return int(told["number"]), ""
+    return int(told["number"]), folder
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """The contract, the node, and the block where its events begin."""
+
+    client: RecordsClient
+    url: str
+    first_block: int
+
+
 @asynccontextmanager
-async def _client(what: str, url: str, deployment: Path | None) -> AsyncIterator[RecordsClient]:
+async def _reached(what: str, url: str, deployment: Path | None) -> AsyncIterator[_Reached]:
     if what and (url or deployment):
         raise BadFilter("give a run, or --rpc and --deployment, and not both")
-    if what:
+    if bool(url) != (deployment is not None):
+        raise BadFilter(
+            "a chain is --rpc URL with --deployment FILE: give both, or neither for your own chain"
+        )
+    if deployment is not None:
+        async with _connected(url, Deployment.read(deployment)) as reached:
+            yield reached
+    elif not what or _is_chain(Path(what)):
+        async with _own(OwnLedger(Path(what)) if what else OwnLedger()) as reached:
+            yield reached
+    else:
         async with open_money(what) as money:
-            at = money.contracts.records
-            client = await RecordsClient.connect(money.url, at, money.link.chain_id)
-            try:
-                yield client
-            finally:
-                await client.close()
-        return
-    if not url or deployment is None:
-        raise BadFilter("give a run (its folder or link), or --rpc URL with --deployment FILE")
-    made = Deployment.read(deployment)
+            contracts, link = money.contracts, money.link
+            made = Deployment.named_by(contracts, link.chain_id, link.registry)
+            async with _connected(money.url, made) as reached:
+                yield reached
+
+
+@asynccontextmanager
+async def _own(ledger: OwnLedger) -> AsyncIterator[_Reached]:
+    """The chain that jobs keep their records on: where it is served now, else opened here."""
+    if not _is_chain(ledger.folder):
+        raise BadFilter(
+            f"there is no chain of yours in {ledger.folder} yet (the first job makes it): give a run, its folder or "
+            "link, or --rpc URL with --deployment FILE"
+        )
+    own = OwnLedger(ledger.folder, wait_s=OWN_WAIT_S)
+    async with own.connected() as at, _connected(at.url, at.deployment) as reached:
+        yield reached
+
+
+@asynccontextmanager
+async def _connected(url: str, made: Deployment) -> AsyncIterator[_Reached]:
     client = await RecordsClient.connect(url, made.records, made.chain_id)
     try:
-        yield client
+        yield _Reached(client, url, made.block)
     finally:
         await client.close()
 
 
-def _told(record: Record) -> dict[str, Any]:
-    request, result = record.request, record.result
-    return {
-        "record": record.number,
-        "ledger": {
-            "sender": show_address(record.sender),
-            "requested_at": _iso(record.requested_at),
-            "closed_at": _iso(record.closed_at) if record.closed_at else None,
-            "seconds": record.closed_at - record.requested_at if record.closed_at else None,
-            "stage": record.stage.name.lower(),
-            "run": record.run or None,
-            "round": record.round if record.closed_at else None,
-            "state_root": _hash(record.state_root),
-        },
-        "claims": {
-            "model": request.model,
-            "theme": request.theme,
-            "gpu": request.gpu,
-            "provider": request.provider,
-            "price_per_hour_usd": _dollars(request.price_per_hour),
-            "parameter_count": request.parameter_count,
-            "parameters": request.parameters,
-            "training_seconds": result.training_seconds if record.closed_at else None,
-            "gpu_seconds": result.gpu_seconds if record.closed_at else None,
-            "peers": result.peers if record.closed_at else None,
-            "source": _hash(request.source),
-            "manifest": _hash(result.manifest),
-            "table": _hash(result.table),
-        },
-    }
-
-
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-def _dollars(millionths: int) -> str:
-    whole, rest = divmod(millionths, _MICROS)
-    fraction = f"{rest:06}".rstrip("0")
-    return f"{whole}.{fraction:0<2}"
-
-
-def _hash(value: Hash) -> str | None:
-    return None if value == ZERO_HASH else "0x" + value.hex()
+def _is_chain(folder: Path) -> bool:
+    """Whether a folder is a chain of jobs."""
+    return (folder / "chain.sqlite").is_file() and (folder / "deployment.json").is_file()

@@ -1,17 +1,35 @@
 """Resolving a recipe: building its corpus and initial state, and fixing the hashes of everything a run depends on."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+
+from torch import nn
 
 from distrai.algorithms.presets import PRESETS, warnings
 from distrai.algorithms.section import build_algorithm
 from distrai.network.store import BlobStore
+from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.merkle import state_root
-from distrai.protocol.recipe import Contracts, Recipe, RecipeError, ResolvedRecipe
+from distrai.protocol.recipe import Contracts, PreferenceSection, Recipe, RecipeError, ResolvedRecipe
 from distrai.runs.recipes import algorithm_spec, resolve_algorithm
 from distrai.training.data.corpus import build_corpus
-from distrai.training.model import build_model, check_fits, read_trainable, trainable_layout
-from distrai.training.tokenizer import load_tokenizer
+from distrai.training.distillation import check_teacher
+from distrai.training.frozen import pack
+from distrai.training.frozen_weights import write_frozen
+from distrai.training.model import (
+    build_model,
+    check_fits,
+    load_pretrained,
+    located,
+    located_path,
+    needs_base,
+    parameters_of,
+    read_trainable,
+    trainable_layout,
+    unquantised,
+)
+from distrai.training.tokenizer import Tokenizer, load_tokenizer
 
 
 def advice(recipe: Recipe) -> list[str]:
@@ -41,7 +59,7 @@ def resolve(
             "set quorum to at least min_updates, or else rounds end empty",
         )
     tokenizer = load_tokenizer(recipe.data.tokenizer, base)
-    model = build_model(recipe.model, recipe.seed)
+    model = build_model(unquantised(located(recipe.model, base)), recipe.seed)
     check_fits(model, tokenizer.vocabulary, recipe.data.context)
     corpus = build_corpus(recipe.data, tokenizer, blobs.put, base)
     blobs.put(tokenizer.canonical)
@@ -49,13 +67,44 @@ def resolve(
     algorithm = build_algorithm(spec, layout)
     state = algorithm.state_bytes(algorithm.initial_state(read_trainable(model)))
     resolved = ResolvedRecipe(
-        recipe=replace(recipe, algorithm=resolve_algorithm(recipe.algorithm)),
+        recipe=_written_out(recipe),
         corpus=corpus.blob,
         tokenizer_hash=tokenizer.hash,
         initial_state=blobs.put(state),
         initial_root=state_root(state),
         layout=tuple((spec.name, spec.shape) for spec in layout.tensors),
         contracts=contracts,
+        base=_packed(model, blobs) if needs_base(recipe.model, model) else None,
+        teacher=_teacher(recipe, model, tokenizer, base, blobs),
     )
     blobs.put(resolved.to_bytes())
     return resolved
+
+
+def _written_out(recipe: Recipe) -> Recipe:
+    """The recipe with what it leaves to presets and defaults."""
+    preference = recipe.preference
+    if recipe.training.objective == "dpo" and preference is None:
+        preference = PreferenceSection()
+    return replace(recipe, algorithm=resolve_algorithm(recipe.algorithm), preference=preference)
+
+
+def _packed(model: nn.Module, blobs: BlobStore) -> BlobRef:
+    """What of a model is not trained, as blobs; the name of its manifest."""
+    with tempfile.TemporaryDirectory(dir=blobs.path, prefix="model-") as place:
+        write_frozen(model, Path(place) / "model")
+        return blob_ref(pack(Path(place) / "model", parameters_of(model), blobs.put).to_bytes())
+
+
+def _teacher(
+    recipe: Recipe, student: nn.Module, tokenizer: Tokenizer, base: Path, blobs: BlobStore
+) -> BlobRef | None:
+    """The teacher as blobs, if there is one. Raises CannotLoadModel, TeacherDiffers, ContextTooLong."""
+    section = recipe.teacher
+    if section is None:
+        return None
+    path = located_path(section.path, base)
+    teacher = load_pretrained(path, section.revision, "teacher").requires_grad_(False)
+    check_teacher(student, teacher, tokenizer, Path(path))
+    check_fits(teacher, tokenizer.vocabulary, recipe.data.context)
+    return _packed(teacher, blobs)

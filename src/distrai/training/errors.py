@@ -93,6 +93,18 @@ class SharedShard(ManifestError):
     """A shard is in two splits: the held-out loss would be of text that was trained on."""
 
 
+class BadModelManifest(ManifestError):
+    """A manifest of a model names files that are none of a model, or sizes that cannot be."""
+
+
+class BadFrozenModel(TrainingError):
+    """The files of a frozen model are damaged, of another model, or ask for code or weights from elsewhere."""
+
+
+class MissingPackage(TrainingError):
+    """Something optional is not installed."""
+
+
 class TokenOutOfVocabulary(TrainingError):
     """A shard has a token id that the tokenizer does not have."""
 

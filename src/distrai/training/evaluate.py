@@ -1,13 +1,16 @@
-"""How good the model is: loss on text that nobody trained on."""
+"""How good the model is: loss on samples that nobody trained on."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from distrai.training.data.dataset import Dataset
+from distrai.training.preference import likelihoods
+from distrai.training.scoring import Objective, is_scored, predictions, tokens_of
 from distrai.training.tokenizer import Tokenizer
 
 _BATCH_TOKENS = 4096
@@ -19,41 +22,102 @@ class Evaluation:
     """Loss on samples of a split."""
 
     loss: float
-    """Mean, in nats per token."""
+    """Mean: nats per scored token; of pairs, what their objective says of a pair."""
     bits_per_byte: float
-    """The same per byte of the text that was scored: comparable between tokenizers."""
+    """Cross-entropy per byte of the text that was scored, of pairs the chosen one: comparable between tokenizers."""
     samples: int
     tokens: int
+    """Tokens that ``bits_per_byte`` is about."""
+    accuracy: float | None = None
+    """Of pairs: the share in which the chosen answer gained more on the reference than the rejected one."""
+    margin: float | None = None
+    """Of pairs: by how much, times beta."""
+
+
+@dataclass
+class _Tally:
+    """Sums over batches."""
+
+    nats: list[float] = field(default_factory=list)
+    tokens: int = 0
+    bytes: int = 0
+    losses: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, nats: float, scored: list[list[int]], tokenizer: Tokenizer) -> None:
+        self.nats.append(nats)
+        self.tokens += sum(map(len, scored))
+        self.bytes += sum(map(tokenizer.byte_count, scored))
+
+    def add_pairs(self, loss: float, metrics: Mapping[str, Tensor], pairs: int) -> None:
+        self.losses.append(loss * pairs)
+        for name, value in metrics.items():
+            self.metrics.setdefault(name, []).append(value.item() * pairs)
+
+    def evaluation(self, samples: int) -> Evaluation:
+        total = math.fsum(self.nats)
+        bits = total / math.log(2) / max(1, self.bytes)
+        if not self.losses:
+            return Evaluation(total / self.tokens, bits, samples, self.tokens)
+        means = {name: math.fsum(values) / samples for name, values in self.metrics.items()}
+        return Evaluation(
+            math.fsum(self.losses) / samples,
+            bits,
+            samples,
+            self.tokens,
+            means.get("accuracy"),
+            means.get("margin"),
+        )
 
 
 def evaluate(
-    model: nn.Module, dataset: Dataset, tokenizer: Tokenizer, samples: int, device: torch.device
+    model: nn.Module,
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    samples: int,
+    device: torch.device,
+    objective: Objective | None = None,
 ) -> Evaluation:
     """Score ``samples`` evenly spaced samples, all if there are fewer.
 
-    In fp32, whatever the training precision. Leaves the model in the mode it was in. Raises what reading
-    samples raises.
+    Text and conversations are scored by their cross-entropy, whatever was trained for, so that runs can be compared.
+    Pairs are scored by ``objective``; without one, by the cross-entropy of their chosen answers. In fp32, whatever
+    the training precision. Leaves the model in the mode it was in. Raises what reading samples raises.
     """
     indices = dataset.evenly(samples)
-    size = max(1, _BATCH_TOKENS // dataset.context)
-    was_training = model.training
+    size = max(1, _BATCH_TOKENS // dataset.sample_tokens)
+    was_training, tally = model.training, _Tally()
     model.eval()
-    nats, scored = [], 0
     try:
         with torch.inference_mode():
             for at in range(0, len(indices), size):
                 batch = dataset.batch(indices[at : at + size])
-                nats.append(_nats(model, batch.to(device)))
-                scored += sum(tokenizer.byte_count(row) for row in batch[:, 1:].tolist())
+                _score(model, batch, dataset, tokenizer, device, objective, tally)
     finally:
         model.train(was_training)
-    tokens, total = len(indices) * dataset.context, math.fsum(nats)
-    return Evaluation(total / tokens, total / math.log(2) / max(1, scored), len(indices), tokens)
+    return tally.evaluation(len(indices))
 
 
-def _nats(model: nn.Module, batch: torch.Tensor) -> float:
-    """The summed cross-entropy of a batch, in nats."""
-    logits = model(input_ids=batch[:, :-1], use_cache=False).logits
-    return functional.cross_entropy(
-        logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="sum"
-    ).item()
+def _score(
+    model: nn.Module,
+    batch: Tensor,
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    objective: Objective | None,
+    tally: _Tally,
+) -> None:
+    rows = batch[:, : dataset.context + 1]  # of pairs, the chosen ones
+    scored = [
+        tokens_of(row[keep]).tolist() for row, keep in zip(rows[:, 1:], is_scored(rows[:, 1:]), strict=True)
+    ]
+    if dataset.layout != "pairs":
+        logits, targets = predictions(model, batch.to(device), rows=dataset.layout == "rows")
+        nats = functional.cross_entropy(logits.float(), targets, reduction="sum").item()
+    elif objective is None:
+        nats = -likelihoods(model, rows.to(device)).sum().item()
+    else:
+        output = objective(model, batch.to(device))
+        tally.add_pairs(output.loss.item(), output.metrics, len(batch))
+        nats = -output.metrics["chosen"].item() * len(batch)
+    tally.add(nats, scored, tokenizer)

@@ -20,12 +20,12 @@ from distrai.training.device import autocast, reproducible
 from distrai.training.errors import Diverged, NotEnoughSamples
 from distrai.training.inner_state import Decays, InnerState
 from distrai.training.model import load_trainable, read_trainable, trainable_parameters
-from distrai.training.objective import Objective
+from distrai.training.objective import Objective, ObjectiveOutput
 from distrai.training.optimisers import InnerOptimiser, build_optimiser, moment_decays
 from distrai.training.spec import InnerSpec
 
 ReadBatch = Callable[[Sequence[int]], Tensor]
-"""Sample indices to ``(samples, context + 1)`` int64; ``Dataset.batch`` is one."""
+"""Sample indices to ``(samples, width)`` int64; ``Dataset.batch`` is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class InnerResult:
     state: InnerState
     """The state of its optimiser."""
     losses: tuple[float, ...]
-    """The training loss of every inner step done (nats a token); fewer than asked for if it was stopped."""
+    """The training loss of every inner step done (nats a token, or a pair); fewer than asked for if it was stopped."""
     tokens: int
     seconds: float
     """Time that the steps took; for people, never for decisions that others must agree with."""
@@ -132,11 +132,25 @@ class InnerLoop:
         return self._result(optimiser, state, losses, perf_counter() - began)
 
     def _step(self, optimiser: InnerOptimiser, rate: float, samples: Iterator[int]) -> float:
-        loss = 0.0
+        """One step on the mean over everything scored in its micro-batches: of rows more in one than in another.
+
+        How much that is, is known at the end; until then they are weighed against the first. Where all score alike,
+        as in running text, nothing is weighed.
+        """
+        loss, first, scored = 0.0, 0, 0
         for _ in range(self._spec.accumulation):
             output = self._objective_of(samples)
-            (output / self._spec.accumulation).backward()  # type: ignore[no-untyped-call]
-            loss += output.item() / self._spec.accumulation
+            first = first or output.scored
+            divisor = self._spec.accumulation * first / output.scored
+            (output.loss / divisor).backward()  # type: ignore[no-untyped-call]
+            loss += output.loss.item() / divisor
+            scored += output.scored
+        right = self._spec.accumulation * first / scored
+        if right != 1:
+            loss *= right
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(right)
         if not math.isfinite(loss):
             raise Diverged(f"the training loss became {loss}; lower lr in [training], or raise its warmup")
         if self._spec.clip > 0:
@@ -144,7 +158,7 @@ class InnerLoop:
         optimiser.step(rate)
         return loss
 
-    def _objective_of(self, samples: Iterator[int]) -> Tensor:
+    def _objective_of(self, samples: Iterator[int]) -> ObjectiveOutput:
         indices = list(islice(samples, self._spec.batch))
         if len(indices) < self._spec.batch:
             raise NotEnoughSamples(
@@ -152,7 +166,7 @@ class InnerLoop:
             )
         batch = self._read(indices).to(self._device, non_blocking=True)
         with autocast(self._spec.precision, self._device):
-            return self._objective(self._forward, batch).loss
+            return self._objective(self._forward, batch)
 
     def _result(
         self, optimiser: InnerOptimiser, before: InnerState, losses: Sequence[float], seconds: float

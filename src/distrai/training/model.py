@@ -6,7 +6,9 @@ that of ``named_parameters``, a tied weight comes once, under its first name.
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from distrai.algorithms.layout import Layout, TensorSpec
 from distrai.protocol.recipe import ModelSection
+from distrai.training.adapters import add_adapter, is_adapted, quantise
 from distrai.training.errors import (
     BadModelConfig,
     CannotLoadModel,
@@ -23,27 +26,68 @@ from distrai.training.errors import (
     VocabularyTooSmall,
     WrongTensors,
 )
+from distrai.training.frozen_weights import REFUSED_KEYS, read_frozen
 from distrai.training.huggingface import auto_config, auto_model, imported_cheaply
 
 _SPECIAL_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 """A new model knows no special tokens unless its recipe names them (TOML has no null to deny them)."""
 
-_REFUSED_KEYS = frozenset({"auto_map", "quantization_config", "trust_remote_code", "torch_dtype", "dtype"})
-"""Keys that run code from elsewhere, or that the recipe says in another place."""
 
+def build_model(section: ModelSection, seed: int, base: Path | None = None) -> nn.Module:
+    """The model of a recipe in fp32 on the CPU, with its adapter if it has one, its trainable parameters marked.
 
-def build_model(section: ModelSection, seed: int) -> nn.Module:
-    """The model of a recipe in fp32 on the CPU, its trainable parameters marked.
+    ``base`` is the folder of what is frozen (``frozen.unpack``); None where nothing is, and for whoever opens the run,
+    who reads the path of the recipe. With a base what is trained has no meaning yet: the state brings it.
 
     The same seed gives the same bits on one machine with one version of torch; elsewhere the initial state is
     a snapshot to download. The random state of the caller is left alone. Raises UnknownModelType,
-    BadModelConfig, CannotLoadModel, NoSuchParameters.
+    BadModelConfig, CannotLoadModel, NoSuchParameters, BadFrozenModel, MissingPackage.
     """
+    adapter = section.adapter
+    quant = adapter is not None and adapter.quant == "nf4"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = _pretrained(section) if section.source == "pretrained" else model_from_config(section.config)
+        if base is not None:
+            made = read_frozen(base, quant=quant)
+        else:
+            made = (
+                _pretrained(section) if section.source == "pretrained" else model_from_config(section.config)
+            )
+            if quant:
+                quantise(made)
+        if adapter is not None:
+            return add_adapter(made, adapter)
     mark_trainable(made, section.trainable)
     return made
+
+
+def unquantised(section: ModelSection) -> ModelSection:
+    """The section without four bits: to open a run, to count, to export."""
+    adapter = section.adapter
+    return section if adapter is None else replace(section, adapter=replace(adapter, quant="none"))
+
+
+def located(section: ModelSection, folder: Path) -> ModelSection:
+    """The section with its path as seen from here: below the recipe's folder if it is there, else as it is."""
+    return replace(section, path=located_path(section.path, folder)) if section.path else section
+
+
+def located_path(path: str, folder: Path) -> str:
+    """A path of a recipe: below its folder if it is there, else as it is (another folder, or a name on the hub)."""
+    return str(folder / path) if (folder / path).is_dir() else path
+
+
+def needs_base(section: ModelSection, model: nn.Module) -> bool:
+    """Whether there is more to the model than recipe and state say: others need its folder."""
+    frozen = any(not parameter.requires_grad for parameter in model.parameters())
+    return section.source == "pretrained" or section.adapter is not None or frozen
+
+
+def parameters_of(model: nn.Module) -> int:
+    """How many parameters the model has, an adapter not counted among them."""
+    own = (name for name, _ in _trainable(model)) if is_adapted(model) else ()
+    extra = set(own)
+    return sum(item.numel() for name, item in model.named_parameters() if name not in extra)
 
 
 def model_from_config(config: Mapping[str, object]) -> nn.Module:
@@ -145,7 +189,7 @@ def _checked_config(config: Mapping[str, object]) -> Any:
         raise UnknownModelType(
             f'[model.config] model_type: "{kind}" is unknown; {_similar_type(kind)}'
         ) from None
-    known = {*default.to_dict(), *default.attribute_map} - _REFUSED_KEYS
+    known = {*default.to_dict(), *default.attribute_map} - REFUSED_KEYS
     for key in settings:
         if key not in known or key.startswith("_"):
             near = difflib.get_close_matches(key, known, 1)
@@ -166,13 +210,18 @@ def _similar_type(kind: str) -> str:
     )
 
 
-def _pretrained(section: ModelSection) -> nn.Module:
+def load_pretrained(path: str, revision: str, table: str) -> nn.Module:
+    """A causal language model from a folder or the hub: safetensors only, none of its own code.
+
+    ``table`` names the table of the recipe that says where. Raises CannotLoadModel.
+    """
     load = auto_model().from_pretrained
     try:
+        _refuse_quantised(path, revision, table)
         model = imported_cheaply(
             lambda: load(
-                section.path,
-                revision=section.revision or "main",
+                path,
+                revision=revision or "main",
                 dtype=torch.float32,
                 trust_remote_code=False,
                 use_safetensors=True,  # never unpickle
@@ -180,11 +229,24 @@ def _pretrained(section: ModelSection) -> nn.Module:
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise CannotLoadModel(
-            f'[model] path: cannot load "{section.path}" ({_first_line(error)}); give a folder with config.json and '
+            f'[{table}] path: cannot load "{path}" ({_first_line(error)}); give a folder with config.json and '
             f"model.safetensors, or the id of a causal language model on the hub"
         ) from error
     assert isinstance(model, nn.Module)
     return model
+
+
+def _pretrained(section: ModelSection) -> nn.Module:
+    return load_pretrained(section.path, section.revision, "model")
+
+
+def _refuse_quantised(path: str, revision: str, table: str) -> None:
+    config = auto_config().from_pretrained(path, revision=revision or "main", trust_remote_code=False)
+    if getattr(config, "quantization_config", None) is not None:
+        raise CannotLoadModel(
+            f'[{table}] path: "{path}" is quantised already; name the model that it was made from '
+            f'(with quant = "nf4" in [model.adapter] for four bits while training)'
+        )
 
 
 def _plain(value: object) -> object:

@@ -4,6 +4,7 @@ Loading a model (in 4 bits if asked for), settings of a trainer, going on from a
 part, and saving. It needs torch and transformers, and peft where an adapter is trained.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -77,21 +78,17 @@ def settings(p: dict[str, Any], folder: str = "checkpoints", **more: Any) -> dic
         "bf16": BF16,
         "disable_tqdm": True,
         "report_to": "none",
+        "include_num_input_tokens_seen": "non_padding",
     }
     return usual | more
 
 
 def train(
-    trainer: Any,
-    judge: Callable[[], dict[str, float]],
-    folder: str = "checkpoints",
-    name: str = "eval",
-    tokens_per_step: int = 0,
+    trainer: Any, judge: Callable[[], dict[str, float]], folder: str = "checkpoints", name: str = "eval"
 ) -> bool:
     """Judge, train, judge again; False if the job was asked to stop. Goes on from the newest checkpoint.
 
-    What ``judge`` finds is told as ``eval_loss_before``, ``eval_loss_after`` and so on. ``tokens_per_step``: for a
-    trainer that does not count its tokens.
+    What ``judge`` finds is told as ``eval_loss_before``, ``eval_loss_after`` and so on.
     """
     checkpoint = job.newest_checkpoint(folder)
     if checkpoint is None:
@@ -99,7 +96,8 @@ def train(
         _judge(trainer, judge, f"{name}_{{}}_before")
     job.status("training" if checkpoint is None else f"training on from {Path(checkpoint).name}")
     seconds = trainer.train(resume_from_checkpoint=checkpoint).metrics["train_runtime"]
-    _tell_tokens(trainer.state, tokens_per_step, 0 if checkpoint is None else _step(checkpoint), seconds)
+    tokens = trainer.state.num_input_tokens_seen
+    job.metric(tokens=tokens, tokens_per_second=(tokens - _tokens_of(checkpoint)) / max(seconds, 1e-3))
     if job.should_stop():
         return False
     job.status("judging the model after training")
@@ -172,16 +170,8 @@ def _judge(trainer: Any, judge: Callable[[], dict[str, float]], name: str) -> No
     job.metric({name.format(measure): value for measure, value in judge().items()})
 
 
-def _tell_tokens(state: Any, per_step: int, first_step: int, seconds: float) -> None:
-    """How many tokens were trained on in all attempts, and how fast. trl counts from 0 again in each attempt."""
-    told = [int(entry["num_tokens"]) for entry in state.log_history if "num_tokens" in entry]
-    ends = [now for now, then in zip(told, [*told[1:], 0], strict=True) if then < now]
-    steps = state.global_step - first_step
-    now = steps * per_step or (ends[-1] if ends and steps else 0)
-    job.metric(tokens=state.global_step * per_step or sum(ends))
-    if now and seconds:
-        job.metric(tokens_per_second=now / seconds)
-
-
-def _step(checkpoint: str) -> int:
-    return int(checkpoint.rpartition("-")[2])
+def _tokens_of(checkpoint: str | None) -> int:
+    """How many tokens earlier attempts trained on."""
+    if checkpoint is None:
+        return 0
+    return int(json.loads((Path(checkpoint) / "trainer_state.json").read_bytes())["num_input_tokens_seen"])

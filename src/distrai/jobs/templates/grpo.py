@@ -61,7 +61,11 @@ def main() -> None:
         reward_funcs=Rule(p["rule"], p["pattern"]),
         args=GRPOConfig(
             **training.settings(
-                p, num_generations=p["answers"], max_completion_length=p["answer_tokens"], beta=p["beta"]
+                p,
+                num_generations=p["answers"],
+                max_completion_length=p["answer_tokens"],
+                beta=p["beta"],
+                include_num_input_tokens_seen="no",  # it counts them itself
             )
         ),
         train_dataset=examples("train", p),

@@ -58,14 +58,13 @@ def main() -> None:
     job.status("loading the model" if p["model"] else "making the model")
     trainer = Trainer(
         find_model(p, tokenizer),
-        args=TrainingArguments(**training.settings(p)),
+        args=TrainingArguments(**training.settings(p, include_num_input_tokens_seen="all")),
         train_dataset=train,
         eval_dataset=held_out,
         callbacks=[job.callback()],
     )
     job.metric(parameters=trainer.model.num_parameters())
-    tokens = p["batch"] * p["accumulate"] * p["context"]
-    training.train(trainer, lambda: training.eval_loss(trainer), tokens_per_step=tokens)
+    training.train(trainer, lambda: training.eval_loss(trainer))
     job.status("saving the model")
     training.save(trainer.model, tokenizer, p["model"])
 

@@ -91,16 +91,19 @@ def train_policy(p: dict[str, Any], train: Dataset, held_out: Dataset, tokenizer
     """Judge, train with the reward model's rewards, judge again, save."""
     set_seed(p["seed"])
     job.status("the policy")
-    settings = {
-        "num_generations": p["answers"],
-        "max_completion_length": p["answer_tokens"],
-        "beta": p["beta"],
-    }
     trainer = RLOOTrainer(
         training.load_model(p["model"], p["method"]),
         reward_funcs=AutoModelForSequenceClassification.from_pretrained(job.out() / REWARD),
         reward_processing_classes=tokenizer,
-        args=RLOOConfig(**training.settings(p, **settings)),
+        args=RLOOConfig(
+            **training.settings(
+                p,
+                num_generations=p["answers"],
+                max_completion_length=p["answer_tokens"],
+                beta=p["beta"],
+                include_num_input_tokens_seen="no",  # it counts them itself
+            )
+        ),
         train_dataset=train.select_columns("prompt"),
         eval_dataset=held_out.select_columns("prompt"),
         processing_class=tokenizer,

@@ -1,7 +1,7 @@
-"""From documents to a corpus: tokens, cut into shards, and the manifest over them."""
+"""From documents or conversations to a corpus: tokens, cut into shards, and the manifest over them."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,14 @@ from numpy.typing import NDArray
 
 from distrai.protocol.blobs import BlobRef, blob_ref
 from distrai.protocol.recipe import DataSection
+from distrai.training.data.chat import ChatRenderer, load_chat_template
 from distrai.training.data.documents import SPLITS, Document, Split
+from distrai.training.data.examples import Problems, hub_documents, section_examples
 from distrai.training.data.files import files_documents
+from distrai.training.data.formats import BadLine
+from distrai.training.data.layouts import layout_of, sample_shape
 from distrai.training.data.manifest import (
+    ENTRY_BYTES,
     TOKEN_BYTES,
     CorpusManifest,
     Shard,
@@ -20,8 +25,12 @@ from distrai.training.data.manifest import (
     check_manifest_rules,
 )
 from distrai.training.data.python_stdlib import python_stdlib_documents
+from distrai.training.data.rows import RowCounts, RowMaker, prompt_key
+from distrai.training.data.spool import Spool
 from distrai.training.errors import CorpusTooSmall
 from distrai.training.tokenizer import Tokenizer
+
+_ENTRY: TokenType = "u32"
 
 WriteBlob = Callable[[bytes], BlobRef]
 """Stores bytes and says under what name."""
@@ -33,6 +42,8 @@ class Corpus:
 
     manifest: CorpusManifest
     blob: BlobRef
+    counts: RowCounts | None = None
+    """Of conversations: what became of those that were read."""
 
 
 @dataclass
@@ -71,16 +82,23 @@ class _ShardWriter:
 def build_corpus(section: DataSection, tokenizer: Tokenizer, write: WriteBlob, base: Path) -> Corpus:
     """Build the corpus of a recipe; shards and manifest go to ``write``. ``base`` is the recipe's folder.
 
-    Raises NothingMatches, NotText, CorpusTooSmall.
+    Raises NothingMatches, NotText, CorpusTooSmall; for conversations and data sets of the hub also BadSource,
+    BadExamples, BadChatTemplate.
     """
+    if layout_of(section) != "windows":
+        return _corpus_of_conversations(section, tokenizer, write, base)
     return corpus_from_documents(section_documents(section, base), section, tokenizer, write)
 
 
 def section_documents(section: DataSection, base: Path) -> Iterable[Document]:
     """The documents that a recipe names."""
-    if section.source == "python-stdlib":
-        return python_stdlib_documents()
-    return files_documents(section.globs, base, section.held_out_fraction, section.tuning_fraction)
+    match section.source:
+        case "python-stdlib":
+            return python_stdlib_documents()
+        case "hub":
+            return hub_documents(section, base)
+        case "files":
+            return files_documents(section.globs, base, section.held_out_fraction, section.tuning_fraction)
 
 
 def corpus_from_documents(
@@ -102,6 +120,50 @@ def corpus_from_documents(
         license=section.license,
         splits=Splits(**shards),
     )
+    return _finished(manifest, write)
+
+
+def _corpus_of_conversations(
+    section: DataSection, tokenizer: Tokenizer, write: WriteBlob, base: Path
+) -> Corpus:
+    """Rows in the order of the hashes of their prompts; equal prompts are in one split, equal rows there once."""
+    template = load_chat_template(section.tokenizer, base)
+    called = f"the chat template of {section.tokenizer}"
+    maker, problems = RowMaker(tokenizer, ChatRenderer(template, called), section.context), Problems()
+    shape = sample_shape(layout_of(section), section.context)
+    shard_rows = max(1, section.shard_bytes // ENTRY_BYTES // shape.width)
+    writers: dict[Split, _ShardWriter] = {
+        split: _ShardWriter(write, _ENTRY, shard_rows * shape.width) for split in SPLITS
+    }
+    with Spool() as spool:
+        for where, example in section_examples(section, base, problems):
+            try:
+                row = maker.entries(example)
+            except BadLine as error:
+                problems.add(where, str(error))
+                continue
+            if row is not None:
+                spool.add(prompt_key(example), row.astype("<u4").tobytes())
+        problems.check()
+        counts, fractions = maker.counts, (section.held_out_fraction, section.tuning_fraction)
+        for split, data in spool.read(*fractions, "[data] has {} different prompts that something follows"):
+            writers[split].add(np.frombuffer(data, "<u4"))
+            counts.kept += 1
+        counts.duplicates = len(spool) - counts.kept
+    manifest = CorpusManifest(
+        format="distrai/corpus/1",
+        source=section.source,
+        token_dtype=_ENTRY,
+        tokenizer_hash="0x" + tokenizer.hash.hex(),
+        license=section.license,
+        splits=Splits(**{split: writer.finish() for split, writer in writers.items()}),
+        layout=layout_of(section),
+        chat=template,
+    )
+    return replace(_finished(manifest, write), counts=counts)
+
+
+def _finished(manifest: CorpusManifest, write: WriteBlob) -> Corpus:
     check_manifest_rules(manifest)
     data = manifest.to_bytes()
     blob = write(data)

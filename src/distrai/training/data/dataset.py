@@ -1,7 +1,8 @@
-"""Samples by index: sample i is the ``context + 1`` tokens from token ``i * context`` of a split.
+"""Samples by index, in any of the ``layouts``.
 
-So every token but the first is predicted exactly once, and a sample may span shards. Shards are read through
-a callback (a peer fetches them by hash from anyone who holds them) and kept in a cache with a bound.
+Of running text, sample i is the ``context + 1`` tokens from token ``i * context`` of a split, so every token but the
+first is predicted exactly once. A sample may span shards. Shards are read through a callback (a peer fetches them by
+hash from anyone who holds them) and kept in a cache with a bound.
 """
 
 from collections import OrderedDict
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from distrai.protocol.blobs import BlobRef, check_blob
 from distrai.training.data.documents import Split
+from distrai.training.data.layouts import TOKEN_MASK, UNSCORED, sample_shape
 from distrai.training.data.manifest import TOKEN_BYTES, CorpusManifest, Shard
-from distrai.training.errors import CorpusTooSmall, SampleOutOfRange, TokenOutOfVocabulary
+from distrai.training.errors import CorpusTooSmall, NothingScored, SampleOutOfRange, TokenOutOfVocabulary
 
 ReadBlob = Callable[[BlobRef], bytes]
 """The bytes of a blob; may fetch them first."""
@@ -37,17 +39,20 @@ class Dataset:
     ) -> None:
         """``context`` in tokens; ids from ``vocabulary`` on are refused when their shard is read.
 
-        Raises CorpusTooSmall if the split has not one sample.
+        Raises CorpusTooSmall if the split has not one sample, NothingScored if its rows are of another length.
         """
         assert context >= 1
         self._shards = manifest.shards(split)
         self._dtype = np.dtype(f"<u{TOKEN_BYTES[manifest.token_dtype]}")
         self._ends = np.cumsum([0] + [shard.tokens for shard in self._shards], dtype=np.int64)
         self._context, self._vocabulary = context, vocabulary
+        self.layout, self._shape = manifest.layout, sample_shape(manifest.layout, context)
         self._read, self._cache_bytes = read, cache_bytes
         self._cache: OrderedDict[int, NDArray[np.unsignedinteger]] = OrderedDict()
         self.tokens_total = int(self._ends[-1])
-        self.samples_total = max(0, self.tokens_total - 1) // context
+        self._check_rows(split)
+        over = self._shape.width - self._shape.stride
+        self.samples_total = max(0, self.tokens_total - over) // self._shape.stride
         if self.samples_total == 0:
             raise CorpusTooSmall(
                 f"{split} has {self.tokens_total} tokens, but a sample needs {context + 1}; lower context in [data]"
@@ -55,19 +60,24 @@ class Dataset:
 
     @property
     def context(self) -> int:
-        """Tokens that are predicted in a sample."""
+        """Tokens that are predicted in a row."""
         return self._context
 
-    def sample(self, index: int) -> NDArray[np.int64]:
-        """Sample ``index``: ``(context + 1,)`` int64.
+    @property
+    def sample_tokens(self) -> int:
+        """Positions that are predicted in a sample, scored or not."""
+        return self._shape.tokens
 
-        Raises SampleOutOfRange, TokenOutOfVocabulary or WrongBlob.
+    def sample(self, index: int) -> NDArray[np.int64]:
+        """Sample ``index``: ``(width,)`` int64, which is ``context + 1``, or twice that for pairs.
+
+        Raises SampleOutOfRange, TokenOutOfVocabulary, NothingScored or WrongBlob.
         """
         if not 0 <= index < self.samples_total:
             raise SampleOutOfRange(f"sample {index} is not below {self.samples_total}")
-        start = here = index * self._context
-        end = start + self._context + 1
-        out = np.empty(self._context + 1, np.int64)
+        start = here = index * self._shape.stride
+        end = start + self._shape.width
+        out = np.empty(self._shape.width, np.int64)
         shard = int(np.searchsorted(self._ends, start, side="right")) - 1
         while here < end:
             first, last = int(self._ends[shard]), min(end, int(self._ends[shard + 1]))
@@ -76,7 +86,7 @@ class Dataset:
         return out
 
     def batch(self, indices: Sequence[int]) -> Tensor:
-        """The samples of ``indices``: ``(len(indices), context + 1)`` int64, CPU. Raises as ``sample``."""
+        """The samples of ``indices``: ``(len(indices), width)`` int64, CPU. Raises as ``sample``."""
         return torch.from_numpy(np.stack([self.sample(index) for index in indices]))
 
     def evenly(self, count: int) -> list[int]:
@@ -102,9 +112,27 @@ class Dataset:
         data = self._read(shard.blob)
         check_blob(shard.blob, data)
         tokens: NDArray[np.unsignedinteger] = np.frombuffer(data, self._dtype)
-        largest = int(tokens.max())
+        if self.layout != "windows":
+            self._check_scored(shard, tokens)
+        largest = int((tokens & TOKEN_MASK if self.layout != "windows" else tokens).max())
         if largest >= self._vocabulary:
             raise TokenOutOfVocabulary(
                 f"shard {shard.hash[:14]} has token {largest}, but the tokenizer has {self._vocabulary} ids"
             )
         return tokens
+
+    def _check_rows(self, split: Split) -> None:
+        if self.layout == "windows":
+            return
+        width = self._shape.width
+        if any(shard.tokens % width for shard in self._shards):
+            raise NothingScored(
+                f"{split} has {self.layout} of another length than {width} entries: this corpus was made for another "
+                f"context in [data]"
+            )
+
+    def _check_scored(self, shard: Shard, entries: NDArray[np.unsignedinteger]) -> None:
+        """Every row has something to predict: its mean loss would be no number otherwise."""
+        rows = entries.reshape(-1, self._context + 1)
+        if not (rows[:, 1:] < UNSCORED).any(axis=1).all():
+            raise NothingScored(f"shard {shard.hash[:14]} has a row in which nothing is to be predicted")

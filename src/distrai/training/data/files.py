@@ -11,8 +11,9 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from distrai.training.data.documents import Document, Split
-from distrai.training.errors import CorpusTooSmall, NothingMatches, NotText
+from distrai.training.data.documents import Document
+from distrai.training.data.splitting import splits_of
+from distrai.training.errors import NothingMatches, NotText
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,15 @@ def files_documents(
     Fractions are shares of the bytes; a part with a fraction above 0 gets at least one file.
     Raises NothingMatches, CorpusTooSmall (too few different files), NotText.
     """
-    files = sorted(_distinct(_matches(globs, base)), key=lambda file: file.digest)
-    for file, split in zip(files, _splits(files, held_out_fraction, tuning_fraction), strict=True):
+    files = sorted(_distinct(matching_files(globs, base)), key=lambda file: file.digest)
+    what = "the globs of [data] match {} different, non-empty files"
+    splits = splits_of([file.size for file in files], held_out_fraction, tuning_fraction, what)
+    for file, split in zip(files, splits, strict=True):
         yield Document(file.path.name, split, _read(file.path))
 
 
-def _matches(globs: Sequence[str], base: Path) -> list[Path]:
+def matching_files(globs: Sequence[str], base: Path) -> list[Path]:
+    """The files that match ``globs`` (relative to ``base``), by name. Raises NothingMatches."""
     found: set[Path] = set()
     for pattern in globs:
         files = {path for path in _glob(pattern, base) if path.is_file()}
@@ -64,24 +68,6 @@ def _distinct(paths: Sequence[Path]) -> list[_File]:
         if data and digest not in files:
             files[digest] = _File(digest, len(data), path)
     return list(files.values())
-
-
-def _splits(files: Sequence[_File], held_out_fraction: float, tuning_fraction: float) -> list[Split]:
-    needed = 1 + (held_out_fraction > 0) + (tuning_fraction > 0)
-    if len(files) < needed:
-        raise CorpusTooSmall(
-            f"the globs of [data] match {len(files)} different, non-empty files, but {needed} are needed to "
-            f"train, tune and measure on different ones; add files, or cut yours up"
-        )
-    total = sum(file.size for file in files)
-    shares: list[tuple[Split, float]] = [("held_out", held_out_fraction), ("tuning", tuning_fraction)]
-    splits: list[Split] = []
-    for at, (split, share) in enumerate(shares):
-        wanted, left_for_others = share * total, 1 + (at == 0 and tuning_fraction > 0)
-        while wanted > 0 and len(splits) < len(files) - left_for_others:
-            wanted -= files[len(splits)].size
-            splits.append(split)
-    return splits + ["train"] * (len(files) - len(splits))
 
 
 def _read(path: Path) -> str:

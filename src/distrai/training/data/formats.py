@@ -154,6 +154,8 @@ def _messages(messages: Any, name: str) -> None:
                 f"{where}.role is {str(role)[:40]!r}, and must be one of {', '.join(_ROLES)}{meant}"
             )
         _content(message, where)
+        if message.get("weight") not in (None, 0, 1):
+            raise BadLine(f"{where}.weight is {str(message['weight'])[:40]}, and must be 0 (not learnt) or 1")
 
 
 def _content(message: Mapping[str, Any], where: str) -> None:

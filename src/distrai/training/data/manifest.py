@@ -13,6 +13,7 @@ from distrai.protocol.blobs import BlobRef
 from distrai.protocol.canonical import canonical_json
 from distrai.protocol.primitives import Hash
 from distrai.training.data.documents import SPLITS, Split
+from distrai.training.data.layouts import Layout
 from distrai.training.errors import (
     CorpusTooLarge,
     EmptySplit,
@@ -32,9 +33,13 @@ TOKENS_MAX = 1 << 44
 TokenType = Literal["u8", "u16", "u32"]
 TOKEN_BYTES: dict[TokenType, int] = {"u8": 1, "u16": 2, "u32": 4}
 """Width of a token in a shard; always little-endian."""
+ENTRY_BYTES = 4
+"""Width where an entry also says whether it is scored."""
 
 _Hex = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-f]{64}\Z")]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+TEMPLATE_CHARACTERS_MAX = 1 << 18
 
 
 class Shard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,8 +63,17 @@ class Splits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_out: tuple[Shard, ...]
 
 
-class CorpusManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a corpus consists of."""
+class ChatTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How conversations were written as text, for people who go on with the model; nobody needs it for training."""
+
+    template: Annotated[str, msgspec.Meta(min_length=1, max_length=TEMPLATE_CHARACTERS_MAX)]
+    """Jinja, as in ``chat_template`` of a Hugging Face tokenizer."""
+    tokens: dict[_Name, _Name] = msgspec.field(default_factory=dict)
+    """Special tokens by the names that the template has for them, such as ``bos_token``."""
+
+
+class CorpusManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a corpus consists of. What was added later is left out where it means nothing."""
 
     format: Literal["distrai/corpus/1"]
     source: _Text
@@ -67,6 +81,9 @@ class CorpusManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokenizer_hash: _Hex
     license: _Text
     splits: Splits
+    layout: Layout = "windows"
+    chat: ChatTemplate | None = None
+    """For layouts of conversations."""
 
     def shards(self, split: Split) -> tuple[Shard, ...]:
         """The shards of one split."""
@@ -107,6 +124,8 @@ def parse_manifest(data: bytes) -> CorpusManifest:
 def check_manifest_rules(manifest: CorpusManifest) -> None:
     """What must hold between the fields; raises as ``parse_manifest``."""
     width = TOKEN_BYTES[manifest.token_dtype]
+    if manifest.layout != "windows" and width != ENTRY_BYTES:
+        raise MalformedManifest(f"entries of {manifest.layout} have {ENTRY_BYTES} bytes, not {width}")
     for split in SPLITS:
         _check_shards(manifest.shards(split), width, split)
     if sum(manifest.tokens(split) for split in SPLITS) > TOKENS_MAX:

@@ -1,0 +1,262 @@
+"""The folder of a frozen model: written from a model at hand, and read as a stranger's.
+
+It holds a configuration and safetensors under the names that the model itself uses, each tensor in the narrowest type
+that loses nothing. Reading believes nothing: the configuration may name a known kind of model and its settings, no code
+and no weights from elsewhere, and the files must hold exactly the tensors that it makes.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from distrai.protocol.canonical import canonical_json, decode_canonical_json
+from distrai.protocol.errors import ProtocolError
+from distrai.training import adapters
+from distrai.training.errors import BadFrozenModel
+from distrai.training.frozen import CONFIG_BYTES_MAX, CONFIG_FILE, PART_BYTES
+from distrai.training.huggingface import auto_config, auto_model, imported_cheaply
+
+REFUSED_KEYS = frozenset(
+    {
+        "auto_map",
+        "quantization_config",
+        "trust_remote_code",
+        "torch_dtype",
+        "dtype",
+        "attn_implementation",
+        "experts_implementation",
+    }
+)
+"""Keys of a configuration that run code or fetch weights from elsewhere, or that the recipe says in another place."""
+_FILE_BYTES = PART_BYTES - (1 << 20)
+"""Of tensors in one file: with its header it stays one part."""
+_NARROWER = (torch.bfloat16, torch.float16)
+_TYPES = frozenset({"F32", "F16", "BF16", "I64", "I32", "U8", "BOOL"})
+
+
+def write_frozen(model: nn.Module, folder: Path) -> None:
+    """Write the configuration of a model and what of it is not trained into a new folder. Raises CannotLoadModel."""
+    folder.mkdir(parents=True)
+    plain: Any = adapters.plain_model(model)
+    (folder / CONFIG_FILE).write_bytes(_config_bytes(plain.config))
+    batch: dict[str, Tensor] = {}
+    number, size = 1, 0
+    for name, tensor in adapters.frozen_tensors(model).items():
+        narrow = _narrowest(tensor)
+        if batch and size + narrow.nbytes > _FILE_BYTES:
+            save_file(batch, folder / f"model-{number:05d}.safetensors")
+            batch, number, size = {}, number + 1, 0
+        batch[name] = narrow
+        size += narrow.nbytes
+    if batch:
+        save_file(batch, folder / f"model-{number:05d}.safetensors")
+
+
+def _config_bytes(config: Any) -> bytes:
+    """What of a configuration makes the model: the keys that its kind knows."""
+    told = json.loads(config.to_json_string(use_diff=False))
+    known = set(type(config)().to_dict())
+    kept = {key: value for key, value in told.items() if key in known and _is_allowed(key)}
+    kept = {key: _without_refused(value) for key, value in kept.items()}
+    return canonical_json(kept | {"model_type": told["model_type"]})
+
+
+def _without_refused(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_refused(item) for key, item in value.items() if _is_allowed(key)}
+    return [_without_refused(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_allowed(key: str) -> bool:
+    return key not in REFUSED_KEYS and (not key.startswith("_") or key == "__float__")
+
+
+def _narrowest(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().to("cpu").contiguous()
+    if tensor.dtype == torch.float32:
+        for kind in _NARROWER:
+            narrow = tensor.to(kind)
+            if torch.equal(narrow.to(torch.float32), tensor):
+                return narrow
+    return tensor
+
+
+def read_config(folder: Path) -> Any:
+    """The configuration in a folder. Raises BadFrozenModel."""
+    path = folder / CONFIG_FILE
+    with path.open("rb") as file:
+        data = file.read(CONFIG_BYTES_MAX + 1)
+    if len(data) > CONFIG_BYTES_MAX:
+        raise BadFrozenModel(f"{CONFIG_FILE} has at most {CONFIG_BYTES_MAX} bytes")
+    try:
+        table = decode_canonical_json(data)
+    except ProtocolError as error:
+        raise BadFrozenModel(f"{CONFIG_FILE}: {error}") from None
+    kind = table.pop("model_type", None) if isinstance(table, dict) else None
+    if not isinstance(kind, str):
+        raise BadFrozenModel(f"{CONFIG_FILE} names no model_type")
+    try:
+        default = auto_config().for_model(kind)
+    except (ValueError, KeyError):
+        raise BadFrozenModel(f"{CONFIG_FILE}: model_type {kind[:80]!r} is unknown here") from None
+    _check_keys(table, set(default.to_dict()))
+    try:
+        return type(default).from_dict(table)
+    except Exception as error:  # transformers raises its validation errors straight from Exception
+        raise BadFrozenModel(f"{CONFIG_FILE}: {' '.join(str(error).split())[:300]}") from error
+
+
+def _check_keys(table: Mapping[str, object], known: set[str]) -> None:
+    for key, value in table.items():
+        if key not in known:
+            raise BadFrozenModel(f"{CONFIG_FILE}: {key[:80]!r} is no key of this kind of model")
+        for inner in (key, *_keys_within(value)):
+            if not _is_allowed(inner):
+                raise BadFrozenModel(
+                    f"{CONFIG_FILE}: {inner[:80]!r} could bring code or weights from elsewhere"
+                )
+
+
+def _keys_within(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _keys_within(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _keys_within(item)
+
+
+def read_frozen(folder: Path, *, quant: bool = False) -> nn.Module:
+    """The model of a folder: fp32 on the CPU; ``quant``: its linear layers in four bits.
+
+    Parameters that no file holds are zero: they are what the state brings. Layer by layer, so that quantising takes no
+    more memory than its result. Raises BadFrozenModel, MissingPackage.
+    """
+    config = read_config(folder)
+    with _weights_later():
+        try:
+            model = imported_cheaply(lambda: auto_model().from_config(config, dtype=torch.float32))
+        except Exception as error:  # whatever the code of that model trips over
+            raise BadFrozenModel(f"{CONFIG_FILE} makes no causal language model: {_line(error)}") from error
+    assert isinstance(model, nn.Module)
+    with _Files(folder) as files:
+        _fill(model, files, quant)
+        files.check_all_read()
+    if quant:
+        adapters.mark_quantised(model)
+    return model
+
+
+def load_teacher(folder: Path, device: torch.device) -> nn.Module:
+    """A model to learn from: whole, frozen and in evaluation mode, on its device. Raises BadFrozenModel."""
+    model = read_frozen(folder)
+    return frozen_on(model, device)
+
+
+def frozen_on(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on a device, never to be trained again."""
+    return model.requires_grad_(False).eval().to(device)
+
+
+class _Files:
+    """The tensors of a folder's safetensors, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = sorted(folder.glob("*.safetensors"))
+        self._open: list[Any] = []
+        self._where: dict[str, Any] = {}
+        self._read: set[str] = set()
+
+    def __enter__(self) -> Self:
+        for path in self._paths:
+            try:
+                file: Any = safe_open(path, framework="pt", device="cpu")
+                names = list(file.keys())
+            except (SafetensorError, OSError) as error:
+                raise BadFrozenModel(f"{path.name} is no safetensors file: {error}") from None
+            for name in names:
+                if name in self._where:
+                    raise BadFrozenModel(f"the tensor {name[:200]!r} is there twice")
+                self._where[name] = file
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._where.clear()
+
+    def tensor(self, name: str, shape: torch.Size) -> Tensor | None:
+        """A tensor, if it is there. Raises BadFrozenModel if it has another shape or an odd type."""
+        file = self._where.get(name)
+        if file is None:
+            return None
+        found = file.get_slice(name)
+        if tuple(found.get_shape()) != tuple(shape) or found.get_dtype() not in _TYPES:
+            raise BadFrozenModel(f"the tensor {name[:200]!r} should have the shape {tuple(shape)}")
+        self._read.add(name)
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    def check_all_read(self) -> None:
+        """Raise BadFrozenModel for a tensor that the model does not have."""
+        for name in self._where:
+            if name not in self._read:
+                raise BadFrozenModel(f"the model has no tensor {name[:200]!r}")
+
+
+def _fill(model: nn.Module, files: _Files, quant: bool) -> None:
+    """Give every parameter and lasting buffer what the files hold."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in model.modules():
+        for last, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            places.setdefault(id(parameter), []).append((module, last))
+    for name, parameter in list(model.named_parameters()):
+        found = files.tensor(name, parameter.shape)
+        value = torch.zeros(parameter.shape) if found is None else found.to(torch.float32)
+        filled = nn.Parameter(value)
+        for module, last in places[id(parameter)]:
+            setattr(module, last, filled)
+        _quantise_around(model, name, quant)
+    state = set(model.state_dict())
+    for name, buffer in model.named_buffers():
+        if name in state and (kept := files.tensor(name, buffer.shape)) is not None:
+            buffer.copy_(kept)
+
+
+def _quantise_around(model: nn.Module, name: str, quant: bool) -> None:
+    """Quantise the layer of a parameter that was filled, if it is whole now."""
+    layer = name.rpartition(".")[0]
+    module = model.get_submodule(layer)
+    if not quant or not adapters.can_quantise(model, module):
+        return
+    assert isinstance(module, nn.Linear)
+    if all(not item.is_meta for item in module.parameters()):
+        adapters.replace_layer(model, layer, adapters.quantised(module))
+
+
+@contextmanager
+def _weights_later() -> Iterator[None]:
+    """Make models without memory for their parameters; buffers, which a model computes itself, are real."""
+    register = nn.Module.register_parameter
+
+    def register_nothing(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        register(module, name, parameter)
+        if parameter is not None and not parameter.is_meta:
+            register(module, name, nn.Parameter(parameter.to("meta"), parameter.requires_grad))
+
+    nn.Module.register_parameter = register_nothing  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
