@@ -16,19 +16,19 @@ Finished runs are files below build/bench/together; a second start goes on where
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from common import ROOT, destination, report_head, write_json
 from distrai.algorithms.algorithm import Algorithm
-from distrai.training.model import build_model, located, trainable_layout
-from together_runs import BASE_RECIPE, TOGETHER, Alone, Bench, Cut, base_model, in_common, measured
+from distrai.training.model import build_model, trainable_layout
+from together_runs import BASE_RECIPE, TOGETHER, Alone, Bench, Cut, base_model, extended, in_common, measured
 
 LORA, DPO = ROOT / "recipes" / "lora.toml", ROOT / "recipes" / "dpo.toml"
 RATES, DPO_RATES = (2.5e-3, 5e-3, 1e-2), (5e-4, 1e-3, 2e-3)
 """To begin with; while the best is at an end, one more is tried there."""
-EXTEND = 2
-MATCHED, SMALL = Cut("as many steps as a member", 4), Cut("a step for each batch", 1)
+MATCHED, SMALL = Cut("as-many-steps", 4), Cut("a-step-for-each-batch", 1)
 HERE = "../build/bench/together"
 """As seen from the recipes."""
 
@@ -76,7 +76,7 @@ def changes(base: str, examples: str) -> list[str]:
 def compared() -> dict[str, Any]:
     """One machine, and four peers on the same samples."""
     bench = Bench("lora", LORA, changes("base", "chats"))
-    grids = {cut.name: tuned(bench, cut) for cut in (MATCHED, SMALL)}
+    grids = {cut.name: tuned(bench, cut, RATES) for cut in (MATCHED, SMALL)}
     ends = {name: bench.looked_at(best(grid)) for name, grid in grids.items()}
     one = min(ends.values(), key=tuning_loss_of)
     lr = ends[MATCHED.name].lr
@@ -96,16 +96,10 @@ def compared() -> dict[str, Any]:
     }
 
 
-def tuned(bench: Bench, cut: Cut) -> list[Alone]:
+def tuned(bench: Bench, cut: Cut, rates: Sequence[float]) -> list[Alone]:
     """Training alone with several rates, in their order."""
-    found = [bench.alone(cut, lr) for lr in RATES]
-    for _ in range(EXTEND):
-        chosen = best(found)
-        if chosen is found[0]:
-            found.insert(0, bench.alone(cut, chosen.lr / 2))
-        elif chosen is found[-1]:
-            found.append(bench.alone(cut, chosen.lr * 2))
-    return found
+    losses = extended(rates, lambda lr: bench.alone(cut, lr).tuning_loss)
+    return [bench.alone(cut, lr) for lr in losses]
 
 
 def best(grid: list[Alone]) -> Alone:
@@ -122,15 +116,15 @@ def payload_bytes(bench: Bench, *, adapter: bool) -> int:
     """Bytes of one member's update, with the recipe's codec."""
     if adapter:
         return sum(bench.plan.payload_sizes)
-    section = replace(located(bench.recipe.model, LORA.parent), adapter=None)
-    layout = trainable_layout(build_model(section, bench.recipe.seed))
+    section = replace(bench.recipe.model, adapter=None)
+    layout = trainable_layout(build_model(section, bench.recipe.seed, bench.frozen.base))
     return sum(Algorithm(bench.plan.spec, layout).payload_sizes)
 
 
 def preferred(base: str) -> dict[str, Any]:
     """DPO on what LoRA made, with the rate that the tuning split prefers on one machine."""
     bench = Bench("dpo", DPO, changes(base, "preferences"))
-    grid = [bench.alone(MATCHED, lr) for lr in DPO_RATES]
+    grid = tuned(bench, MATCHED, DPO_RATES)
     run = in_common("dpo", DPO, [*changes(base, "preferences"), f"training.lr={best(grid).lr:g}"])
     return {
         "run": run,

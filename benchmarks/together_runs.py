@@ -8,18 +8,20 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from common import BENCH, ROOT, write_json
 from distrai.algorithms.algorithm import Algorithm
 from distrai.network.store import BlobStore
+from distrai.peer.learner import FrozenModels, Learner
 from distrai.peer.plan import Plan
 from distrai.protocol.recipe import Recipe, ResolvedRecipe
 from distrai.runs.folder import RunFolder
@@ -31,8 +33,8 @@ from distrai.training.data.dataset import Dataset
 from distrai.training.data.documents import Split
 from distrai.training.data.manifest import parse_manifest
 from distrai.training.evaluate import evaluate
-from distrai.training.model import build_model, load_trainable, located, read_trainable
-from distrai.training.objective import Objective, build_objective
+from distrai.training.model import load_trainable, read_trainable, trainable_layout
+from distrai.training.objective import build_objective
 from distrai.training.tokenizer import Tokenizer, load_tokenizer
 
 TOGETHER = BENCH / "together"
@@ -83,14 +85,24 @@ def in_common(name: str, recipe: Path, changes: Sequence[str] = ()) -> dict[str,
     return dict(told)
 
 
+def extended(rates: Sequence[float], loss_of: Callable[[float], float], more: int = 2) -> dict[float, float]:
+    """The loss with each rate, in the order of rates; while the best is at an end, another factor of 2 is tried."""
+    found = {rate: loss_of(rate) for rate in sorted(rates)}
+    for _ in range(more):
+        best = min(found, key=found.__getitem__)
+        if best == min(found):
+            found[best / 2] = loss_of(best / 2)
+        elif best == max(found):
+            found[best * 2] = loss_of(best * 2)
+    return dict(sorted(found.items()))
+
+
 def measured(name: str, split: Split) -> dict[str, Any]:
     """How good the model of the finished run ``name`` is on a split."""
     run = OpenedRun.open(RunFolder(TOGETHER / name), "cpu")
     run.load_newest()
-    recipe = run.resolved.recipe
-    manifest = parse_manifest(run.archive.blob(run.resolved.corpus.hash, "the corpus manifest"))
-    context, vocabulary = recipe.data.context, run.tokenizer.vocabulary
-    data = Dataset(manifest, split, context, vocabulary, run.archive.blobs.read)
+    recipe, vocabulary = run.resolved.recipe, run.tokenizer.vocabulary
+    data = Dataset(run.manifest, split, recipe.data.context, vocabulary, run.archive.blobs.read)
     return looked_at(run.model, data, run.tokenizer, recipe)
 
 
@@ -98,6 +110,12 @@ def looked_at(model: nn.Module, data: Dataset, tokenizer: Tokenizer, recipe: Rec
     """The figures of a model; of preferences the loss and the share of pairs that it gets right."""
     objective = build_objective(recipe, None, None) if recipe.training.objective == "dpo" else None
     return asdict(evaluate(model, data, tokenizer, recipe.evaluation.samples_final, CPU, objective))
+
+
+def trained_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """Names and copies of what is trained."""
+    names = (spec.name for spec in trainable_layout(model).tensors)
+    return list(zip(names, read_trainable(model), strict=True))
 
 
 def _train(recipe: Path, folder: Path, changes: Sequence[str]) -> float | None:
@@ -162,9 +180,23 @@ class Bench:
         return load_tokenizer(self.recipe.data.tokenizer, self.path.parent)
 
     @cached_property
-    def objective(self) -> Objective:
-        """What is minimised, without a teacher."""
-        return build_objective(self.recipe, None, None)
+    def frozen(self) -> FrozenModels:
+        """The folders of what is not trained."""
+        return FrozenModels.of(self.resolved, self.blobs, self.folder)
+
+    @cached_property
+    def learner(self) -> Learner:
+        """Model and objective, as a peer builds them."""
+        return Learner.of(self.resolved, self.frozen, self.algorithm, self.initial, CPU)
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The run's."""
+        return Algorithm(self.plan.spec, self.plan.layout)
+
+    def initial(self) -> bytes:
+        """The state before round 1."""
+        return self.blobs.read(self.resolved.initial_state)
 
     def dataset(self, split: Split) -> Dataset:
         """The samples of a split."""
@@ -173,11 +205,9 @@ class Bench:
         return Dataset(manifest, split, context, vocabulary, self.blobs.read)
 
     def model(self) -> nn.Module:
-        """The model before round 1: the very state that the run starts from."""
-        made = build_model(located(self.recipe.model, self.path.parent), self.recipe.seed)
-        state = self.blobs.read(self.resolved.initial_state)
-        load_trainable(made, Algorithm(self.plan.spec, self.plan.layout).state_from_bytes(state).params)
-        return made
+        """The model as it is before round 1, until it is asked for again."""
+        load_trainable(self.learner.model, self.algorithm.state_from_bytes(self.initial()).params)
+        return self.learner.model
 
     def measure(self, model: nn.Module, split: Split) -> dict[str, Any]:
         """How good a model is on all of a split."""
@@ -198,7 +228,7 @@ class Bench:
                 held_out=None,
                 cpu_s=round(time.process_time() - began, 1),
             )
-            torch.save(read_trainable(model), path.with_suffix(".pt"))
+            save_file(dict(trained_tensors(model)), path.with_suffix(".safetensors"))
             write_json(path, asdict(told))
         return Alone(**json.loads(path.read_text()))
 
@@ -207,7 +237,8 @@ class Bench:
         path = self.folder / f"{best.name}-{best.lr:g}.json"
         if best.held_out is None:
             model = self.model()
-            load_trainable(model, torch.load(path.with_suffix(".pt"), weights_only=True))
+            kept = load_file(path.with_suffix(".safetensors"))
+            load_trainable(model, [kept[name] for name, _ in trained_tensors(model)])
             best = replace(best, held_out=self.measure(model, "held_out"))
             write_json(path, asdict(best))
         return best
@@ -233,6 +264,6 @@ class Bench:
             start = ((number - 1) * self._members + member) * block + at * size
             return [order.sample_at(start + each) for each in range(size)]
 
-        done = data_parallel(model, spec, self.objective, train.batch, samples_of, cut.members, CPU)
+        done = data_parallel(model, spec, self.learner.objective, train.batch, samples_of, cut.members, CPU)
         load_trainable(model, done.params)
         return model

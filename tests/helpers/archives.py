@@ -4,6 +4,7 @@ The members do not train (their pseudo-gradients are drawn), and nobody talks: w
 reads. Four seats; the last one misses rounds 2, 4, 5 and 6, is dropped by round 7, and round 3 is empty.
 """
 
+import os
 import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -292,10 +293,12 @@ def failure(archive: FakeArchive, rounds: int | None = None) -> ReplayFailed:
 
 @contextmanager
 def flipped(path: Path, at: int) -> Iterator[None]:
-    """Change one byte of a file, and put it back."""
-    data = path.read_bytes()
-    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-    try:
-        yield
-    finally:
-        path.write_bytes(data)
+    """Change one byte of a file, and put it back. In place: a file that is cut and written anew waits for the disk."""
+    with path.open("r+b", buffering=0) as file:
+        file.seek(at)
+        byte = file.read(1)
+        os.pwrite(file.fileno(), bytes([byte[0] ^ 1]), file.tell() - 1)
+        try:
+            yield
+        finally:
+            os.pwrite(file.fileno(), byte, file.tell() - 1)

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.processes
 
 ROUNDS = 8
 STRANGER = Author(77)
-TIMES = {"count": ROUNDS, "d0_s": 0.2, "cut_s": 6.0, "hard_s": 60.0, "stall_seconds": 400}
+TIMES = {"count": ROUNDS, "d0_s": 0.2, "cut_s": 12.0, "hard_s": 60.0, "stall_seconds": 400}
 
 
 def test_a_member_that_sends_garbage(nursery: Nursery, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ async def a_flood(hostile: Hostile) -> None:
     await hostile.everything(hostile.work(hostile.payload(scale=1e4)))
     await hostile.refused("NormAboveCeiling", times=2)
     for name, count in zip(HONEST, before, strict=True):
-        assert 1 <= hostile.refusals(name).count("BadSignature") - count <= 20
+        assert 1 <= hostile.refusals(name).count("BadSignature") - count <= 40, "of 240, also if a head came between"
 
 
 async def wrong_bytes(hostile: Hostile) -> None:

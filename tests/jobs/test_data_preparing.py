@@ -2,18 +2,22 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distrai.jobs.data import BadData, check_data, choose_held_out, prepare
-from distrai.jobs.data_check import Hardware, data_text, inspect_data
+from distrai.jobs.data_check import data_text, inspect_data, tokens_range
 from distrai.training.data.formats import Format, read_value
 from distrai.jobs.data_sources import BadSource
-from distrai.jobs.estimate import Method, NotEstimable, estimate, memory_gb, peak_of
+from distrai.jobs.prechecks import check_job_data, prepare_job_data
+from distrai.jobs.prepared import data_of, read_prepared
+from distrai.jobs.store import JobFolder
 from distrai.jobs.tokens import TokenSum, count_bytes
-from helpers.data_lines import chat, write
+from distrai.jobs.uses import use_of
+from helpers.data_lines import chat, preference, write
 
 
 def test_prepared_data_is_split_by_prompt_whatever_its_order(tmp_path: Path) -> None:
@@ -90,60 +94,116 @@ def test_tokens_of_large_data_are_reckoned_from_its_bytes() -> None:
     assert TokenSum(count_bytes).counts().total == 0
 
 
-def test_data_of_a_job_is_told_with_what_it_will_take(tmp_path: Path) -> None:
-    source = write(
-        tmp_path / "a.jsonl", *[chat(f"q{number}") for number in range(10)], chat("q1"), chat("x" * 99)
-    )
-    values = {"data": source, "epochs": 2.0, "context": 50, "method": "qlora"}
-    told = inspect_data("sft", values, 7_000_000_000, Hardware("H100", price_per_hour=2_000_000))
-    assert told["ok"] and told["estimate"]["memory_gb"] == 5.0 and told["tokens"]["too_long"] == 1
+def test_what_is_cut_is_counted_for_each_answer(tmp_path: Path) -> None:
+    pair = preference("q" * 20, "a" * 10, "b" * 30)
+    source = write(tmp_path / "a.jsonl", pair, preference("q", "a", "b"))
+    counts = check_data(source, counter=count_bytes, longest_allowed=40).tokens
+    assert counts is not None
+    assert (counts.total, counts.kept, counts.longest, counts.too_long) == (84, 74, 50, 1)
+
+
+def test_data_of_a_job_is_told(tmp_path: Path) -> None:
+    lines = [*[chat(f"q{number}") for number in range(10)], chat("q1"), chat("x" * 99)]
+    values = {"data": write(tmp_path / "a.jsonl", *lines), "context": 50}
+    told = inspect_data("sft", values)
+    assert told["ok"] and told["counted_in"] == "bytes"
+    assert tokens_range(told) == (round(told["tokens"]["total"] / 5), round(told["tokens"]["total"] / 3))
     text = data_text(told)
-    assert (
-        "12 chat examples" in text and "1 are there more than once" in text and "1 are longer than 50" in text
-    )
-    assert "GB of GPU memory" in text and "$0.40 to $0.40" in text
-    with pytest.raises(BadData, match="is chat data, and dpo needs preference"):
+    assert "12 chat examples" in text and "1 are there more than once" in text and "perhaps" in text
+    with pytest.raises(BadData, match=r"is chat data \(line 1\), and dpo needs preference"):
         inspect_data("dpo", values)
-    assert "smoke preset" in inspect_data("grpo", values, 1, Hardware("H100"))["note"]
-    assert inspect_data("sft", values)["estimate"] is None
     write(tmp_path / "a.jsonl", *["{"] * 30)
     told = inspect_data("sft", values)
-    assert (
-        not told["ok"]
-        and "  line 1: no JSON" in data_text(told)
-        and "and 10 bad lines more" in data_text(told)
-    )
-    prepared = prepare(
-        write(tmp_path / "c.jsonl", *[chat(f"q{number}") for number in range(10)]), tmp_path / "ready"
-    )
-    assert inspect_data("sft", {"data": str(tmp_path / "ready")})["examples"] == prepared.train == 9
-    answers = {"data": write(tmp_path / "d.jsonl", {"prompt": "1 + 1", "answer": 2})}
-    assert inspect_data("grpo", answers)["ok"] and not inspect_data("sft", answers)["ok"]
+    assert not told["ok"]
+    assert "  line 1: no JSON" in data_text(told) and "and 10 bad lines more" in data_text(told)
+    good = write(tmp_path / "c.jsonl", *[chat(f"q{number}") for number in range(10)])
+    prepared = prepare(good, tmp_path / "ready")
+    told = inspect_data("sft", {"data": str(tmp_path / "ready")})
+    assert (told["examples"], told["train"], told["held_out"]) == (prepared.train, 9, 1)
     pairs = {"prompt": "q", "chosen": "a", "rejected": "b"}
     assert inspect_data("dpo", {"data": write(tmp_path / "b.jsonl", pairs)})["format"] == "preference"
 
 
-def test_an_estimate_is_a_range_and_a_measured_speed_makes_it_sharp() -> None:
-    known = {"tokens": 3_600_000, "epochs": 2.0, "parameters": 7_000_000_000, "method": Method.QLORA}
-    guess = estimate(**known, gpu="H100_80GB", price_per_hour=2_000_000)
-    assert guess.hours_low < guess.hours_high and not guess.measured and guess.cost_low is not None
-    assert guess.cost_low == round(guess.hours_low * 2_000_000) and guess.memory_gb == 5.0
-    sure = estimate(**known, tokens_per_second=1000, price_per_hour=2_000_000)
-    assert (
-        sure.measured
-        and sure.hours_low == sure.hours_high == pytest.approx(2.2)
-        and sure.cost_low == 4_400_000
-    )
-    assert estimate(**known, tokens_per_second=1000).cost_low is None
-    with pytest.raises(NotEstimable, match="smoke preset"):
-        estimate(**known, gpu="Abacus 3000")
-    with pytest.raises(NotEstimable):
-        estimate(**{**known, "tokens": 0}, gpu="H100")
+def test_the_right_answer_of_a_question_is_its_last_message() -> None:
+    asked, right = {"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": "2"}
+    use = use_of("grpo")
+    assert use is not None and use.convert is not None
+    for row in (
+        {"prompt": "1 + 1", "answer": 2},
+        {"question": "1 + 1", "answer": "2"},
+        {"messages": [asked], "answer": 2},
+        {"messages": [asked, {"role": "assistant", "content": "well, 1 + 1 is 2"}], "answer": "2"},
+        {"messages": [asked, right]},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [{"type": "text", "text": "1 "}, {"type": "text", "text": "+ 1"}],
+                },
+                right,
+            ]
+        },
+    ):
+        made = use.convert(row)
+        assert made["messages"] == [asked, right] and "answer" not in made
 
 
-def test_memory_and_speeds_follow_the_tables() -> None:
-    assert memory_gb(8_000_000_000, Method.LORA) == 22.0 and memory_gb(1_000_000_000, Method.FULL) == 16.0
-    assert 6.0 < memory_gb(10_000_000_000, Method.QLORA) < 8.5 < memory_gb(100_000_000_000, Method.QLORA)
-    assert (
-        peak_of("NVIDIA A100-SXM4-80GB") == 312 and peak_of("L40S_48GB") == 362 and peak_of("RTX 4090") == 165
-    )
+def values_of(data: Path | str, **more: Any) -> dict[str, Any]:
+    return {"data": str(data), "held_out": 0.2, "seed": 0, **more}
+
+
+def test_a_job_gets_its_data_divided_and_keeps_it(tmp_path: Path) -> None:
+    said: list[str] = []
+    source = write(tmp_path / "a.jsonl", *[chat(f"q{number % 40}", f"a{number}") for number in range(100)])
+    folder = tmp_path / "job" / "data"
+    (tmp_path / "job").mkdir()
+    assert prepare_job_data("sft", values_of(source, held_out_max=5), folder, said.append) == folder
+    ready = read_prepared(folder)
+    assert ready is not None and ready.train + ready.held_out == 100 and 5 <= ready.held_out <= 7
+    before = (folder / "train.jsonl").read_bytes()
+    write(tmp_path / "a.jsonl", chat("another"))
+    assert prepare_job_data("sft", values_of(source), folder, said.append) == folder
+    assert (folder / "train.jsonl").read_bytes() == before, "a job that goes on has the data it began with"
+    found = data_of(JobFolder(tmp_path / "job"))
+    assert found is not None and (found.name, found.hash, found.train) == ("a.jsonl", ready.hash, ready.train)
+    copied = tmp_path / "other" / "data"
+    assert prepare_job_data("sft", values_of(folder), copied, said.append) == copied
+    assert (copied / "heldout.jsonl").read_bytes() == (folder / "heldout.jsonl").read_bytes()
+    assert prepare_job_data("custom", values_of(source), tmp_path / "no", said.append) is None
+    assert prepare_job_data("sft", {"data": ""}, tmp_path / "no", said.append) is None
+    assert data_of(JobFolder(tmp_path)) is None
+    with pytest.raises(BadData, match="needs another format"):
+        prepare_job_data("dpo", values_of(folder), tmp_path / "no", said.append)
+    (folder / "data.json").write_text("{")
+    with pytest.raises(BadData, match="no whole data.json"):
+        prepare_job_data("sft", values_of(folder), tmp_path / "no", said.append)
+    assert not (tmp_path / "no").exists()
+
+
+def test_data_that_cannot_be_divided_is_refused(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", *[chat("the same", f"a{number}") for number in range(9)])
+    with pytest.raises(BadData, match="at least two different"):
+        prepare_job_data("sft", values_of(source), tmp_path / "data", print)
+    bad = write(tmp_path / "b.jsonl", chat("a"), '{"messages": 3}')
+    with pytest.raises(BadData, match="line 2"):
+        check_job_data("sft", values_of(bad))
+    with pytest.raises(BadData, match="line 2"):
+        prepare_job_data("sft", values_of(bad), tmp_path / "data", print)
+    check_job_data("sft", values_of(bad, examples_max=1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl"]
+
+
+def test_a_plain_text_is_divided_into_pieces(tmp_path: Path) -> None:
+    """Also one without empty lines, and one whose paragraphs are many: what is held out is a part of the whole."""
+    for name, text in (
+        ("one", "".join(f"line {number} of a long text\n" for number in range(2000))),
+        ("many", "".join(f"paragraph {number}\n\n" for number in range(2000))),
+    ):
+        (tmp_path / f"{name}.txt").write_text(text)
+        folder = tmp_path / f"{name}-data"
+        assert prepare_job_data("pretrain", values_of(tmp_path / f"{name}.txt"), folder, print) == folder
+        ready = read_prepared(folder)
+        assert ready is not None and 60 <= ready.train + ready.held_out <= 140 and ready.held_out >= 12
+        kept = [json.loads(line)["text"] for side in ("train", "heldout")
+                for line in (folder / f"{side}.jsonl").read_text().splitlines()]  # fmt: skip
+        assert sorted("\n".join(kept).split()) == sorted(text.split()), "nothing is lost or there twice"

@@ -107,7 +107,7 @@ def steps_of(folder: Path) -> list[int]:
     [
         ("learning_rat=1", "learning_rat: this template has none of that name; did you mean learning_rate?"),
         ("learning_rate=2", "learning_rate: 2.0 is too large; give at most 1"),
-        ("learning_rate=nan", 'learning_rate: "nan" is not a finite number'),
+        ("learning_rate=nan", "learning_rate: NaN is not a finite number"),
         ("epochs=many", 'epochs: "many" is not a finite number'),
         ("batch=2.5", "batch: 2.5 is not a whole number"),
         ("double_quant=perhaps", 'double_quant: "perhaps" is not true or false'),

@@ -92,7 +92,7 @@ def test_a_killed_script_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 
 def test_a_killed_supervisor_takes_the_script_with_it_and_the_job_goes_on(tmp_path: Path) -> None:
     body = COUNTS.replace("CRASH", "os.kill(os.getppid(), 9); time.sleep(600)")
-    job = new_job(tmp_path / "job", body)
+    job = new_job(tmp_path / "job", body, limits=Limits(sandbox=False))  # inside one it would not see us
     result = run_job(job)
     assert result.status == "failed"
     assert "lost" in result.why

@@ -19,7 +19,7 @@ from distrai.runs.recipes import load_recipe
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is trained to find out how long it takes."""
-    monkeypatch.setattr(initiating, "step_time", lambda recipe, parameters: StepTime(0.5, True))
+    monkeypatch.setattr(initiating, "step_time", lambda recipe, parameters, folder: StepTime(0.5, True))
     monkeypatch.setattr("distrai.runs.needs.sharing", lambda peers: 2.0)
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from distrai.algorithms.section import algorithm_spec, written_out
 from distrai.protocol.recipe import parse_recipe
+from distrai.training.data.layouts import sample_tokens
 from distrai.training.spec import InnerSpec
 from helpers.recipes import minimal_mapping
 
@@ -49,6 +50,21 @@ def test_every_warmup_gives_a_finite_rate(warmup, schedule):
 
 def test_sizes_of_a_step():
     assert (SPEC.step_samples, SPEC.step_tokens, SPEC.round_samples) == (12, 1536, 240)
+
+
+@pytest.mark.parametrize(("form", "tokens"), [("text", 128), ("chat", 128), ("preferences", 256)])
+def test_a_pair_is_the_work_of_two_rows(form, tokens):
+    """What is signed, checked and paid for: padding counts, too, or peers would not agree."""
+    mapping = minimal_mapping()
+    mapping["algorithm"] = {"preset": "diloco", "inner_state": "kept"}
+    mapping["data"] |= {"source": "files", "globs": ["*"], "format": form, "context": 128}
+    if form == "preferences":
+        mapping["training"]["objective"] = "dpo"
+    recipe = parse_recipe(mapping)
+    recipe = replace(recipe, algorithm=written_out(algorithm_spec(recipe.algorithm)))
+    spec = InnerSpec.from_recipe(recipe)
+    assert spec.sample_tokens == sample_tokens(recipe.data) == tokens
+    assert spec.step_tokens == spec.step_samples * tokens
 
 
 def test_wsd_stays_and_falls_over_its_last_part():

@@ -14,6 +14,7 @@ from distrai.cli.output import tell
 from distrai.cli.wallet import AnyWallet
 
 if TYPE_CHECKING:
+    from distrai.jobs.evaluation import Tasks
     from distrai.jobs.store import Limits
 
 Flag = Annotated[bool, Parameter(negative=())]
@@ -57,6 +58,29 @@ class LimitOptions:
             sandbox=not self.no_sandbox,
             network=not self.no_network,
         )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class EvalOptions:
+    """What models are judged by before and after a training, beside the held-out part of its data."""
+
+    eval: str = ""
+    "Judge before and after by these tasks of lm-evaluation-harness, like hellaswag,mmlu."
+    eval_limit: int = 0
+    "At most so many questions of each task; 0 for all."
+    eval_folder: str = ""
+    "A folder with tasks of your own in YAML; what code they name is run."
+
+    def tasks(self) -> "Tasks | None":
+        """What was named; None if nothing was. Raises CannotEvaluate."""
+        from distrai.jobs.evaluation import CannotEvaluate, Tasks
+
+        if self.eval:
+            return Tasks(self.eval, self.eval_folder, self.eval_limit).check()
+        if self.eval_limit or self.eval_folder:
+            raise CannotEvaluate("--eval-limit and --eval-folder need --eval with names of tasks")
+        return None
 
 
 @jobs.command
@@ -116,6 +140,7 @@ def run(
     command: str = "",
     env: Many = None,
     accept: str = "",
+    judged: EvalOptions | None = None,
     limits: LimitOptions | None = None,
     record: RecordOptions | None = None,
     wallet: AnyWallet | None = None,
@@ -148,6 +173,7 @@ def run(
     from rich.console import Console
 
     from distrai.jobs.display import JobDisplay
+    from distrai.jobs.evaluation import judged_by
     from distrai.jobs.library import Library
     from distrai.jobs.runner import JobRun
     from distrai.jobs.session import Asked, choose_job
@@ -157,12 +183,14 @@ def run(
     asked = Asked(
         template, command, preset, set or (), out, (limits or LimitOptions()).chosen(), env or (), accept
     )
+    tasks = (judged or EvalOptions()).tasks()
     confirm = _confirm if sys.stdin.isatty() and not json else None
     job = choose_job(asked, Library(), confirm, Path.cwd())
     console = Console()
     lines = json or not console.is_terminal
     with JsonLines(sys.stdout) if lines else JobDisplay(console) as display:
-        witness = (record or RecordOptions()).recording(wallet)
+        recorded = (record or RecordOptions()).recording(wallet)
+        witness = judged_by(job, tasks, recorded)
         told = JobRun(job, display.report, witness=witness).run().to_json()
     tell(told, result_text(told), as_json=lines)
     return {"done": 0, "stopped": INTERRUPTED}.get(told["status"], 1)

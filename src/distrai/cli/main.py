@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 from distrai import __version__
 from distrai.cli.compare import compare
 from distrai.cli.doctor import doctor
+from distrai.cli.evaluate import evaluate
 from distrai.cli.init import init
 from distrai.cli.jobs import jobs
 from distrai.cli.join import invite, join
@@ -46,6 +47,7 @@ for verb in (run, init, join, invite, rotate_key, replay, status, generate, expo
 for money_verb in (stake, unstake, payout, claim, earnings):
     app.command(money_verb)
 app.command(estimate_, name="estimate")
+app.command(evaluate, name="eval")
 for group in (wallet, ledger, jobs, models, records):
     app.command(group)
 

@@ -24,6 +24,8 @@ def generate(
 ) -> int:
     """Let the model of a run go on from a text: the newest model, also while the run goes on.
 
+    A model that learned from conversations takes the text as a question, and answers.
+
     Parameters
     ----------
     folder
@@ -51,7 +53,7 @@ def generate(
     if json:
         tell({"round": writing.round, "prompt": text, "text": "".join(writing.pieces)}, "", as_json=True)
         return 0
-    print(text, end="", flush=True)
+    print(text, end="\n" if writing.is_answer else "", flush=True)
     for piece in writing.pieces:
         sys.stdout.write(printable(piece))
         sys.stdout.flush()
@@ -59,24 +61,29 @@ def generate(
     return 0
 
 
-def export(folder: Path, /, *, to: Path | None = None, json: Json = False) -> int:
+def export(folder: Path, /, *, to: Path | None = None, adapter: Json = False, json: Json = False) -> int:
     """Write the newest model of a run as a Hugging Face folder, with a model card.
+
+    A model that was trained by an adapter comes out whole: the adapter is merged into the weights of its base.
 
     Parameters
     ----------
     folder
         The folder of a run.
     to
-        Where to; FOLDER/model if not given.
+        Where to; FOLDER/model if not given (FOLDER/adapter with --adapter).
+    adapter
+        Write only the adapter, as peft reads it; its base is named as in the recipe.
     json
         Print one JSON object.
     """
     from distrai.runs.folder import RunFolder
     from distrai.runs.results import export_run
 
-    done = export_run(RunFolder(folder), to)
+    done = export_run(RunFolder(folder), to, adapter=adapter)
+    what = "adapter" if adapter else "model"
     text = (
-        f"the model after round {done.round} is in {done.folder}\n"
+        f"the {what} after round {done.round} is in {done.folder}\n"
         f'  load it: AutoModelForCausalLM.from_pretrained("{done.folder}")'
     )
     tell({"ok": True, "folder": str(done.folder), "round": done.round}, text, as_json=json)

@@ -75,7 +75,9 @@ class Cell:
         looking = to_mapping(comparison.looking)
         looking.pop("tuning_samples" if self.split == "held_out" else "held_out_samples")
         whole = self.recipe(comparison, 1)
-        recipe = to_mapping(whole) | {"data": canonical_mapping(whole)["data"]}  # old cells stay what they are
+        recipe = to_mapping(whole) | {
+            "data": canonical_mapping(whole)["data"]
+        }  # old cells stay what they are
         return {
             "format": FORMAT,
             "recipe": {key: recipe[key] for key in ("seed", "model", "data", "algorithm", "training")},

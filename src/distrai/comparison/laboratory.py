@@ -24,6 +24,7 @@ from distrai.training.device import training_device
 from distrai.training.errors import Diverged
 from distrai.training.evaluate import Evaluation, evaluate
 from distrai.training.model import build_model, check_fits, load_trainable, trainable_layout
+from distrai.training.pretrained import located
 from distrai.training.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -58,7 +59,7 @@ class Laboratory:
 
     def model(self, seed: int) -> nn.Module:
         """The initial model of a seed. Raises what building models raises."""
-        made = build_model(self.comparison.model, seed)
+        made = build_model(located(self.comparison.model, self.comparison.folder), seed)
         check_fits(made, self.tokenizer.vocabulary, self.comparison.data.context)
         return made
 

@@ -130,6 +130,7 @@ def parse_comparison(mapping: Mapping[str, Any], base: Mapping[str, Any], folder
         folder=folder,
         source=(mapping, base, folder),
     )
+    _check_learning("", data, training)
     check_rules(full_recipe(found, AlgorithmSection(preset="any"), training, seed=0, rounds=1))
     _check_ladder("sweep", recipe.sweep.inner, recipe.sweep.outer)
     arms = tuple(_arm(f"arms[{at}]", arm, recipe, merged["training"]) for at, arm in enumerate(recipe.arms))
@@ -162,6 +163,7 @@ def _arm(path: str, arm: ArmSection, recipe: CompareRecipe, training: Mapping[st
     section = read_dataclass(AlgorithmSection, {"preset": arm.preset, **arm.algorithm}, f"{path}.algorithm")
     spec = algorithm_spec(section, f"{path}.algorithm")
     trained = read_dataclass(TrainingSection, {**training, **arm.training}, f"{path}.training")
+    _check_learning(f"{path}.", None, trained)
     inner = recipe.sweep.inner if arm.sweep.inner is None else arm.sweep.inner
     outer = recipe.sweep.outer if arm.sweep.outer is None else arm.sweep.outer
     _check_ladder(f"{path}.sweep", inner, outer)
@@ -188,6 +190,16 @@ def _arm(path: str, arm: ArmSection, recipe: CompareRecipe, training: Mapping[st
     if spec.inner_optimiser == "sgd" and arm.sweep.inner is None:
         return replace(found, inner_rungs=())  # the outer rate alone says how far a gradient goes
     return found
+
+
+def _check_learning(path: str, data: DataSection | None, training: TrainingSection) -> None:
+    """A comparison is of ways to train on text: what else a run may learn from is not compared."""
+    if training.objective != "next-token":
+        hint = 'use objective = "next-token", and `distrai run` for the others'
+        raise RecipeError(f"{path}training.objective", f'"{training.objective}" is not compared', hint)
+    if data is not None and data.format != "text":
+        hint = 'use format = "text", and `distrai run` for conversations'
+        raise RecipeError(f"{path}data.format", f'"{data.format}" is not compared', hint)
 
 
 def rounded(rate: float) -> float:

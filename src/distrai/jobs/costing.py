@@ -70,9 +70,8 @@ def cost_text(told: Mapping[str, Any]) -> str:
     """The same for people."""
     lines = []
     if told["hours_low"] is not None:
-        lines.append(
-            f"takes {_span(told['hours_low'], told['hours_high'])} hours{_money(told)}, of which {SETUP_HOURS} hours are for setting up"
-        )
+        hours = _span(told["hours_low"], told["hours_high"])
+        lines.append(f"takes {hours} hours{_money(told)}; {SETUP_HOURS} hours of it are for setting up")
     if told["memory_gb_low"] is not None:
         lines.append(_memory_text(told))
     lines += [f"not known: {item}" for item in told["missing"]]

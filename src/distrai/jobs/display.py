@@ -59,7 +59,7 @@ class JobDisplay:
                 self._doing = printable(str(event["text"])).replace("\n", " ")[:80]
             case "state":
                 self._doing = str(event["status"])
-            case "log" | "refused" | "record" | "saved":
+            case "log" | "refused" | "record" | "saved" | "evaluation":
                 loud = event["event"] == "refused" or event.get("level", "info") != "info"
                 style = "yellow" if loud else ""
                 self._console.print(Text(event_text(event), style=style), soft_wrap=True)

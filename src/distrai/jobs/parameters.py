@@ -56,9 +56,9 @@ class Parameter:
                 name, f"{_shown(value)} is no choice; {_near_or_all(str(value), self.choices)}"
             )
         if self.min is not None and value < self.min:
-            raise BadParameter(name, f"{_shown(value)} is too small; give at least {self.min}")
+            raise BadParameter(name, f"{_shown(value)} is too small; give at least {self.min:.15g}")
         if self.max is not None and value > self.max:
-            raise BadParameter(name, f"{_shown(value)} is too large; give at most {self.max}")
+            raise BadParameter(name, f"{_shown(value)} is too large; give at most {self.max:.15g}")
         return value
 
     def parse(self, name: str, text: str) -> Any:

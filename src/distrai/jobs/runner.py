@@ -34,7 +34,7 @@ Report = Callable[[dict[str, Any]], None]
 class Witness(Protocol):
     """Who writes down how a job was made, beside the job itself: the training record on a ledger."""
 
-    def opened(self, job: JobFolder, state: JobState, tell: Report) -> dict[str, Any]:
+    def opened(self, job: JobFolder, state: JobState, tell: Report) -> dict[str, Any] | None:
         """The job begins; where its record is. Asked again, it is the same record."""
         ...
 
@@ -70,22 +70,28 @@ class JobRun:
         again = f"`distrai jobs run {self.job.path}` goes on"
         with self.job.lock(), needs_room(self.job.path, again):
             if self._state.status != "done":
-                there = self._going_on()
-                ending = None if there is None else self._followed(there)
-                if ending is None or ending.reason == "lost":
-                    ending = self._followed(self._begun())
-                self._finish(ending)
+                self._finish(self._gone_on() or self._followed(self._begun()))
             if self.witness is not None and self._state.has_ended:
                 self._keep(self.witness.finished(self.job, self._state, self._tell))
         return JobResult.of(self.job, self._state)
 
-    def _going_on(self) -> Attempt | None:
-        """The newest attempt, if it is still at work, or ended while nobody looked."""
+    def _gone_on(self) -> Ending | None:
+        """How the newest attempt ended that is still at work, or ended while nobody looked; None if the next is due.
+
+        One that failed while nobody looked (as where our own disk was full) is told, and tried again.
+        """
         attempt = Attempt(self.job, self._state.attempt)
         if self._state.status != "running" or not attempt.was_started():
             return None
         self._tell({"event": "state", "status": "following", "attempt": attempt.number})
-        return attempt
+        was_alive = attempt.is_alive()
+        ending = self._followed(attempt)
+        if ending.reason == "lost":
+            return None
+        if ending.reason == "exit" and ending.code and not was_alive:
+            self._finish(ending)
+            return None
+        return ending
 
     def _begun(self) -> Attempt:
         """The next attempt. What keeps it from starting is kept as the reason."""

@@ -21,12 +21,23 @@ from distrai.jobs.store import JobFolder, JobState
 
 _PROGRAM = "bwrap"
 _LOOK_S = 20.0
-_BASE = ("--unshare-user-try", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--ro-bind", "/", "/")
+_BASE = (
+    "--unshare-user-try",
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--die-with-parent",
+    "--cap-drop",
+    "ALL",
+    "--ro-bind",
+    "/",
+    "/",
+)
 _SYSTEM = ("--dev-bind", "/dev", "/dev", "--proc", "/proc")
 _SECRETS = (
-    ".ssh", ".gnupg", ".aws", ".azure", ".config", ".kube", ".docker", ".netrc", ".pgpass", ".git-credentials", ".pypirc",
-    ".npmrc", ".prime", ".local/share/keyrings", ".cache/huggingface/token", ".cache/huggingface/stored_tokens",
-    ".huggingface", ".bash_history", ".zsh_history", ".python_history", ".mozilla", ".ethereum", ".foundry",
+    ".ssh", ".gnupg", ".aws", ".azure", ".config", ".kube", ".docker", ".netrc", ".pgpass", ".git-credentials",
+    ".pypirc", ".npmrc", ".prime", ".local/share/keyrings", ".cache/huggingface/token", ".huggingface",
+    ".cache/huggingface/stored_tokens", ".bash_history", ".zsh_history", ".python_history", ".mozilla", ".ethereum",
+    ".foundry",
 )  # fmt: skip
 """In a home folder, what holds keys, tokens and passwords."""
 _PLACES = (
@@ -109,40 +120,52 @@ def wrapped(
     """The command line of bubblewrap."""
     home = _real(Path(os.environ.get("HOME") or "~").expanduser())
     hidden = [path for path in (home, *_shared()) if path != Path("/") and path.is_dir()]
-    base = [] if state.script else [_real(Path(state.base))]
+    base = [] if state.script or state.base == "/" else [Path(state.base)]
     needed = [path for path in _needed(job, command, environment) if not _holds(path, [home])]
     arguments = [which(_PROGRAM) or _PROGRAM, *_BASE, *_SYSTEM]
     for path in hidden:
         arguments += ["--tmpfs", str(path)]
-    for path in (*base, *_outermost(needed)):
+    seen = [form for path in (*base, *needed) for form in _forms(path, hidden)]
+    for path in _outermost(seen):
         arguments += ["--ro-bind", str(path), str(path)]
     for path in base:
-        if not _holds(path, [home, *hidden]):
-            arguments += ["--bind", str(path), str(path)]  # a program of one's own, in its own folder
+        if not _holds(_real(path), hidden):
+            arguments += _writable(path, hidden)  # a program of one's own, in its own folder
     for path in _secrets(home):
         if path.is_dir() and not path.is_symlink():
             arguments += ["--tmpfs", str(path)]
         elif path.exists():
             arguments += ["--ro-bind", os.devnull, str(_real(path))]
-    arguments += ["--ro-bind", str(job.path), str(job.path)]
+    for path in _forms(job.path, hidden):
+        arguments += ["--ro-bind", str(path), str(path)]
     job.raw.touch()
     for path in (job.out, job.path / "home", job.raw, *_caches(environment)):
-        arguments += ["--bind", str(path), str(path)]
+        arguments += _writable(path, hidden)
     if not state.limits.network:
         arguments.append("--unshare-net")
     cwd = job.out if state.script else Path(state.base)
     return [*arguments, "--chdir", str(cwd), "--", sys.executable, "-I", "-S", "-c", _START, *command]
 
 
+def _writable(path: Path, hidden: Sequence[Path]) -> list[str]:
+    return [
+        part for form in {_real(path), *_forms(path, hidden)} for part in ("--bind", str(form), str(form))
+    ]
+
+
+def _forms(path: Path, hidden: Sequence[Path]) -> list[Path]:
+    """A path as links resolve to it and as it is written, as far as what is hidden has it."""
+    return sorted({form for form in (_real(path), path) if _is_within(form, hidden)})
+
+
 def _needed(job: JobFolder, command: Sequence[str], environment: Mapping[str, str]) -> list[Path]:
     """What a script must see of what is hidden: its Python, what the form and some variables name."""
-    found = [Path(sys.prefix), Path(sys.base_prefix), *_program(command, environment)]
-    for value in job.values().values():
-        if isinstance(value, str) and value.startswith("/"):
-            found.append(Path(value))
+    named = [value for value in job.values().values() if isinstance(value, str)]
     for name in _PLACES:
-        found += [Path(part) for part in environment.get(name, "").split(os.pathsep) if part.startswith("/")]
-    return [_real(path) for path in found if path.exists()] + [path for path in found if path.exists()]
+        named += environment.get(name, "").split(os.pathsep)
+    found = [Path(sys.prefix), Path(sys.base_prefix), *_program(command, environment)]
+    found += [Path(name) for name in named if name.startswith("/")]
+    return [path for path in found if path.exists()]
 
 
 def _program(command: Sequence[str], environment: Mapping[str, str]) -> list[Path]:
@@ -165,7 +188,7 @@ def _is_environment(folder: Path) -> bool:
 def _secrets(home: Path) -> Iterable[Path]:
     """Whatever is known to hold keys, in the home folder and where variables put it."""
     found = [home / name for name in _SECRETS]
-    found += [user_folder() / "ledger", user_folder() / "models"]
+    found.append(user_folder() / "ledger")
     for variable, name in (
         ("XDG_CONFIG_HOME", "distrai"),
         ("HF_HOME", "token"),
@@ -188,7 +211,7 @@ def _caches(environment: Mapping[str, str]) -> list[Path]:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError:
                 continue
-            found.append(_real(path))
+            found.append(path)
     return found
 
 
@@ -202,9 +225,14 @@ def _outermost(paths: Iterable[Path]) -> list[Path]:
     """Without those that lie in another one of them."""
     kept: list[Path] = []
     for path in sorted(set(paths)):
-        if path != Path("/") and not any(path.is_relative_to(other) for other in kept):
+        if not _is_within(path, kept):
             kept.append(path)
     return kept
+
+
+def _is_within(path: Path, folders: Iterable[Path]) -> bool:
+    """Whether something lies in one of these folders, or is one."""
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def _holds(path: Path, others: Iterable[Path]) -> bool:

@@ -148,6 +148,8 @@ def event_text(event: Mapping[str, Any]) -> str:
             text = f"training record {event['record']}: {event['stage']}"
         case "saved":
             text = f"the model is in {event['location']}"
+        case "evaluation":
+            text = f"{event['when']} training: {_metrics(event['values'], 20)}"
         case "refused":
             text = f"refused: {event['why']}"
         case _:

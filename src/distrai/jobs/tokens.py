@@ -99,7 +99,7 @@ class TokenizerCounter:
             why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise NoTokenizer(f"there is no tokenizer of {name}: {why}") from None
         finally:
-            logging.set_verbosity(level)  # type: ignore[no-untyped-call]
+            logging.set_verbosity(level)
 
     def __call__(self, example: Example) -> list[int]:
         texts = [self._text(messages) for messages in example.conversations] or [str(example.value["text"])]

@@ -37,12 +37,14 @@ class Trained(msgspec.Struct, frozen=True):
     ended: float
 
 
-class Evaluated(msgspec.Struct, frozen=True):
+class Evaluated(msgspec.Struct, frozen=True, omit_defaults=True):
     """Held-out loss of the common state after the entry's round."""
 
     loss: float
     bits_per_byte: float
     samples: int
+    accuracy: float | None = None
+    """Of pairs: the share in which the model has come to prefer the chosen answer."""
 
 
 class Spent(msgspec.Struct, frozen=True):

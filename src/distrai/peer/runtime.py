@@ -402,7 +402,7 @@ class Runtime:
         seen = await self._with_model(lambda: self.worker.held_out(samples))
         if seen is None:
             return
-        evaluated = Evaluated(seen.loss, seen.bits_per_byte, seen.samples)
+        evaluated = Evaluated(seen.loss, seen.bits_per_byte, seen.samples, seen.accuracy)
         self.journal.evaluated(number, effect.standing.head, evaluated)
         self.telemetry.emit("evaluated", round=number, **msgspec.structs.asdict(evaluated))
 

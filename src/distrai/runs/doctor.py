@@ -160,7 +160,7 @@ def _fits(path: Path) -> list[Finding]:
     """Whether a recipe's local run fits the memory and disk of this machine."""
     import psutil
 
-    from distrai.runs.needs import needs_of
+    from distrai.runs.needs import model_text, needs_of
     from distrai.runs.recipes import load_recipe
 
     recipe = load_recipe(path)
@@ -171,7 +171,7 @@ def _fits(path: Path) -> list[Finding]:
     peers = recipe.membership.peers
     memory = peers * max(MEMORY_PER_PEER, needs.memory_per_peer)
     free, disk = psutil.virtual_memory().available, shutil.disk_usage(Path.cwd()).free
-    what = f"{recipe.name}: {needs.parameters:,} parameters, {size(needs.update_bytes)} an update"
+    what = f"{recipe.name}: {model_text(needs)}, {size(needs.update_bytes)} an update"
     return [
         Finding("recipe", True, what),
         Finding(

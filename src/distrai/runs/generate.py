@@ -19,6 +19,8 @@ class Writing:
 
     round: int
     pieces: Iterator[str]
+    is_answer: bool = False
+    """Whether the text was taken as a question, because the run learned from conversations."""
 
 
 def write_text(
@@ -33,4 +35,5 @@ def write_text(
         raise BadSetting("the text to continue is empty: give it a few words")
     run = OpenedRun.open(folder, device)
     number = run.load_newest()
-    return Writing(number, run.write(prompt, tokens=tokens, temperature=temperature, seed=seed))
+    pieces = run.write(run.question(prompt), tokens=tokens, temperature=temperature, seed=seed)
+    return Writing(number, pieces, is_answer=run.manifest.chat is not None)

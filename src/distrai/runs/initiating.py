@@ -85,7 +85,7 @@ def initiate(choices: Choices, path: Path, *, force: bool) -> Initiated:
     """Write the recipe and find out what it needs: deadlines follow from a step that is tried. Raises RecipeError."""
     recipe = write_recipe(choices, path, force=force)
     needs = needs_of(recipe, path.parent)
-    time = duration_of(recipe, step_time(recipe, needs.parameters))
+    time = duration_of(recipe, step_time(recipe, needs.passed_parameters, folder=path.parent))
     slow_s = (
         time.here_s / recipe.rounds.count if choices.where == "local" else time.apart_s / recipe.rounds.count
     )

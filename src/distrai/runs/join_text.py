@@ -34,6 +34,9 @@ def _downloading(event: dict[str, Any]) -> str:
             f"downloading the snapshot of round {event['round']} ({size(event['bytes'])}) from {event['holders']} "
             "peers at once"
         )
+    if event["what"] in ("base", "teacher"):
+        whose = {"base": "what the model is based on", "teacher": "the teacher"}[event["what"]]
+        return f"downloading {whose} ({size(event['bytes'])}) from {event['holders']} peers"
     return f"downloading recipe, tokenizer and data from {event['holders']} peers"
 
 

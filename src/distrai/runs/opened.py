@@ -15,14 +15,18 @@ from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe import ResolvedRecipe
 from distrai.runs.archive import Archive, NothingPublished
 from distrai.runs.folder import RunFolder
+from distrai.training.adapters import merged
+from distrai.training.data.chat import PLAIN, ChatRenderer
 from distrai.training.data.dataset import Dataset
-from distrai.training.data.manifest import parse_manifest
+from distrai.training.data.manifest import ChatTemplate, CorpusManifest, parse_manifest
 from distrai.training.device import training_device
 from distrai.training.evaluate import Evaluation, evaluate
-from distrai.training.model import load_trainable
+from distrai.training.model import build_model, load_trainable, read_trainable, unquantised
 from distrai.training.objective import Objective
-from distrai.training.sample import generate
+from distrai.training.sample import generate, until
 from distrai.training.tokenizer import Tokenizer, tokenizer_from_canonical
+
+PLAIN_END = "<|end|>"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,25 @@ class OpenedRun:
         except MissingBlob as error:
             raise NothingPublished(f"what the run's model is based on is not whole here: {error}") from None
 
+    def whole(self) -> nn.Module:
+        """The model with what is loaded, as plain Hugging Face has it.
+
+        An adapter is merged into the weights as they were before anybody held them in four bits.
+        """
+        recipe = self.resolved.recipe
+        if recipe.model.adapter is None:
+            return self.model.to("cpu")
+        return merged(self.adapted())
+
+    def adapted(self) -> nn.Module:
+        """The model with its adapter, as it is loaded, on the CPU and not quantised."""
+        recipe = self.resolved.recipe
+        if recipe.model.adapter is None or recipe.model.adapter.quant == "none":
+            return self.model.to("cpu")
+        made = build_model(unquantised(recipe.model), recipe.seed, self.frozen.base)
+        load_trainable(made, read_trainable(self.model))
+        return made
+
     @property
     def _algorithm(self) -> Algorithm:
         plan = Plan.of(self.resolved)
@@ -75,11 +98,15 @@ class OpenedRun:
         return tokenizer_from_canonical(self.archive.blob(self.resolved.tokenizer_hash, "the tokenizer"))
 
     @cached_property
+    def manifest(self) -> CorpusManifest:
+        """The manifest of the data."""
+        return parse_manifest(self.archive.blob(self.resolved.corpus.hash, "the corpus manifest"))
+
+    @cached_property
     def held_out(self) -> Dataset:
         """The samples that nobody trained on."""
-        manifest = parse_manifest(self.archive.blob(self.resolved.corpus.hash, "the corpus manifest"))
         context = self.resolved.recipe.data.context
-        return Dataset(manifest, "held_out", context, self.tokenizer.vocabulary, self.archive.blobs.read)
+        return Dataset(self.manifest, "held_out", context, self.tokenizer.vocabulary, self.archive.blobs.read)
 
     def load(self, state: bytes) -> None:
         """Put the parameters of a state (``Algorithm.state_bytes``) into the model."""
@@ -96,6 +123,21 @@ class OpenedRun:
         return evaluate(self.model, self.held_out, self.tokenizer, samples, self.device, self.objective)
 
     def write(self, prompt: str, **settings: Any) -> Any:
-        """Pieces of text that follow ``prompt``; ``settings`` as for ``training.sample.generate``."""
+        """Pieces of text that follow ``prompt``; ``settings`` as for ``training.sample.generate``.
+
+        Where conversations were learned from it is what the assistant says, to its end.
+        """
         context = self.resolved.recipe.data.context
-        return generate(self.model, self.tokenizer, prompt, context=context, **settings)
+        pieces = generate(self.model, self.tokenizer, prompt, context=context, **settings)
+        chat = self.manifest.chat
+        return pieces if chat is None else until(pieces, end_mark(chat))
+
+    def question(self, text: str) -> str:
+        """The text as a prompt: as it is, or as what a user asks where conversations were learned from."""
+        chat = self.manifest.chat
+        return text if chat is None else ChatRenderer(chat).prompt([{"role": "user", "content": text}])
+
+
+def end_mark(chat: ChatTemplate) -> str:
+    """What stands after an answer."""
+    return PLAIN_END if chat == PLAIN else chat.tokens.get("eos_token", PLAIN_END)

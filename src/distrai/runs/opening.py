@@ -73,7 +73,10 @@ class Opener:
         contracts = None if deployment is None else contracts_of(recipe, deployment)
         make_home(self.folder.archive)
         blobs = BlobStore(self.folder.archive / "blobs")
-        resolved = await asyncio.to_thread(resolve, recipe, base, blobs, contracts)
+        said: list[str] = []
+        resolved = await asyncio.to_thread(resolve, recipe, base, blobs, contracts, said.append)
+        for text in said:
+            self.report({"event": "data", "what": text})
         client = await LedgerClient.connect(self.url, registry, self.chain_id, self.owner)
         try:
             run = await self._open_once(client, resolved)

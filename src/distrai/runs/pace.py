@@ -6,16 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 
 import torch
+from torch import nn
 
+from distrai.peer.learner import needs_reference
 from distrai.protocol.recipe import Recipe
 from distrai.runs.recipes import resolve_algorithm
+from distrai.training.data.layouts import sample_shape
 from distrai.training.device import training_device
+from distrai.training.frozen_weights import frozen_on
 from distrai.training.inner import InnerLoop
 from distrai.training.inner_state import InnerState
 from distrai.training.model import build_model, read_trainable, trainable_layout
-from distrai.training.objective import NextToken
+from distrai.training.objective import build_objective
+from distrai.training.pretrained import load_pretrained, located, located_path
 from distrai.training.spec import InnerSpec
 
 TRIED_PARAMETERS_MAX = 20_000_000
@@ -44,13 +50,16 @@ class StepTime:
         )
 
 
-def step_time(recipe: Recipe, parameters: int, device: str = "auto") -> StepTime:
-    """How long one inner step takes. Raises what building the model does."""
+def step_time(recipe: Recipe, parameters: int, device: str = "auto", folder: Path | None = None) -> StepTime:
+    """How long one inner step takes with so many parameters; ``folder`` is where the recipe's paths start.
+
+    Raises what building the model does.
+    """
     spec = InnerSpec.from_recipe(replace(recipe, algorithm=resolve_algorithm(recipe.algorithm)))
     where = training_device(device)
     with _one_thread():
         if parameters <= TRIED_PARAMETERS_MAX:
-            return StepTime(_tried(recipe, spec, where), True)
+            return StepTime(_tried(recipe, spec, where, folder or Path()), True)
         return StepTime(
             FLOPS_PER_PARAMETER * parameters * spec.step_tokens / (EFFICIENCY * _flops(where)), False
         )
@@ -73,18 +82,22 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _tried(recipe: Recipe, spec: InnerSpec, device: torch.device) -> float:
+def _tried(recipe: Recipe, spec: InnerSpec, device: torch.device, folder: Path) -> float:
     """Take a few steps on drawn tokens; the first warms up and does not count."""
-    model = build_model(recipe.model, recipe.seed)
+    section = located(recipe.model, folder)
+    model = build_model(section, recipe.seed)
+    reference = frozen_on(build_model(section, recipe.seed), device) if needs_reference(recipe) else None
+    objective = build_objective(recipe, _teacher(recipe, folder, device), reference)
     vocabulary = int(getattr(model.config, "vocab_size", 256))
+    width = sample_shape(spec.layout, spec.context).width
     drawn = torch.Generator().manual_seed(1)
 
     def read(_: object) -> torch.Tensor:
-        return torch.randint(0, vocabulary, (spec.batch, spec.context + 1), generator=drawn)
+        return torch.randint(0, vocabulary, (spec.batch, width), generator=drawn)
 
     ends: list[float] = []
     start = read_trainable(model)
-    loop = InnerLoop(model, replace(spec, warmup=0.0), NextToken(), read, device)
+    loop = InnerLoop(model, replace(spec, warmup=0.0), objective, read, device)
     began = time.perf_counter()
     loop.run(
         start,
@@ -96,6 +109,14 @@ def _tried(recipe: Recipe, spec: InnerSpec, device: torch.device) -> float:
         on_step=lambda *_: ends.append(time.perf_counter()),
     )
     return (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else ends[0] - began
+
+
+def _teacher(recipe: Recipe, folder: Path, device: torch.device) -> nn.Module | None:
+    section = recipe.teacher
+    if section is None:
+        return None
+    path = located_path(section.path, folder)
+    return frozen_on(load_pretrained(path, section.revision, "teacher"), device)
 
 
 def _flops(device: torch.device) -> float:

@@ -62,7 +62,7 @@ class Progress:
     @property
     def train_bits(self) -> float | None:
         """Training loss of the newest round that anyone finished, as bits per byte (about, with long tokens)."""
-        if not self._losses:
+        if not self._losses or math.isnan(self._bits):
             return None
         losses = self._losses[max(self._losses)]
         return sum(losses) / len(losses) * self._bits
@@ -141,6 +141,12 @@ class Progress:
     def _on_advice(self, event: dict[str, Any]) -> None:
         self.notices.append(f"advice: {event['why']}")
 
+    def _on_data(self, event: dict[str, Any]) -> None:
+        self.notices.append(f"data: {event['what']}")
+
+    def _on_downloading(self, event: dict[str, Any]) -> None:
+        self._peer(event).doing = f"fetching {event['what']}"
+
     def _on_invitation(self, event: dict[str, Any]) -> None:
         who = "other machines join" if event["open"] else "peers on this machine join"
         self.notices.append(f"{who} with: distrai join '{event['link']}'")
@@ -179,7 +185,9 @@ class Progress:
 
     def _on_evaluated(self, event: dict[str, Any]) -> None:
         self.held_out = float(event["bits_per_byte"])
-        if float(event["loss"]) > 0:
+        if event.get("accuracy") is not None:
+            self._bits = float("nan")  # the loss of a pair is no length of text
+        elif float(event["loss"]) > 0:
             self._bits = self.held_out / float(event["loss"])
 
     def _on_refused(self, event: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Resolving a recipe: building its corpus and initial state, and fixing the hashes of everything a run depends on."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,15 +21,13 @@ from distrai.training.frozen_weights import write_frozen
 from distrai.training.model import (
     build_model,
     check_fits,
-    load_pretrained,
-    located,
-    located_path,
     needs_base,
     parameters_of,
     read_trainable,
     trainable_layout,
     unquantised,
 )
+from distrai.training.pretrained import load_pretrained, located, located_path
 from distrai.training.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -38,12 +37,16 @@ def advice(recipe: Recipe) -> list[str]:
 
 
 def resolve(
-    recipe: Recipe, base: Path, blobs: BlobStore, contracts: Contracts | None = None
+    recipe: Recipe,
+    base: Path,
+    blobs: BlobStore,
+    contracts: Contracts | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> ResolvedRecipe:
     """Build what the recipe names and store it in ``blobs``: corpus, tokenizer, initial state, resolved recipe.
 
     ``base`` is the folder that the recipe's paths start from; ``contracts`` are needed where the recipe speaks of
-    money. Raises RecipeError and what building raises.
+    money; ``tell`` takes a line about the data. Raises RecipeError and what building raises.
     """
     spec = algorithm_spec(recipe.algorithm)
     if not spec.network:
@@ -62,6 +65,8 @@ def resolve(
     model = build_model(unquantised(located(recipe.model, base)), recipe.seed)
     check_fits(model, tokenizer.vocabulary, recipe.data.context)
     corpus = build_corpus(recipe.data, tokenizer, blobs.put, base)
+    if corpus.counts is not None:
+        tell(corpus.counts.text())
     blobs.put(tokenizer.canonical)
     layout = trainable_layout(model)
     algorithm = build_algorithm(spec, layout)

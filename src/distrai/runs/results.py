@@ -19,8 +19,11 @@ from distrai.runs.opened import OpenedRun
 from distrai.runs.payday import INTERRUPTED, NOT_FINISHED, Payday, pay
 from distrai.runs.recording import publish_manifest, result_of
 from distrai.runs.summary import Facts, Final, Summary, summarise
+from distrai.training.adapters import save_adapter
 from distrai.training.card import ModelCard
-from distrai.training.export import export_model
+from distrai.training.data.chat import write_chat_template
+from distrai.training.export import export_model, export_tokenizer
+from distrai.training.scoring import is_scored, tokens_of
 
 SAMPLE_CHARACTERS = 300
 SAMPLE_TEMPERATURE = 0.8
@@ -99,6 +102,8 @@ def measure(run: OpenedRun) -> Final:
         loss_end=after.loss,
         bits_per_byte_start=before.bits_per_byte,
         bits_per_byte_end=after.bits_per_byte,
+        accuracy_start=before.accuracy,
+        accuracy_end=after.accuracy,
         samples=after.samples,
         sample_prompt=prompt,
         sample=sample(run, prompt),
@@ -109,8 +114,11 @@ def prompt_for(run: OpenedRun) -> str:
     """Something in the manner of the data for the model to go on from."""
     if run.resolved.recipe.data.source == "python-stdlib":
         return CODE_PROMPT
-    text = run.tokenizer.decode(run.held_out.batch([0])[0].tolist())
-    return text[:PROMPT_CHARACTERS] or CODE_PROMPT
+    row = run.held_out.batch([0])[0]
+    if run.manifest.chat is None:
+        return run.tokenizer.decode(row.tolist())[:PROMPT_CHARACTERS] or CODE_PROMPT
+    asked = tokens_of(row)[: int(is_scored(row).int().argmax())]  # what stands before the first answer
+    return run.tokenizer.decode(asked.tolist())
 
 
 def sample(run: OpenedRun, prompt: str) -> str:
@@ -128,15 +136,22 @@ class Exported:
     round: int
 
 
-def export_run(folder: RunFolder, to: Path | None, device: str = "cpu") -> Exported:
-    """Write the newest model of a run as a Hugging Face folder. Raises NoRun, NothingPublished, LedgerError."""
-    target = folder.model if to is None else to
+def export_run(folder: RunFolder, to: Path | None, device: str = "cpu", *, adapter: bool = False) -> Exported:
+    """Write the newest model of a run as a Hugging Face folder; ``adapter``: its adapter alone, as peft reads it.
+
+    Raises NoRun, NothingPublished, LedgerError, ExportRefused.
+    """
+    target = (folder.path / "adapter" if adapter else folder.model) if to is None else to
     if target.exists() and (not target.is_dir() or _is_foreign(target)):
         raise ExportRefused(f"{target} is there and is no exported model: choose another folder with --to")
     facts = Facts.gather(folder, asyncio.run(ledger_state(folder)))
     run = OpenedRun.open(folder, device)
     number = run.load_newest()
-    export(run, summarise(facts, _measured(folder)), target)
+    summary = summarise(facts, _measured(folder))
+    if adapter:
+        export_adapter(run, summary, target)
+    else:
+        export(run, summary, target)
     return Exported(target, number)
 
 
@@ -147,12 +162,35 @@ class ExportRefused(ValueError):
 def export(run: OpenedRun, summary: Summary, to: Path) -> None:
     """Write the model that is loaded, with a card."""
     context = run.resolved.recipe.data.context
-    export_model(run.model.to("cpu"), run.tokenizer, model_card(run, summary), context, to)
+    export_model(run.whole(), run.tokenizer, model_card(run, summary), context, to)
+    _export_chat(run, to)
 
 
-def model_card(run: OpenedRun, summary: Summary) -> ModelCard:
+def _export_chat(run: OpenedRun, to: Path) -> None:
+    if run.manifest.chat is not None:
+        write_chat_template(run.manifest.chat, to)
+
+
+def export_adapter(run: OpenedRun, summary: Summary, to: Path) -> None:
+    """Write the adapter that is loaded, with a card. Raises ExportRefused for a run that trains none."""
+    model, context = run.resolved.recipe.model, run.resolved.recipe.data.context
+    if model.adapter is None:
+        raise ExportRefused("this run trains the model itself and no adapter: leave out --adapter")
+    if model.source != "pretrained":
+        raise ExportRefused(
+            "the base of this run was drawn for it and is nowhere else: leave out --adapter, for the merged model"
+        )
+    save_adapter(run.adapted(), model.path, to)
+    export_tokenizer(run.tokenizer, context, to)
+    _export_chat(run, to)
+    card = model_card(run, summary, adapter=True)
+    (to / "README.md").write_text(card.to_markdown(), encoding="utf-8")
+
+
+def model_card(run: OpenedRun, summary: Summary, *, adapter: bool = False) -> ModelCard:
     """The model card; a loss that nobody measured is not a number."""
-    recipe, unknown = run.resolved.recipe, float("nan")
+    recipe, unknown, base = run.resolved.recipe, float("nan"), run.resolved.base
+    teacher = recipe.teacher
     told: dict[str, Any] = {name: getattr(summary, name) for name in _SAME}
     for name in _LOSSES:
         loss = getattr(summary, name)
@@ -164,7 +202,14 @@ def model_card(run: OpenedRun, summary: Summary) -> ModelCard:
         model_license=recipe.model.license,
         data_source=recipe.data.source,
         data_license=recipe.data.license,
-        parameters=sum(parameter.numel() for parameter in run.model.parameters()),
+        parameters=summary.params_total,
+        trained=summary.params if summary.params != summary.params_total else 0,
+        base=recipe.model.path,
+        base_hash="" if base is None else "0x" + base.hash.hex(),
+        objective=recipe.training.objective,
+        teacher="" if teacher is None else teacher.path,
+        teacher_license="" if teacher is None else teacher.license,
+        adapter=adapter,
     )
 
 
@@ -194,6 +239,8 @@ def _measured(folder: RunFolder) -> Final | None:
     told, sample = folder.told(), folder.told().get("sample") or {"prompt": "", "text": ""}
     return Final(
         **{name: told[name] for name in _LOSSES},
+        accuracy_start=told.get("accuracy_start"),
+        accuracy_end=told.get("accuracy_end"),
         samples=told["evaluation_samples"],
         model_path=told.get("model_path"),
         sample_prompt=sample["prompt"],
@@ -202,4 +249,5 @@ def _measured(folder: RunFolder) -> Final | None:
 
 
 def _is_foreign(target: Path) -> bool:
-    return any(target.iterdir()) and not (target / "config.json").exists()
+    ours = ("config.json", "adapter_config.json")
+    return any(target.iterdir()) and not any((target / name).exists() for name in ours)

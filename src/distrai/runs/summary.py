@@ -11,6 +11,7 @@ from statistics import fmean, median
 from typing import Any
 
 from distrai.ledger.interface import RunState
+from distrai.peer.learner import read_manifest
 from distrai.peer.link import Link
 from distrai.protocol.lists import CertifiedList
 from distrai.protocol.primitives import MemberId
@@ -38,12 +39,16 @@ class Final:
     model_path: str | None = None
     sample_prompt: str = ""
     sample: str = ""
+    accuracy_start: float | None = None
+    """Of pairs: the share in which the chosen answer gained more than the other, on the model at the start."""
+    accuracy_end: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """The content of ``summary.json``. Bytes are means over the peers, times are seconds; None: not known (yet).
 
+    ``params`` are those that are trained and exchanged, ``params_total`` those of the model, an adapter not counted.
     ``run_id`` is the genesis head, which commits to chain, registry, run number and recipe.
     ``payload_up_per_peer`` is each certified update once; ``bytes_up_per_peer`` is all that passed a socket.
     ``bytes_ddp_per_peer`` is 4 bytes for every parameter and inner step.
@@ -58,6 +63,7 @@ class Summary:
     preset: str
     inner_state: str
     params: int
+    params_total: int
     peers: int
     rounds: int
     rounds_planned: int
@@ -67,6 +73,8 @@ class Summary:
     loss_end: float | None
     bits_per_byte_start: float | None
     bits_per_byte_end: float | None
+    accuracy_start: float | None
+    accuracy_end: float | None
     evaluation_samples: int
     payload_up_per_peer: int
     bytes_up_per_peer: int
@@ -129,6 +137,13 @@ class Facts:
         return cls(folder, archive.recipe(genesis.recipe_hash), logs, lists, ledger, genesis.head, called)
 
 
+def _params_total(resolved: ResolvedRecipe, archive: Archive) -> int | None:
+    """Parameters of the whole model where that says more than its layout; None where everything is trained."""
+    if resolved.base is None:
+        return None
+    return read_manifest(archive.blobs, resolved.base).parameters
+
+
 def summarise(facts: Facts, final: Final | None = None, payday: Payday | None = None) -> Summary:
     """The summary; without ``final`` losses are those that the peers looked at on the way, on fewer samples."""
     info, recipe = facts.folder.read(), facts.resolved.recipe
@@ -142,6 +157,7 @@ def summarise(facts: Facts, final: Final | None = None, payday: Payday | None = 
         preset=info.preset,
         inner_state=str(recipe.algorithm.inner_state),
         params=params,
+        params_total=_params_total(facts.resolved, Archive(facts.folder.archive)) or params,
         peers=peers,
         rounds=facts.ledger.round,
         rounds_planned=info.rounds,
@@ -151,6 +167,8 @@ def summarise(facts: Facts, final: Final | None = None, payday: Payday | None = 
         loss_end=seen.loss_end if seen else None,
         bits_per_byte_start=seen.bits_per_byte_start if seen else None,
         bits_per_byte_end=seen.bits_per_byte_end if seen else None,
+        accuracy_start=seen.accuracy_start if seen else None,
+        accuracy_end=seen.accuracy_end if seen else None,
         evaluation_samples=seen.samples if seen else 0,
         payload_up_per_peer=round(work.payload / peers),
         bytes_up_per_peer=round(fmean(log.bytes("up") for log in facts.logs)),
@@ -225,7 +243,15 @@ def _seen_on_the_way(logs: Iterable[PeerLog]) -> Final | None:
     if not seen:
         return None
     first, last = seen[min(seen)], seen[max(seen)]
-    return Final(first.loss, last.loss, first.bits_per_byte, last.bits_per_byte, last.samples)
+    return Final(
+        first.loss,
+        last.loss,
+        first.bits_per_byte,
+        last.bits_per_byte,
+        last.samples,
+        accuracy_start=first.accuracy,
+        accuracy_end=last.accuracy,
+    )
 
 
 def _mean_traffic(logs: Sequence[PeerLog]) -> dict[str, dict[str, int]]:

@@ -1,5 +1,6 @@
 """Results in words that a newcomer understands."""
 
+import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,13 @@ def _row(label: str, text: str) -> str:
 def _learned(summary: dict[str, Any]) -> list[tuple[str, str]]:
     if summary["loss_end"] is None:
         return [("Learned", "nobody has looked at the held-out loss yet")]
+    if summary.get("accuracy_end") is not None:
+        share = f"{100 * summary['accuracy_start']:.0f} % → {100 * summary['accuracy_end']:.0f} %"
+        loss = f"{summary['loss_start']:.4f} → {summary['loss_end']:.4f}"
+        return [
+            ("Learned", f"moved towards the preferred answer in {share} of the pairs that no peer trained on"),
+            ("", f"loss of a pair: {loss} ({math.log(2):.4f} is knowing nothing)"),
+        ]
     bits = f"{summary['bits_per_byte_start']:.2f} → {summary['bits_per_byte_end']:.2f} bits per byte"
     nats = f"{summary['loss_start']:.3f} → {summary['loss_end']:.3f} nats per token"
     return [
@@ -113,8 +121,20 @@ def _evidence(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _model(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    path = summary["model_path"]
-    return [("Model", f"{path} (a Hugging Face folder)")] if path else []
+    path, rows = summary["model_path"], []
+    if is_partly_frozen(summary):
+        rows.append(("Trained", trained_text(summary)))
+    return [*rows, ("Model", f"{path} (a Hugging Face folder)")] if path else rows
+
+
+def is_partly_frozen(summary: dict[str, Any]) -> bool:
+    """Whether something of the model stays as it was."""
+    return bool(summary["params"] != summary.get("params_total", summary["params"]))
+
+
+def trained_text(summary: dict[str, Any]) -> str:
+    """How much of a model was trained, of which a part stays as it was."""
+    return f"{summary['params']:,} of {summary['params_total']:,} parameters; the base stays as it was"
 
 
 def _next(summary: dict[str, Any], folder: Path) -> list[str]:

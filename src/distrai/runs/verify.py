@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from distrai.peer.learner import read_manifest
 from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe import ResolvedRecipe
 from distrai.runs.anchor import NoLedger, deployment_of, ledger_state, pot_events, roll_calls_until
@@ -133,6 +134,11 @@ def _check_data(archive: Archive) -> None:
         archive.blob(resolved.tokenizer_hash, "the tokenizer")
     with blaming("corpus manifest", 0):
         manifest = parse_manifest(archive.blob(resolved.corpus.hash, "the corpus manifest"))
+    for what, frozen in (("base", resolved.base), ("teacher", resolved.teacher)):
+        if frozen is not None:
+            with blaming(f"{what} that training reads", 0):
+                for part in read_manifest(archive.blobs, frozen).blobs():
+                    archive.blobs.read(part)
     for split in SPLITS:
         for number, shard in enumerate(manifest.shards(split)):
             with blaming(f"data shard {number} of {split}", 0):

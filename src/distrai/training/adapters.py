@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from distrai.protocol.recipe import ALL_LINEAR, AdapterSection
-from distrai.training.errors import MissingPackage, NoSuchParameters
+from distrai.training.errors import MissingPackage, NoSuchParameters, SharedWeights
 
 INSTALL = "install it with `pip install 'distrai[jobs]'`"
 _ADAPTER = "default"
@@ -41,7 +41,7 @@ def add_adapter(model: nn.Module, section: AdapterSection) -> nn.Module:
         target_modules=targets(model, section.targets),
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that tied weights are adapted: they are merged into a copy
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in an old way
         made = get_peft_model(model, settings)
     assert isinstance(made, nn.Module)
     return made
@@ -55,7 +55,7 @@ def _quiet() -> None:
 def targets(model: nn.Module, wanted: Sequence[str]) -> list[str]:
     """The names of the linear layers that names or globs mean: whole names, or their ends.
 
-    Raises NoSuchParameters for one that matches nothing.
+    Raises NoSuchParameters for one that matches nothing, SharedWeights for a layer that is not on its own.
     """
     layers = linear_layers(model)
     chosen: set[str] = set()
@@ -71,7 +71,20 @@ def targets(model: nn.Module, wanted: Sequence[str]) -> list[str]:
                 f'[model.adapter] targets: "{glob}" matches no linear layer; some are: {near}'
             )
         chosen.update(found)
+    for name in chosen:
+        _refuse_tied(model, name, layers[name])
     return [name for name in layers if name in chosen]
+
+
+def _refuse_tied(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """An adapter that is merged into weights which another layer shares would change that, too."""
+    own = {id(item) for item in layer.parameters()}
+    for other, module in model.named_modules():
+        if module is not layer and any(id(item) in own for item in module.parameters(recurse=False)):
+            raise SharedWeights(
+                f'[model.adapter] targets: "{name}" shares its weights with "{other}"; leave it out, as '
+                f'"{ALL_LINEAR}" does'
+            )
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -147,9 +160,7 @@ def plain_model(model: nn.Module) -> nn.Module:
 
 def merged(model: nn.Module) -> nn.Module:
     """The model with its adapter, whose base is not quantised, worked into its weights; it is used up by this."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about tied weights, see below
-        made = model.merge_and_unload()  # type: ignore[operator]
+    made = model.merge_and_unload()  # type: ignore[operator]
     assert isinstance(made, nn.Module)
     return made
 

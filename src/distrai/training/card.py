@@ -1,7 +1,10 @@
 """The model card: what an exported model is, what it was made from, and how to check that."""
 
 import json
+import re
 from dataclasses import dataclass
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,17 @@ class ModelCard:
     data_license: str
     corpus_hash: str
     parameters: int
+    trained: int = 0
+    """How many were trained where the others stay as they were (of an adapter: its own); 0: all."""
+    base: str = ""
+    """Where the model that this one was made from can be had, as the recipe says."""
+    base_hash: str = ""
+    """The manifest of what stayed as it was."""
+    objective: str = "next-token"
+    teacher: str = ""
+    teacher_license: str = ""
+    adapter: bool = False
+    """Whether this is the adapter alone."""
     peers: int
     rounds: int
     tokens: int
@@ -43,7 +57,8 @@ class ModelCard:
         return [
             "---",
             f"license: {json.dumps(self.model_license)}",
-            "library_name: transformers",
+            *([f"base_model: {self.base}"] if _HUB_ID.fullmatch(self.base) else []),
+            f"library_name: {'peft' if self.adapter else 'transformers'}",
             "pipeline_tag: text-generation",
             f"tags: {json.dumps(tags)}",
             "---",
@@ -54,7 +69,7 @@ class ModelCard:
             f"# {_line(self.name)}",
             "",
             *([_line(self.theme), ""] if self.theme else []),
-            f"A causal language model with {self.parameters:,} parameters.",
+            *self._what(),
             f"Trained by {self.peers} peers in {self.rounds} certified rounds with DisTrAI.",
             "",
             "| | start | end |",
@@ -73,6 +88,21 @@ class ModelCard:
             "",
         ]
 
+    def _what(self) -> list[str]:
+        said = f"A causal language model with {self.parameters:,} parameters."
+        if self.adapter:
+            said = f"An adapter of {self.trained:,} parameters for a causal language model of {self.parameters:,}."
+        elif self.trained:
+            said += f" {self.trained:,} parameters were trained; the base stays as it was."
+        lines = [said]
+        if self.base:
+            lines.append(f"Made from `{_line(self.base)}`.")
+        if self.objective != "next-token":
+            lines.append(f"Objective: {self.objective}.")
+        if self.teacher:
+            lines.append(f"Teacher: `{_line(self.teacher)}`, licence {_line(self.teacher_license)}.")
+        return lines
+
     def _evidence(self) -> list[str]:
         return [
             "## Data and licences",
@@ -86,6 +116,7 @@ class ModelCard:
             "It was a *trusted* run: members had no stake, and the checks on updates do not prove work.",
             "",
             f"- Run `{self.run_id}`",
+            *([f"- Frozen base `{self.base_hash}`"] if self.base_hash else []),
             f"- Recipe hash `{self.recipe_hash}`",
             f"- State root `{self.state_root}`",
             f"- Head `{self.head}`",

@@ -21,6 +21,10 @@ class NoSuchParameters(TrainingError):
     """A glob of trainable parameters matches nothing."""
 
 
+class SharedWeights(TrainingError):
+    """An adapter is wanted on a layer whose weights another one uses as well."""
+
+
 class WrongTensors(TrainingError):
     """Tensors differ in number or shape from the trainable parameters of the model."""
 

@@ -22,6 +22,7 @@ from distrai.training import adapters
 from distrai.training.errors import BadFrozenModel
 from distrai.training.frozen import CONFIG_BYTES_MAX, CONFIG_FILE, PART_BYTES
 from distrai.training.huggingface import auto_config, auto_model, imported_cheaply
+from distrai.training.pretrained import first_line
 
 REFUSED_KEYS = frozenset(
     {
@@ -145,7 +146,9 @@ def read_frozen(folder: Path, *, quant: bool = False) -> nn.Module:
         try:
             model = imported_cheaply(lambda: auto_model().from_config(config, dtype=torch.float32))
         except Exception as error:  # whatever the code of that model trips over
-            raise BadFrozenModel(f"{CONFIG_FILE} makes no causal language model: {_line(error)}") from error
+            raise BadFrozenModel(
+                f"{CONFIG_FILE} makes no causal language model: {first_line(error)}"
+            ) from error
     assert isinstance(model, nn.Module)
     with _Files(folder) as files:
         _fill(model, files, quant)
@@ -255,8 +258,3 @@ def _weights_later() -> Iterator[None]:
         yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -19,7 +19,6 @@ from distrai.protocol.recipe import ModelSection
 from distrai.training.adapters import add_adapter, is_adapted, quantise
 from distrai.training.errors import (
     BadModelConfig,
-    CannotLoadModel,
     ContextTooLong,
     NoSuchParameters,
     UnknownModelType,
@@ -28,6 +27,7 @@ from distrai.training.errors import (
 )
 from distrai.training.frozen_weights import REFUSED_KEYS, read_frozen
 from distrai.training.huggingface import auto_config, auto_model, imported_cheaply
+from distrai.training.pretrained import first_line, load_pretrained, pretrained_shape
 
 _SPECIAL_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 """A new model knows no special tokens unless its recipe names them (TOML has no null to deny them)."""
@@ -50,9 +50,10 @@ def build_model(section: ModelSection, seed: int, base: Path | None = None) -> n
         if base is not None:
             made = read_frozen(base, quant=quant)
         else:
-            made = (
-                _pretrained(section) if section.source == "pretrained" else model_from_config(section.config)
-            )
+            if section.source == "pretrained":
+                made = load_pretrained(section.path, section.revision, "model")
+            else:
+                made = model_from_config(section.config)
             if quant:
                 quantise(made)
         if adapter is not None:
@@ -61,20 +62,23 @@ def build_model(section: ModelSection, seed: int, base: Path | None = None) -> n
     return made
 
 
+def model_shape(section: ModelSection) -> nn.Module:
+    """The model as ``build_model`` makes it, without memory for its weights: to count. Raises as that."""
+    with torch.device("meta"):
+        if section.source == "config":
+            made = model_from_config(section.config)
+        else:
+            made = pretrained_shape(section.path, section.revision, "model")
+        if section.adapter is not None:
+            return add_adapter(made, section.adapter)
+    mark_trainable(made, section.trainable)
+    return made
+
+
 def unquantised(section: ModelSection) -> ModelSection:
     """The section without four bits: to open a run, to count, to export."""
     adapter = section.adapter
     return section if adapter is None else replace(section, adapter=replace(adapter, quant="none"))
-
-
-def located(section: ModelSection, folder: Path) -> ModelSection:
-    """The section with its path as seen from here: below the recipe's folder if it is there, else as it is."""
-    return replace(section, path=located_path(section.path, folder)) if section.path else section
-
-
-def located_path(path: str, folder: Path) -> str:
-    """A path of a recipe: below its folder if it is there, else as it is (another folder, or a name on the hub)."""
-    return str(folder / path) if (folder / path).is_dir() else path
 
 
 def needs_base(section: ModelSection, model: nn.Module) -> bool:
@@ -99,9 +103,7 @@ def model_from_config(config: Mapping[str, object]) -> nn.Module:
     try:
         model = imported_cheaply(lambda: auto_model().from_config(checked, dtype=torch.float32))
     except Exception as error:  # whatever the code of that model trips over
-        raise BadModelConfig(
-            f"[model.config] makes no causal language model: {_first_line(error)}"
-        ) from error
+        raise BadModelConfig(f"[model.config] makes no causal language model: {first_line(error)}") from error
     assert isinstance(model, nn.Module)
     return model
 
@@ -210,53 +212,9 @@ def _similar_type(kind: str) -> str:
     )
 
 
-def load_pretrained(path: str, revision: str, table: str) -> nn.Module:
-    """A causal language model from a folder or the hub: safetensors only, none of its own code.
-
-    ``table`` names the table of the recipe that says where. Raises CannotLoadModel.
-    """
-    load = auto_model().from_pretrained
-    try:
-        _refuse_quantised(path, revision, table)
-        model = imported_cheaply(
-            lambda: load(
-                path,
-                revision=revision or "main",
-                dtype=torch.float32,
-                trust_remote_code=False,
-                use_safetensors=True,  # never unpickle
-            )
-        )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise CannotLoadModel(
-            f'[{table}] path: cannot load "{path}" ({_first_line(error)}); give a folder with config.json and '
-            f"model.safetensors, or the id of a causal language model on the hub"
-        ) from error
-    assert isinstance(model, nn.Module)
-    return model
-
-
-def _pretrained(section: ModelSection) -> nn.Module:
-    return load_pretrained(section.path, section.revision, "model")
-
-
-def _refuse_quantised(path: str, revision: str, table: str) -> None:
-    config = auto_config().from_pretrained(path, revision=revision or "main", trust_remote_code=False)
-    if getattr(config, "quantization_config", None) is not None:
-        raise CannotLoadModel(
-            f'[{table}] path: "{path}" is quantised already; name the model that it was made from '
-            f'(with quant = "nf4" in [model.adapter] for four bits while training)'
-        )
-
-
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

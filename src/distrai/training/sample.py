@@ -1,6 +1,6 @@
 """Writing text with the model, one token after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,26 @@ def generate(
         piece = feed(token)
         if piece:
             yield piece
+
+
+def until(pieces: Iterable[str], mark: str) -> Iterator[str]:
+    """Pieces of text up to a mark, which is left out; what may be the beginning of one waits for what follows."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        before, found, _ = held.partition(mark)
+        if found:
+            if before:
+                yield before
+            return
+        keep = next(
+            size for size in range(min(len(mark) - 1, len(held)), -1, -1) if held.endswith(mark[:size])
+        )
+        if len(held) > keep:
+            yield held[: len(held) - keep]
+            held = held[len(held) - keep :]
+    if held:
+        yield held
 
 
 def generate_tokens(

@@ -11,7 +11,7 @@
 # tasks = {type = "str", help = "names of tasks or groups of them, with commas between"}
 # task_folder = {type = "path", default = "", help = "a folder with tasks of your own (YAML); their code is run"}
 # limit = {type = "int", default = 0, min = 0, help = "at most so many questions of each task; 0: all"}
-# few_shot = {type = "int", default = -1, min = -1, max = 64, help = "solved examples before each; -1: as the task says"}
+# few_shot = {type = "int", default = -1, min = -1, max = 64, help = "solved examples first; -1: as the task says"}
 # batch = {type = "int", default = 8, min = 1, help = "questions at once"}
 # chat = {type = "bool", default = false, help = "put questions into the chat template of the model"}
 # seed = {type = "int", default = 1234, min = 0, max = 4294967295, help = "of the choice of solved examples"}

@@ -35,7 +35,7 @@ def _why(error: Exception) -> str:
     if "offline" in type(error).__name__.lower() or "offline mode" in text.lower():
         return "the hub is switched off here (HF_HUB_OFFLINE or HF_DATASETS_OFFLINE)"
     if "Bad split" in text or "Unknown split" in text:
-        return f"{text[:200]}; name one with ?split=..."
+        return f"{text[:200]}; name another split"
     if "Config name is missing" in text or "BuilderConfig" in text:
-        return f"{text[:300]}; name one with ?subset=..."
+        return f"{text[:300]}; name a subset"
     return text[:200]

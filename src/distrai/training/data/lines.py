@@ -35,7 +35,7 @@ def read_lines(path: Path, convert: Convert, *, pieces: bool = False) -> Iterato
     try:
         with path.open("rb") as file:
             if path.suffix == ".txt":
-                whole = path.stat().st_size // PIECES
+                whole = path.stat().st_size // (2 * PIECES)
                 yield from _parts(file, max(1, min(whole, PIECE_BYTES_MAX)) if pieces else 0)
                 return
             number = 0
