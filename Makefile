@@ -53,8 +53,8 @@ test: $(STAMP) $(PACKAGES) ## Every test (ARGS="tests/protocol -k recipe" for so
 test-core: $(STAMP) $(PACKAGES) ## The quick tests: no real processes
 	@$(PYTEST) $(PYTEST_ARGS) -m "not processes and not ci" $(ARGS)
 
-templates: $(STAMP) ## Smoke runs of every template of jobs on toy models (`make test` has three of them)
-	@$(PYTEST) tests/jobs/test_templates_ci.py $(ARGS)
+templates: $(STAMP) ## Every template of jobs runs and learns on toy models (`make test` has three of them)
+	@$(PYTEST) tests/jobs -m ci $(ARGS)
 
 coverage: $(STAMP) ## protocol/ with every branch covered
 	@$(PYTEST) tests/protocol -q --cov=distrai.protocol --cov-branch --cov-report=term-missing --cov-fail-under=100

@@ -92,6 +92,7 @@ def main() -> None:
             "tokens": teacher["tokens"] / student["tokens"],
         },
         "tuning": settings,
+        "seeds": len(pairs),
         "pairs": pairs,
         "difference_percent": {
             "mean": fmean(percent),

@@ -42,6 +42,10 @@ def _gas(says: str, action: str, bound: int) -> Target:
     return Target("ledger_costs", says, f"gas/{action}", "at most", bound, "gas")
 
 
+def _distilled(says: str, at: str, bound: float) -> Target:
+    return Target("distillation", says, at, "at least", bound)
+
+
 def _slow_uplink(engine: str) -> Target:
     at, over = (f"summary/one slow uplink, 16 MB/{name}/wall_s" for name in (engine, "store"))
     return Target(
@@ -103,6 +107,10 @@ TARGETS = (
         "at least",
         0.97,
     ),
+    Target("together_lora", "LoRA by 4 peers: loss over one machine's", "lora/over_best", "at most", 1.05),
+    _distilled("teacher's parameters over the student's", "teacher_over_student/parameters", 4),
+    _distilled("teacher's tokens over the student's", "teacher_over_student/tokens", 5),
+    _distilled("paired seeds", "seeds", 3),
     Target("simulation", "seeds that broke a rule", "total/violations", "at most", 0),
     Target("simulation", "seeds", "total/seeds", "at least", 3000),
     _gas("a certificate, 43 of 64", "certify, 43 of 64", 340_000),

@@ -26,9 +26,10 @@ from distrai.training.model import build_model, trainable_layout
 from together_runs import BASE_RECIPE, TOGETHER, Alone, Bench, Cut, base_model, extended, in_common, measured
 
 LORA, DPO = ROOT / "recipes" / "lora.toml", ROOT / "recipes" / "dpo.toml"
-RATES, DPO_RATES = (2.5e-3, 5e-3, 1e-2), (5e-4, 1e-3, 2e-3)
+RATES = (2.5e-3, 5e-3, 1e-2)
 """To begin with; while the best is at an end, one more is tried there."""
 MATCHED, SMALL = Cut("as-many-steps", 4), Cut("a-step-for-each-batch", 1)
+DPO_RATES = (1e-3, 3e-3)
 HERE = "../build/bench/together"
 """As seen from the recipes."""
 
@@ -124,7 +125,7 @@ def payload_bytes(bench: Bench, *, adapter: bool) -> int:
 def preferred(base: str) -> dict[str, Any]:
     """DPO on what LoRA made, with the rate that the tuning split prefers on one machine."""
     bench = Bench("dpo", DPO, changes(base, "preferences"))
-    grid = tuned(bench, MATCHED, DPO_RATES)
+    grid = [bench.alone(MATCHED, lr) for lr in DPO_RATES]
     run = in_common("dpo", DPO, [*changes(base, "preferences"), f"training.lr={best(grid).lr:g}"])
     return {
         "run": run,

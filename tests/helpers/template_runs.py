@@ -62,10 +62,16 @@ def smoke_run(
     folder: Path,
     values: dict[str, Any],
     watch: Callable[[JobFolder, dict[str, Any]], None] | None = None,
+    beside: dict[str, str] | None = None,
 ) -> Ran:
-    """Run the smoke preset of a template with these values, or go on with the job in the folder."""
+    """Run the smoke preset of a template with these values, or go on with the job in the folder.
+
+    ``beside``: files that are put beside the script.
+    """
     wanted = Wanted.of_template(TEMPLATES[name], "smoke", values, folder.parent, Limits(timeout_s=240), [])
     job = create(wanted, folder)
+    for file, text in (beside or {}).items():
+        (job.script / file).write_text(text)
     events: list[dict[str, Any]] = []
 
     def report(event: dict[str, Any]) -> None:

@@ -31,8 +31,9 @@ def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def run(template: str, **values: Any) -> Ran:
-        return smoke_run(template, tmp_path / template, values, values.pop("watch", None))
+    def run(template: str, folder: str = "", **values: Any) -> Ran:
+        more = {name: values.pop(name, None) for name in ("watch", "beside")}
+        return smoke_run(template, tmp_path / (folder or template), values, **more)
 
     return run
 

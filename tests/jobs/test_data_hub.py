@@ -16,7 +16,19 @@ from helpers.fake_hub import FakeHub, fake_hub
 
 pytestmark = pytest.mark.processes
 ROWS = 300
-VERB = "import sys; from distrai.cli.main import main; sys.exit(main(sys.argv[1:]))"
+VERBS = "import sys, json; from distrai.cli.main import main\nfor text in sys.argv[1:]: print(main(json.loads(text)))"
+PRIVATE = "there is no such data set, or it is private (then set HF_TOKEN)"
+GOOD = {
+    "alice/chats?split=test": 5,
+    "alice/both?subset=de": 4,
+    "alice/both?config=en&split=test": 2,
+    "alice/texts?column=body": 7,
+}
+BAD = {
+    "alice/none": PRIVATE, "alice/hidden": PRIVATE, "alice/chats?split=tset": "Available splits: ['train', 'test']",
+    "alice/both": "['en', 'de']", "alice/texts?column=text": "there is no column 'text'; there are body",
+    "alice/texts": "it has none of messages, preferred_output, text, but body", "alice/odd": "line 3",
+}  # fmt: skip
 
 
 def lines(count: int, first: int = 0, **more: Any) -> bytes:
@@ -27,8 +39,9 @@ def lines(count: int, first: int = 0, **more: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[FakeHub]:
-    card = "configs:\n- config_name: en\n  data_files:\n  - {split: train, path: en/train.jsonl}\n  - {split: test, path: en/test.jsonl}\n"
-    card += "- config_name: de\n  data_files:\n  - {split: train, path: de/train.jsonl}\n"
+    parts = "  data_files:\n  - {split: train, path: %s/train.jsonl}\n"
+    card = "configs:\n- config_name: en\n" + parts % "en" + "  - {split: test, path: en/test.jsonl}\n"
+    card += "- config_name: de\n" + parts % "de"
     with fake_hub() as running:
         running.put("alice/chats", {"train.jsonl": lines(ROWS), "test.jsonl": lines(5, 900)}, "dataset")
         running.put("alice/both", {
@@ -44,25 +57,32 @@ def hub() -> Iterator[FakeHub]:
         yield running
 
 
-def distrai(hub: FakeHub, home: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """A verb in a process of its own, with this hub and an empty cache; its exit code and its one object."""
+@pytest.fixture(scope="module")
+def answers(hub: FakeHub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, dict[str, Any]]]:
+    """What `distrai jobs data` says of each: exit code and object. In one other process, whose hub is ours."""
+    folder = tmp_path_factory.mktemp("hub")
+    asked = {name: ["jobs", "data", f"hf:{name}", "--json"] for name in (*GOOD, *BAD)}
+    asked["few"] = ["jobs", "data", "hf:alice/chats", "--limit", "50", "--for", "sft", "--json"]
+    asked["out"] = ["jobs", "data", "hf:alice/chats?split=train", "--out", str(folder / "ready"), "--json"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "DISTRAI_"))}
     environment = {
-        **kept, "HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", "XDG_DATA_HOME": str(home / "data"),
+        **kept, "HF_ENDPOINT": hub.url, "HF_HOME": str(folder), "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", "XDG_DATA_HOME": str(folder / "data"),
     }  # fmt: skip
-    command = [sys.executable, "-c", VERB, *arguments, "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.stdout.count("\n") == 1, done.stdout + done.stderr
-    return done.returncode, dict(json.loads(done.stdout))
+    command = [sys.executable, "-c", VERBS, *(json.dumps(arguments) for arguments in asked.values())]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 * len(asked), "every verb ends with one object"
+    said = {name: (int(lines[2 * at + 1]), json.loads(lines[2 * at])) for at, name in enumerate(asked)}
+    return {**said, "folder": (0, {"path": str(folder / "ready")})}
 
 
-def test_a_data_set_is_streamed_checked_and_divided(hub: FakeHub, tmp_path: Path) -> None:
-    code, told = distrai(hub, tmp_path, "jobs", "data", "hf:alice/chats", "--limit", "50", "--for", "sft")
+def test_a_data_set_is_streamed_checked_and_divided(answers: dict[str, tuple[int, dict[str, Any]]]) -> None:
+    code, told = answers["few"]
     assert (code, told["ok"], told["examples"], told["part"]) == (0, True, 50, True)
-    out = tmp_path / "ready"
-    code, told = distrai(hub, tmp_path, "jobs", "data", "hf:alice/chats?split=train", "--out", str(out))
+    code, told = answers["out"]
     assert (code, told["train"], told["held_out"]) == (0, ROWS - 15, 15)
+    out = Path(answers["folder"][1]["path"])
     kept = (out / "train.jsonl").read_bytes() + (out / "heldout.jsonl").read_bytes()
     assert sorted(kept.splitlines()) == sorted(
         json.dumps(chat(f"q{number}"), sort_keys=True, separators=(",", ":")).encode()
@@ -71,31 +91,19 @@ def test_a_data_set_is_streamed_checked_and_divided(hub: FakeHub, tmp_path: Path
     assert json.loads((out / "data.json").read_text())["source"] == "hf:alice/chats?split=train"
 
 
-@pytest.mark.parametrize(
-    ("name", "examples"),
-    [("alice/chats?split=test", 5), ("alice/both?subset=de", 4), ("alice/both?config=en&split=test", 2),
-     ("alice/texts?column=body", 7)],
-)  # fmt: skip
+@pytest.mark.parametrize("name", GOOD)
 def test_part_of_a_data_set_is_named_in_its_address(
-    hub: FakeHub, tmp_path: Path, name: str, examples: int
+    answers: dict[str, tuple[int, dict[str, Any]]], name: str
 ) -> None:
-    code, told = distrai(hub, tmp_path, "jobs", "data", f"hf:{name}")
-    assert (code, told["ok"], told["examples"], told["part"]) == (0, True, examples, False)
+    code, told = answers[name]
+    assert (code, told["ok"], told["examples"], told["part"]) == (0, True, GOOD[name], False)
 
 
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [("alice/none", "there is no such data set, or it is private (then set HF_TOKEN)"),
-     ("alice/hidden", "there is no such data set, or it is private (then set HF_TOKEN)"),
-     ("alice/chats?split=tset", "name one with ?split="), ("alice/both", "name one with ?subset="),
-     ("alice/texts?column=text", "there is no column 'text'; there are body, day"),
-     ("alice/texts", "it has none of messages, preferred_output, text, but body, day"),
-     ("alice/odd", "line 3")],
-)  # fmt: skip
+@pytest.mark.parametrize("name", BAD)
 def test_what_is_wrong_with_a_data_set_is_one_sentence(
-    hub: FakeHub, tmp_path: Path, name: str, why: str
+    answers: dict[str, tuple[int, dict[str, Any]]], name: str
 ) -> None:
-    code, told = distrai(hub, tmp_path, "jobs", "data", f"hf:{name}", "--out", str(tmp_path / "out"))
+    code, told = answers[name]
     said = told.get("why") or "; ".join(f"line {item['line']}: {item['why']}" for item in told["problems"])
-    assert code in (1, 2) and not told["ok"] and why in said
-    assert "\n" not in said and len(said) < 2000 and not (tmp_path / "out").exists()
+    assert code in (1, 2) and not told["ok"] and BAD[name] in said
+    assert "\n" not in said and len(said) < 2000

@@ -51,13 +51,7 @@ def test_every_template_is_estimated(name: str) -> None:
     sure = cost(name, Hardware(tokens_per_second=1e4, price_per_hour=1))
     assert sure["measured"] and sure["fits"] is None
     text = cost_text(found)
-    assert (
-        "$" in text
-        and "hours" in text
-        and "of GPU memory; there are 80 GB" in text
-        or "only 80 GB" in text
-        or "safer" in text
-    )
+    assert "$" in text and "hours" in text and "GB of GPU memory" in text
     assert "a guess: 7 billion parameters, read from the name x-7B" in text or name == "pretrain"
 
 
@@ -100,13 +94,8 @@ def test_work_and_writing_follow_from_what_a_gpu_can_do() -> None:
     small, large = (Writing(10, 1, (100, 100), size, 32).seconds(gpu) for size in (1_000_000, 70_000_000_000))
     assert small == (pytest.approx(9.6), pytest.approx(38.4)), "however small, each layer takes its time"
     assert large[0] == pytest.approx(10 * 100 * 140e9 / (3350e9 * 0.6))
-    known = (
-        estimate([], (3_600_000, 7_200_000), Hardware(tokens_per_second=1000), 0)
-        if False
-        else estimate(
-            [Work((1, 1), 1)], (3_600_000, 7_200_000), Hardware(tokens_per_second=1000, price_per_hour=10**6)
-        )
-    )
+    measured = Hardware(tokens_per_second=1000, price_per_hour=10**6)
+    known = estimate([Work((1, 1), 1)], (3_600_000, 7_200_000), measured)
     assert (known.hours_low, known.hours_high) == (pytest.approx(1.2), pytest.approx(2.2))
     assert (known.cost_low, known.cost_high, known.measured) == (1_200_000, 2_200_000, True)
     with pytest.raises(NotEstimable):

@@ -20,18 +20,9 @@ from distrai.jobs.store import JobFolder
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.training_records import Record, Stage
 from distrai.protocol.primitives import ZERO_HASH
-from helpers.job_scripts import LOOK_S, new_job
+from helpers.job_scripts import LOOK_S, TRAINS, new_job
 
 pytestmark = pytest.mark.processes
-TRAINS = """
-import json, struct
-header = json.dumps({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
-(job.out() / "model").mkdir(exist_ok=True)
-(job.out() / "model" / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(24))
-(job.out() / "model" / "config.json").write_text("{}")
-job.metric(held_out_loss_before=2.0, held_out_loss_after=1.0)
-job.artifact("model", kind="model")
-"""
 
 
 @pytest.fixture(autouse=True)

@@ -285,7 +285,7 @@ def test_no_process_of_a_job_outlives_it(tmp_path: Path, own_session: bool) -> N
     child = subprocess.Popen(sleep, start_new_session={own_session}, stdout=-3, stderr=-3)
     (job.out() / "pid").write_text(str(child.pid))
     """
-    job = new_job(tmp_path / "job", body)
+    job = new_job(tmp_path / "job", body, limits=Limits(sandbox=False))  # inside one it has another number
     assert run_job(job).status == "done"
     assert has_ended(int((job.out / "pid").read_text()))
 

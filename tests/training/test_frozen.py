@@ -83,7 +83,8 @@ def test_four_bits_are_made_of_the_same_weights(base):
 def test_weights_take_no_more_room_than_they_need(tmp_path):
     model = build_model(ADAPTED, seed=1)
     with torch.no_grad():
-        for at, parameter in enumerate(model.parameters()):
+        fixed = (parameter for parameter in model.parameters() if not parameter.requires_grad)
+        for at, parameter in enumerate(fixed):
             parameter.copy_(parameter.to([torch.bfloat16, torch.float16, torch.float32][at % 3]))
     write_frozen(model, tmp_path / "base")
     held = load_file(tmp_path / "base" / "model-00001.safetensors")
@@ -140,7 +141,8 @@ def edited(base, change):
         (lambda t: t.update(model_type="evil"), "unknown"),
         (lambda t: t.pop("model_type"), "names no model_type"),
         (lambda t: t.update(hidden_size="x"), "config.json"),
-        (lambda t: t.update(num_attention_heads=7), "config.json"),
+        (lambda t: t.update(num_attention_heads=7), "should have the shape"),
+        (lambda t: t.update(hidden_act="evil"), "makes no causal language model"),
         (lambda t: t.update(vocab_size=255), "embed_tokens.weight' should have the shape"),
         (lambda t: t.update(num_hidden_layers=1), "the model has no tensor"),
     ],
@@ -220,7 +222,7 @@ def files(*names, size=3):
         (lambda t: t.update(files=files("model-00001.safetensors")), BadModelManifest),
         (lambda t: t.update(files=[]), BadModelManifest),
         (lambda t: t.update(files=files("config.json", size=(1 << 20) + 1)), BadModelManifest),
-        (lambda t: t["files"][0]["parts"].append(t["files"][0]["parts"][0]), BadModelManifest),
+        (lambda t: t["files"][0].update(parts=[*t["files"][0]["parts"]] * 2), BadModelManifest),
         (lambda t: t["files"][0].update(parts=[]), MalformedManifest),
         (lambda t: t["files"][0]["parts"][0].update(size=0), MalformedManifest),
         (lambda t: t["files"][0]["parts"][0].update(size=(64 << 20) + 1), MalformedManifest),

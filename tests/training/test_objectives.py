@@ -166,6 +166,12 @@ def with_adapter(config=GRANITE, **changes):
     return add_adapter(made(config, **changes), AdapterSection(r=4, dropout=0.2))
 
 
+def with_four_bits(config=GRANITE, **changes):
+    """QLoRA; its layers need sides of 64."""
+    large = {**GRANITE, "hidden_size": 64, "intermediate_size": 64}
+    return build_model(model_section(large, adapter=AdapterSection(r=4, dropout=0.2, quant="nf4")), seed=1)
+
+
 def test_an_adapter_left_out_is_the_reference():
     """At the start nothing is preferred; later it is what the model as it was says, and dropout is not in it."""
     model, batch = with_adapter(GPT2, resid_pdrop=0.3), torch.from_numpy(pairs_of(4, 3, 5, seed=1)[None])
@@ -213,6 +219,7 @@ KINDS = {
     "pairs": ("dpo", "preferences", made),
     "adapter on pairs": ("dpo", "preferences", with_adapter),
     "adapter on chat": ("next-token", "chat", with_adapter),
+    "four bits on pairs": ("dpo", "preferences", with_four_bits),
 }
 
 
@@ -226,12 +233,13 @@ def samples_of(form, indices):
     return torch.from_numpy(np.stack([makers[form](at) for at in indices]))
 
 
-def loop_of(kind, spec, net=None):
+def loop_of(kind, spec, net=None, device=CPU):
     objective, form, make = KINDS[kind]
     net, spec = net or make(GPT2, resid_pdrop=0.3), replace(spec, layout=layout_of(section(format=form)))
-    others = {"distill": (made(seed=7), None), "dpo": (None, made(GPT2) if kind == "pairs" else None)}
+    before = made(GPT2).to(device) if kind == "pairs" else None
+    others = {"distill": (made(seed=7).to(device), None), "dpo": (None, before)}
     chosen = build_objective(recipe_of(objective, form), *others.get(objective, (None, None)))
-    return net, InnerLoop(net, spec, chosen, partial(samples_of, form), CPU)
+    return net, InnerLoop(net, spec, chosen, partial(samples_of, form), device)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -280,3 +288,14 @@ def test_it_learns(kind, spec):
     result = loop.run(start, state, [0, 1] * 40, 1)
     assert sum(result.losses[-5:]) < 0.7 * sum(result.losses[:5])
     assert result.tokens == 40 * 2 * CONTEXT * (2 if "pairs" in kind else 1)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_cuda_gives_the_same_bits_twice(kind, spec):
+    net, loop = loop_of(kind, spec, device=torch.device("cuda"))
+    start, state = read_trainable(net), InnerState.zeros(trainable_layout(net))
+    first, again = (loop.run(start, state, range(8), 1, seed=3) for _ in range(2))
+    assert first.losses == again.losses
+    assert all(torch.equal(a, b) for a, b in zip(first.local, again.local, strict=True))

@@ -6,13 +6,14 @@ import random
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from distrai.protocol.blobs import blob_ref
 from distrai.training.data.corpus import build_corpus, corpus_from_documents
-from distrai.training.data.dataset import Dataset
+from distrai.training.data.dataset import Dataset, check_layout
 from distrai.training.data.documents import SPLITS
 from distrai.training.data.layouts import PADDING, TOKEN_MASK, UNSCORED
-from distrai.training.data.manifest import CorpusManifest, Shard, Splits, parse_manifest
+from distrai.training.data.manifest import ChatTemplate, CorpusManifest, Shard, Splits, parse_manifest
 from distrai.training.errors import (
     BadExamples,
     BadSource,
@@ -89,7 +90,9 @@ def test_earlier_answers_of_a_preference_are_not_scored(build, store):
 def test_equal_prompts_are_never_on_both_sides(build, store):
     draw = random.Random(1)
     lines = [chat(f"question {draw.randrange(40)}", f"answer {at}") for at in range(200)]
-    lines[5]["messages"][0]["content"] = [{"type": "text", "text": "question 7"}]
+    for line in lines[::2]:  # in another spelling
+        question = line["messages"][0]
+        question |= {"content": [{"type": "text", "text": question["content"]}], "weight": None}
     corpus = build("chat", *lines, held_out_fraction=0.2, tuning_fraction=0.1)
     asked = {split: {text.split(MIDDLE)[0] for text in texts(corpus, store, split)} for split in SPLITS}
     assert not asked["train"] & asked["held_out"] and not asked["train"] & asked["tuning"]
@@ -131,6 +134,16 @@ def test_a_tokenizer_with_its_own_template(build, tmp_path, store):
     assert tokenizer.decode(row[row < UNSCORED].tolist()).endswith("é<|im_end|>")
     assert (row[row < UNSCORED] == tokenizer.to_fast().token_to_id("<|im_end|>")).sum() == 1
     assert corpus.manifest.chat.tokens["eos_token"] == "<|im_end|>"
+    spaced = toy_tokenizer()
+    spaced.chat_template = (
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
+    spaced.save_pretrained(tmp_path / "spaced")
+    row = entries(
+        build("chat", *(chat(f"q{at}", "a") for at in range(3)), tokenizer="spaced"), "train", store
+    )[0]
+    assert tokenizer.decode(row[row < UNSCORED].tolist()) == "a<|im_end|>"
     assert parse_manifest(corpus.manifest.to_bytes()) == corpus.manifest
 
 
@@ -196,6 +209,11 @@ def test_shards_of_strangers_are_not_believed(store):
 def test_manifests_say_their_layout_only_where_it_is_not_the_old_one(store):
     rows = handmade(store, [pairs_of(1, 1, 1)[:17]])
     assert b'"layout":"rows"' in rows.to_bytes() and parse_manifest(rows.to_bytes()) == rows
+    check_layout(rows, section(format="chat"))
+    with pytest.raises(MalformedManifest, match="has rows, but the recipe's data becomes pairs"):
+        check_layout(rows, section(format="preferences"))
+    with pytest.raises(MalformedManifest):  # a file of settings is made of it
+        parse_manifest(replace(rows, chat=ChatTemplate("x", {"auto_map": "evil"})).to_bytes())
     with pytest.raises(MalformedManifest, match="entries of rows have 4 bytes, not 2"):
         parse_manifest(rows.to_bytes().replace(b"u32", b"u16"))
     with pytest.raises(MalformedManifest):

@@ -185,11 +185,11 @@ def run(
     )
     tasks = (judged or EvalOptions()).tasks()
     confirm = _confirm if sys.stdin.isatty() and not json else None
+    recorded = (record or RecordOptions()).recording(wallet)  # a wrong token is found before anything is made
     job = choose_job(asked, Library(), confirm, Path.cwd())
     console = Console()
     lines = json or not console.is_terminal
     with JsonLines(sys.stdout) if lines else JobDisplay(console) as display:
-        recorded = (record or RecordOptions()).recording(wallet)
         witness = judged_by(job, tasks, recorded)
         told = JobRun(job, display.report, witness=witness).run().to_json()
     tell(told, result_text(told), as_json=lines)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -71,8 +72,8 @@ class Environments:
         if not missing(header):
             return Environment(Path(sys.executable), "own", is_own=True)
         key = environment_key(header)
-        made = self.folder / key
-        return Environment(made / "bin" / "python", key, is_own=False) if _mark(made).exists() else None
+        made = _whole(self.folder / key)
+        return None if made is None else Environment(made / "bin" / "python", key, is_own=False)
 
     def prepare(self, header: Header, report: Report) -> Environment:
         """The environment of a header, made if there is none. Raises CannotPrepare."""
@@ -85,29 +86,32 @@ class Environments:
             needs_room(self.folder, "start the job again"),
             _waited_for(FileLock(self.folder / f"{key}.lock", "the environment"), self.build_s, report),
         ):
-            if not _mark(self.folder / key).exists():
+            made = _whole(self.folder / key)
+            if made is None:
                 report(
                     f"making an environment with {len(header.dependencies)} packages and what they need (once)"
                 )
-                self._make(header, self.folder / key)
-        return Environment(self.folder / key / "bin" / "python", key, is_own=False)
+                made = self._make(header, self.folder / key)
+        return Environment(made / "bin" / "python", key, is_own=False)
 
-    def _make(self, header: Header, made: Path) -> None:
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir()
+    def _make(self, header: Header, home: Path) -> Path:
+        """Make it in a folder that was never there: a pip whose parent was killed may still write into the last one."""
+        shutil.rmtree(home, ignore_errors=True)
+        made = home / secrets.token_hex(4)
+        made.mkdir(parents=True)
         constraints = made / "constraints.txt"
         constraints.write_text("\n".join(constraints_for(header)) + "\n")
-        log = made.with_suffix(".log")
+        log = home.with_suffix(".log")
         try:
             venv, install = _commands(made)
             self._call(venv, log)
             self._call([*install, "-c", str(constraints), "--", *header.dependencies], log)
         except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(home, ignore_errors=True)
             raise
-        write_json(
-            _mark(made), {"dependencies": header.dependencies, "requires_python": header.requires_python}
-        )
+        told = {"dependencies": header.dependencies, "requires_python": header.requires_python}
+        write_json(_mark(home), {"folder": made.name, **told})
+        return made
 
     def _call(self, command: list[str], log: Path) -> None:
         """Run a command of ours to its end. Raises CannotPrepare with its last error."""
@@ -193,8 +197,17 @@ def _waited_for(lock: FileLock, seconds: float, report: Report) -> Iterator[None
         return
 
 
-def _mark(made: Path) -> Path:
-    return made / "distrai.json"
+def _mark(home: Path) -> Path:
+    return home / "distrai.json"
+
+
+def _whole(home: Path) -> Path | None:
+    """The environment that was made to its end, which the mark names."""
+    try:
+        made = home / str(json.loads(_mark(home).read_bytes())["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return made if (made / "bin" / "python").exists() else None
 
 
 def _python_version() -> str:
@@ -206,4 +219,6 @@ def _why(log: Path, begin: int) -> str:
     lines = log.read_bytes()[begin:].decode(errors="replace").splitlines()
     errors = [line for line in lines if line.startswith("ERROR: ")] or lines or ["it says nothing"]
     text = " ".join(errors[-1].removeprefix("ERROR: ").split())[:300]
+    if any(line.startswith("WARNING: Retrying") for line in lines):
+        text = f"no index of packages can be reached from here, and {text}"
     return _PASSWORD.sub(r"\1", text)

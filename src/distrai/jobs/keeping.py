@@ -74,10 +74,8 @@ def _origin(job: JobFolder, state: JobState, values: dict[str, Any], record: dic
 
 def _evaluation(job: JobFolder) -> dict[str, bytes]:
     """What lm-evaluation-harness measured, as a file of the model."""
-    try:
-        from distrai.jobs.evaluation import report_of
-    except ModuleNotFoundError:
-        return {}
+    from distrai.jobs.evaluation import report_of
+
     report = report_of(job)
     return {"evaluation.json": report} if report else {}
 

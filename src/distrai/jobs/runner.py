@@ -191,6 +191,8 @@ class JobRun:
         for event in self.job.read_events():
             offset = max(offset, int(event.get("offset", 0)))
             self._events += 1
+            if event.get("event") == "metric":  # known already, but perhaps not kept, if we were killed
+                self._measured(event["values"], event.get("step"))
         return offset
 
     def _take(self, line: bytes, offset: int) -> None:
@@ -205,10 +207,13 @@ class JobRun:
         told = plain(event)
         self._tell({"event": told.pop("type"), **told, "attempt": self._state.attempt, "offset": offset})
         if isinstance(event, Metric):
-            step = self._state.step if event.step is None else event.step
-            self._state = self._state.with_(metrics=self._state.metrics | event.values, step=step)
+            self._measured(event.values, event.step)
             if time.monotonic() - self._kept_at > _KEEP_S:
                 self._keep(self._state)
+
+    def _measured(self, values: dict[str, float | None], step: int | None) -> None:
+        step = self._state.step if step is None else step
+        self._state = self._state.with_(metrics=self._state.metrics | values, step=step)
 
     def _finish(self, ending: Ending) -> None:
         state, results = self._state, collect(self.job, self._state.attempt)

@@ -91,7 +91,7 @@ def confine(
         raise NoSandbox(
             f"--no-network needs bubblewrap, and {why}: install bubblewrap, or leave out --no-network"
         )
-    if limits.sandbox and state.attempt <= 1:
+    if limits.sandbox and not state.attempt:  # the first one: it is not said again
         tell({"event": "log", "level": "warning", "text": ABSENT.format(why=why)})
     return Confined(list(command), sandboxed=False)
 

@@ -10,7 +10,7 @@ from distrai.jobs.estimate import Hardware, priced
 from distrai.jobs.header import Header
 from distrai.jobs.library import Library, NotAccepted, NoTemplate, Template
 from distrai.jobs.parameters import locate, parse_settings, validate
-from distrai.jobs.prechecks import check_job_data
+from distrai.jobs.prechecks import check_job_data, check_paths
 from distrai.jobs.store import JobFolder, JobState, Limits, NoJob, find_job
 
 Confirm = Callable[[str], bool]
@@ -55,6 +55,14 @@ def choose_job(asked: Asked, library: Library, confirm: Confirm | None, base: Pa
     if known is not None:
         return _go_on(known, asked)
     template = library.find(asked.what)
+    header = template.header()
+    values, lacking = _values(header, asked.preset, _given(template, asked), base)
+    if lacking:
+        needed = ", ".join(f"--set {name}=..." for name in lacking)
+        raise Unclear(
+            f"{template.name} still needs {needed}: `distrai jobs show {asked.what}` shows the form"
+        )
+    check_paths(header.kind, header.parameters, values)
     wanted = Wanted.of_template(
         template, asked.preset, _given(template, asked), base, asked.limits, asked.passed
     )
@@ -157,6 +165,7 @@ def check(
     template = library.find(asked.what)
     header = template.header()
     values, lacking = _values(header, asked.preset, _given(template, asked), base)
+    check_paths(header.kind, header.parameters, values)
     ready = Environments().find(header) is not None
     diff = library.diff(template) if want_diff else ""
     data, cost = look_at_job(header.kind, values, hardware, parameters)

@@ -6,7 +6,7 @@ from typing import Any
 from distrai.jobs.costing import cost_text
 from distrai.jobs.data_check import data_text
 
-_SHORT = 48
+_SHORT, _SHOWN = 48, 8
 
 
 def printable(text: str) -> str:
@@ -83,7 +83,7 @@ def job_text(told: Mapping[str, Any]) -> str:
     lines = [
         f"{told['job_id']}: {told['status']}" + (f", {told['why']}" if told["why"] else ""),
         f"  in {told['folder']}, {told['seconds']:.0f} s in {told['attempt']} attempt(s)",
-        f"  {_metrics(told['metrics'], 8)}" if told["metrics"] else "",
+        *_figures(told["metrics"]),
         f"  script SHA-256 {told['script_hash']}" if told["script_hash"] else "",
         *(f"  {item['path']}  {item['sha256']}" for item in told["artifacts"]),
         f"  training record {told['record']['number']} on chain {told['record']['chain_id']}"
@@ -97,7 +97,7 @@ def result_text(told: Mapping[str, Any]) -> str:
     """The end of a run."""
     lines = [
         f"{told['job_id']}: {told['status']}" + (f": {told['why']}" if told.get("why") else ""),
-        f"  {_metrics(told['metrics'], 8)}" if told["metrics"] else "",
+        *_figures(told["metrics"]),
         f"  {len(told['artifacts'])} file(s) in {told['folder']}/out" if told["artifacts"] else "",
         f"  the model is in {told['model_path']}" if told["model_path"] else "",
         f"  training record {told['record']['number']} on chain {told['record']['chain_id']}"
@@ -157,8 +157,25 @@ def event_text(event: Mapping[str, Any]) -> str:
     return printable(f"{str(event.get('at', ''))[11:19]} {text}")
 
 
+def _figures(metrics: Mapping[str, float | None]) -> list[str]:
+    """What was measured before and after, a line each; without such, the newest numbers."""
+    pairs = [name.removesuffix("_after") for name in metrics if name.endswith("_after")]
+    lines = [f"  {_pair(metrics, name)}" for name in pairs]
+    newest = _metrics(metrics, _SHOWN)
+    return lines or ([f"  {newest}"] if newest else [])
+
+
+def _pair(metrics: Mapping[str, float | None], name: str) -> str:
+    before, after = (_number(metrics.get(f"{name}{end}")) for end in ("_before", "_after"))
+    return f"{name}: {before} -> {after}" if f"{name}_before" in metrics else f"{name}: {after}"
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.6g}"
+
+
 def _metrics(metrics: Mapping[str, float | None], most: int) -> str:
-    shown = [f"{name} {'not finite' if value is None else f'{value:.6g}'}" for name, value in metrics.items()]
+    shown = [f"{name} {_number(value)}" for name, value in metrics.items()]
     return ", ".join(shown[:most])
 
 

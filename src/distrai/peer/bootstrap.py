@@ -19,7 +19,7 @@ from distrai.protocol.errors import WrongBlob
 from distrai.protocol.primitives import Hash
 from distrai.protocol.recipe import ResolvedRecipe
 from distrai.protocol.recipe.resolved import RESOLVED_BYTES_MAX
-from distrai.training.data.dataset import Dataset
+from distrai.training.data.dataset import Dataset, check_layout
 from distrai.training.data.manifest import MANIFEST_BYTES_MAX, parse_manifest
 from distrai.training.errors import ManifestTooLarge
 from distrai.training.frozen import MODEL_MANIFEST_BYTES_MAX
@@ -109,6 +109,7 @@ class Bootstrap:
         recipe = plan.resolved.recipe
         assert plan.resolved.corpus.size <= MANIFEST_BYTES_MAX
         manifest = parse_manifest(await self.get(plan.resolved.corpus, "data"))
+        check_layout(manifest, recipe.data)
         canonical = await self.get_by_hash(plan.resolved.tokenizer_hash, TOKENIZER_BYTES_MAX, "data")
         tokenizer = tokenizer_from_canonical(canonical)
         context, vocabulary = recipe.data.context, tokenizer.vocabulary

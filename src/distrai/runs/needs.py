@@ -142,12 +142,12 @@ class _Counts:
         if recipe.teacher is not None:
             path = located_path(recipe.teacher.path, folder)
             teacher = pretrained_shape(path, recipe.teacher.revision, "teacher")
-            taught, taught_bytes = parameters_of(teacher), _stored(teacher, 1.0)
+            taught, taught_bytes = parameters_of(teacher), _stored(teacher.requires_grad_(False))
         return cls(
             layout,
             total,
             taught,
-            _stored(model, frozen / max(1, total)),
+            _stored(model),
             taught_bytes,
             round(memory + FROZEN_BYTES * taught),
         )
@@ -159,9 +159,9 @@ class _Counts:
         return round(step + before + self.teacher / 3)
 
 
-def _stored(model: nn.Module, share: float) -> int:
-    """About the bytes of a share of a model's parameters, in the type that they are saved in."""
-    return round(share * sum(item.nbytes for item in plain_model(model).parameters()))
+def _stored(model: nn.Module) -> int:
+    """Bytes of what of a model is not trained, in the type that it is saved in."""
+    return sum(item.nbytes for item in model.parameters() if not item.requires_grad)
 
 
 @dataclass(frozen=True)

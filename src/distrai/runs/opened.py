@@ -17,7 +17,7 @@ from distrai.runs.archive import Archive, NothingPublished
 from distrai.runs.folder import RunFolder
 from distrai.training.adapters import merged
 from distrai.training.data.chat import PLAIN, ChatRenderer
-from distrai.training.data.dataset import Dataset
+from distrai.training.data.dataset import Dataset, check_layout
 from distrai.training.data.manifest import ChatTemplate, CorpusManifest, parse_manifest
 from distrai.training.device import training_device
 from distrai.training.evaluate import Evaluation, evaluate
@@ -106,6 +106,7 @@ class OpenedRun:
     def held_out(self) -> Dataset:
         """The samples that nobody trained on."""
         context = self.resolved.recipe.data.context
+        check_layout(self.manifest, self.resolved.recipe.data)
         return Dataset(self.manifest, "held_out", context, self.tokenizer.vocabulary, self.archive.blobs.read)
 
     def load(self, state: bytes) -> None:

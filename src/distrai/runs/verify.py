@@ -16,6 +16,7 @@ from distrai.runs.payouts import Payouts, PotBooks, recompute_payouts
 from distrai.runs.published import Anchor, ReplayFailed, blaming
 from distrai.runs.replay import Replay, Replayed
 from distrai.runs.reward_tables import Tables
+from distrai.training.data.dataset import check_layout
 from distrai.training.data.documents import SPLITS
 from distrai.training.data.manifest import parse_manifest
 
@@ -134,6 +135,8 @@ def _check_data(archive: Archive) -> None:
         archive.blob(resolved.tokenizer_hash, "the tokenizer")
     with blaming("corpus manifest", 0):
         manifest = parse_manifest(archive.blob(resolved.corpus.hash, "the corpus manifest"))
+    with blaming("corpus manifest", 0):
+        check_layout(manifest, resolved.recipe.data)
     for what, frozen in (("base", resolved.base), ("teacher", resolved.teacher)):
         if frozen is not None:
             with blaming(f"{what} that training reads", 0):

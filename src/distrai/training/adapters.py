@@ -33,12 +33,16 @@ def add_adapter(model: nn.Module, section: AdapterSection) -> nn.Module:
         from peft import LoraConfig, get_peft_model
     except ImportError:
         raise MissingPackage(f"an adapter needs the package peft: {INSTALL}") from None
+    from transformers.pytorch_utils import Conv1D
+
+    chosen = targets(model, section.targets)
     settings = LoraConfig(
         task_type="CAUSAL_LM",
         r=section.r,
         lora_alpha=section.alpha,  # type: ignore[arg-type]  # nothing but a factor
         lora_dropout=section.dropout,
-        target_modules=targets(model, section.targets),
+        target_modules=chosen,
+        fan_in_fan_out=isinstance(model.get_submodule(chosen[0]), Conv1D),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in an old way

@@ -19,11 +19,21 @@ BF16 = ON_GPU and torch.cuda.is_bf16_supported()
 FAST = torch.bfloat16 if BF16 else torch.float32
 """What to compute in where it is precise enough: a frozen model, or one whose adapter is trained."""
 
+PLAIN_CHAT = (
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+"""How a conversation is written for a model that was never in one."""
+
 
 def load_tokenizer(name: str, **more: Any) -> Any:
-    """The tokenizer of a model, which can fill up short texts."""
+    """The tokenizer of a model, which can fill up short texts and write conversations."""
     tokenizer = AutoTokenizer.from_pretrained(name, **more)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    if not tokenizer.chat_template:
+        job.log(f"{Path(name).name} has no chat template: a plain one is used, and saved with the model")
+        tokenizer.chat_template = PLAIN_CHAT
     return tokenizer
 
 
@@ -91,13 +101,14 @@ def train(
     What ``judge`` finds is told as ``eval_loss_before``, ``eval_loss_after`` and so on.
     """
     checkpoint = job.newest_checkpoint(folder)
+    known = _tokens_of(checkpoint)
     if checkpoint is None:
         job.status("judging the model before training")
         _judge(trainer, judge, f"{name}_{{}}_before")
     job.status("training" if checkpoint is None else f"training on from {Path(checkpoint).name}")
     seconds = trainer.train(resume_from_checkpoint=checkpoint).metrics["train_runtime"]
     tokens = trainer.state.num_input_tokens_seen
-    job.metric(tokens=tokens, tokens_per_second=(tokens - _tokens_of(checkpoint)) / max(seconds, 1e-3))
+    job.metric(tokens=tokens, tokens_per_second=(tokens - known) / max(seconds, 1e-3))
     if job.should_stop():
         return False
     job.status("judging the model after training")

@@ -135,12 +135,9 @@ def examples(part: str, p: dict[str, Any]) -> Dataset:
 
 
 def example(row: dict[str, Any]) -> dict[str, Any]:
-    """A line of the data: the answer has a place of its own, or is the last message."""
+    """A line of the data: what is asked, and the right answer, which is the last message."""
     messages = [{"role": item["role"], "content": item["content"]} for item in row["messages"]]
-    asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
-    if "answer" not in row and asked is messages:
-        raise SystemExit("a line of the data has no right answer: add `answer`, or end with the assistant's")
-    return {"prompt": asked, "answer": str(row.get("answer", messages[-1]["content"]))}
+    return {"prompt": messages[:-1], "answer": messages[-1]["content"]}
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from distrai.training.data.formats import BadLine
-from distrai.training.data.manifest import TEMPLATE_CHARACTERS_MAX, ChatTemplate
+from distrai.training.data.manifest import TEMPLATE_CHARACTERS_MAX, ChatTemplate, SpecialToken
 from distrai.training.errors import BadChatTemplate
 from distrai.training.huggingface import auto_config
 
@@ -116,7 +116,7 @@ class ChatRenderer:
         try:
             texts, spans = write(
                 [list(messages)],
-                tools=tools,
+                tools=tools or None,
                 chat_template=self.template.template,
                 return_assistant_tokens_mask=marks,
                 add_generation_prompt=ask,
@@ -162,9 +162,8 @@ def load_chat_template(name: str, base: Path | None = None) -> ChatTemplate:
             f'[data] tokenizer: the chat template of "{name}" has {len(template)} characters, more than '
             f"{TEMPLATE_CHARACTERS_MAX}"
         )
-    tokens = {
-        key: value for key, value in made.special_tokens_map.items() if isinstance(value, str) and value
-    }
+    known = made.special_tokens_map
+    tokens = {name: str(known[name]) for name in get_args(SpecialToken) if known.get(name)}
     return ChatTemplate(template, tokens)
 
 

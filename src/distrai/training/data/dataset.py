@@ -14,15 +14,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distrai.protocol.blobs import BlobRef, check_blob
+from distrai.protocol.recipe import DataSection
 from distrai.training.data.documents import Split
-from distrai.training.data.layouts import TOKEN_MASK, UNSCORED, sample_shape
+from distrai.training.data.layouts import TOKEN_MASK, UNSCORED, layout_of, sample_shape
 from distrai.training.data.manifest import TOKEN_BYTES, CorpusManifest, Shard
-from distrai.training.errors import CorpusTooSmall, NothingScored, SampleOutOfRange, TokenOutOfVocabulary
+from distrai.training.errors import (
+    CorpusTooSmall,
+    MalformedManifest,
+    NothingScored,
+    SampleOutOfRange,
+    TokenOutOfVocabulary,
+)
 
 ReadBlob = Callable[[BlobRef], bytes]
 """The bytes of a blob; may fetch them first."""
 
 CACHE_BYTES = 256 << 20
+
+
+def check_layout(manifest: CorpusManifest, section: DataSection) -> None:
+    """Raise MalformedManifest if a corpus is not laid out as the recipe says: the objective could not read it."""
+    wanted = layout_of(section)
+    if manifest.layout != wanted:
+        raise MalformedManifest(f"the corpus has {manifest.layout}, but the recipe's data becomes {wanted}")
 
 
 class Dataset:

@@ -89,8 +89,9 @@ def _rows(section: DataSection, base: Path) -> Iterator[tuple[str, Raw]]:
                 yield where, Raw(0, {}, str(error))
         return
     for path in matching_files(section.globs, base):
+        name = path.relative_to(base) if path.is_relative_to(base) else path
         for raw in read_lines(path, adapt):
-            yield f"{path.name} line {raw.line}", raw
+            yield f"{name} line {raw.line}", raw
 
 
 def _hub_rows(section: DataSection, base: Path) -> Iterator[tuple[str, dict[str, Any]]]:

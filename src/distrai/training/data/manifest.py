@@ -30,6 +30,9 @@ MANIFEST_BYTES_MAX = 64 << 20
 SHARD_BYTES_MAX = 1 << 28
 TOKENS_MAX = 1 << 44
 
+SpecialToken = Literal[
+    "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"
+]
 TokenType = Literal["u8", "u16", "u32"]
 TOKEN_BYTES: dict[TokenType, int] = {"u8": 1, "u16": 2, "u32": 4}
 """Width of a token in a shard; always little-endian."""
@@ -68,8 +71,8 @@ class ChatTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
     template: Annotated[str, msgspec.Meta(min_length=1, max_length=TEMPLATE_CHARACTERS_MAX)]
     """Jinja, as in ``chat_template`` of a Hugging Face tokenizer."""
-    tokens: dict[_Name, _Name] = msgspec.field(default_factory=dict)
-    """Special tokens by the names that the template has for them, such as ``bos_token``."""
+    tokens: dict[SpecialToken, _Name] = msgspec.field(default_factory=dict)
+    """Special tokens by the names that the template has for them."""
 
 
 class CorpusManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

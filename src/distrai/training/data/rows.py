@@ -96,7 +96,6 @@ class RowMaker:
         row = np.full(self._width, PADDING, np.uint32)
         kept = entries[: self._width]
         row[: len(kept)] = kept
-        row[0] |= np.uint32(UNSCORED)  # nothing comes before it
         return row
 
 

@@ -1,0 +1,41 @@
+"""The score of a model on data is what anybody computes by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from distrai.jobs.data import BadData, prepare
+from distrai.jobs.generating import CannotLoad
+from distrai.jobs.scoring import score_model
+from helpers.data_lines import chat, write
+from helpers.template_runs import Toys, answer_loss
+from helpers.toy_models import chats, write_jsonl
+
+
+def test_a_score_is_the_loss_of_answers(toys: Toys, tmp_path: Path) -> None:
+    rows = chats(6, seed=3)
+    data = str(write_jsonl(tmp_path / "fresh.jsonl", rows))
+    score = score_model(toys.teacher, data)
+    assert score.loss == pytest.approx(answer_loss(toys.teacher, rows), rel=1e-4)
+    assert (score.examples, score.preferred) == (6, None) and 0 <= score.accuracy < 0.2
+    size = sum(len(row["messages"][-1]["content"]) for row in rows)
+    assert score.bits_per_byte == pytest.approx(score.loss * score.tokens / 0.6931472 / size, rel=0.01)
+    assert score_model(toys.teacher, data, limit=2).examples == 2
+    assert score_model(toys.teacher, data, context=40).tokens < score.tokens
+    with pytest.raises(CannotLoad, match="nothing to score within 8 tokens"):
+        score_model(toys.teacher, data, context=8)
+    folder = prepare(data, tmp_path / "ready", held_out=0.4).folder
+    assert score_model(toys.teacher, str(folder)).examples < 6, "of divided data only what is held out"
+
+
+def test_the_better_answer_of_a_preference_counts(toys: Toys, tmp_path: Path) -> None:
+    score = score_model(toys.model, toys.preferences, limit=8)
+    assert score.preferred is not None and 0 <= score.preferred <= 1 and score.examples == 8
+    texts = score_model(toys.model, toys.prose, limit=2)
+    assert texts.preferred is None and texts.loss == pytest.approx(5.8, abs=0.3), "all tokens are as likely"
+    with pytest.raises(BadData, match="an evaluation needs chat or text or preference"):
+        score_model(toys.model, write(tmp_path / "a.jsonl", {"messages": [{"role": "user", "content": "q"}]}))
+    with pytest.raises(BadData, match="line 2"):
+        score_model(toys.model, write(tmp_path / "b.jsonl", chat("a"), "{"))
+    with pytest.raises(CannotLoad, match="cannot load"):
+        score_model(str(tmp_path), toys.chats)
