@@ -9,7 +9,8 @@ with a step for each member's batch (four times as many). Each with three learni
 tuning split, and only then is its held-out loss looked at. The run takes the rate that was best for one machine with
 as many steps, and is not tuned.
 
-Then the same with a base of 4 bits (QLoRA), and preferences (DPO): before, after, replayed. About 10 CPU minutes.
+Then the same with a base of 4 bits (QLoRA), and preferences (DPO, the better of two rates by the tuning split): before,
+after, replayed. About 10 CPU minutes.
 Finished runs are files below build/bench/together; a second start goes on where the first was stopped.
 """
 
@@ -123,15 +124,17 @@ def payload_bytes(bench: Bench, *, adapter: bool) -> int:
 
 
 def preferred(base: str) -> dict[str, Any]:
-    """DPO on what LoRA made, with the rate that the tuning split prefers on one machine."""
-    bench = Bench("dpo", DPO, changes(base, "preferences"))
-    grid = [bench.alone(MATCHED, lr) for lr in DPO_RATES]
-    run = in_common("dpo", DPO, [*changes(base, "preferences"), f"training.lr={best(grid).lr:g}"])
+    """DPO on what LoRA made, by runs with several rates; reported is the one that the tuning split prefers."""
+    changed = changes(base, "preferences")
+    runs = [in_common(f"dpo-{lr:g}", DPO, [*changed, f"training.lr={lr:g}"]) for lr in DPO_RATES]
+    tuning = [measured(run["name"], "tuning") for run in runs]
+    at = min(range(len(runs)), key=lambda each: tuning[each]["loss"])
+    bench = Bench("dpo", DPO, changed)
     return {
-        "run": run,
-        "one_machine": [asdict(each) for each in grid],
+        "run": runs[at],
+        "tuning": [{"lr": lr, **each} for lr, each in zip(DPO_RATES, tuning, strict=True)],
         "before": bench.measure(bench.model(), "held_out"),
-        "after": measured(run["name"], "held_out"),
+        "after": measured(runs[at]["name"], "held_out"),
         "exchanged_tensors": [name for name, _ in bench.resolved.layout],
     }
 

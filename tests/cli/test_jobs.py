@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from distrai.cli.main import main
+from distrai.jobs.creating import Wanted, create
+from distrai.jobs.store import Limits
 from helpers.job_scripts import script
 
 pytestmark = pytest.mark.processes
-VERBS = ("new", "edit", "check", "run", "list", "show", "logs", "stop")
+VERBS = ("new", "edit", "check", "data", "run", "list", "show", "logs", "stop", "close")
 BODY = """
 values = job.params()
 for step in range(values["steps"]):
@@ -111,6 +113,29 @@ def test_the_form_is_shown_and_values_are_checked(toy: str, capsys: pytest.Captu
         (["run", "toy", "--env", "NOT_SET_HERE"], "--env NOT_SET_HERE"),
         (["run", "toy", "--out", "full"], "new or empty"),
         (["run", "toy", "--timeout", "-1"], "--timeout"),
+        (["run", "toy", "--eval", " , "], "1 to 100 tasks"),
+        (["run", "toy", "--eval-limit", "3"], "need --eval"),
+        (["run", "toy", "--eval", "a", "--eval-folder", "nowhere"], "no folder nowhere"),
+        (["run", "sft-qlora"], "still needs --set model=..., --set data=..."),
+        (["run", "sft-qlora", "--set", "model=m", "--set", "data="], "parameter data: it is empty"),
+        (["run", "sft-qlora", "--set", "model=/nowhere", "--set", "data=x.jsonl"], "there is no /nowhere"),
+        (["run", "sft-qlora", "--set", "model=full", "--set", "data=x.jsonl"], "no config.json"),
+        (["run", "sft-qlora", "--set", "model=m", "--set", "data=x.jsonl"], "there is no x.jsonl"),
+        (["check"], "give a template"),
+        (["check", "sft-qlora", "--preset", "smok"], "did you mean smoke"),
+        (["check", "sft-qlora", "--price", "2"], "--price needs --gpu"),
+        (["check", "sft-qlora", "--gpus", "0"], "--gpus"),
+        (["check", "sft-qlora", "--parameters", "-1"], "--parameters"),
+        (["check", "blank", "--gpu", "H100"], "is not known here"),
+        (["data", "x.jsonl"], "there is no x.jsonl"),
+        (["data", "full"], "is a folder"),
+        (["data", " "], "give a file"),
+        (["data", "x.jsonl", "--format", "chta"], "none of chat"),
+        (["data", "x.jsonl", "--for", "blank"], "its own business"),
+        (["data", "x.jsonl", "--for", "nothing"], "no template"),
+        (["data", "x.jsonl", "--context", "9"], "--model"),
+        (["data", "x.jsonl", "--limit", "-1"], "not negative"),
+        (["data", "x.jsonl", "--format", "text", "--for", "dpo"], "nothing for dpo"),
         (["run", "nothing.py"], "no file"),
         (["new", "toy", "toy"], "already"),
         (["edit", "theirs.py", "--save"], "any editor"),
@@ -157,18 +182,81 @@ def test_a_failed_job_is_1_and_says_how_to_go_on(tmp_path: Path, capsys: pytest.
     assert "too bad" in capsys.readouterr().out
 
 
+GOOD = '{"messages": [{"role": "user", "content": "a%d"}, {"role": "assistant", "content": "b"}]}\n'
+
+
 def test_a_bad_line_of_data_is_found_before_anything_begins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
-    (tmp_path / "good.jsonl").write_text(good * 3)
-    (tmp_path / "bad.jsonl").write_text(good + '{"messages": 3}\n')
+    (tmp_path / "good.jsonl").write_text("".join(GOOD % number for number in range(3)))
+    (tmp_path / "bad.jsonl").write_text(GOOD % 1 + '{"messages": 3}\n')
     (tmp_path / "theirs.py").write_bytes(script("pass").replace(b'kind = "toy"', b'kind = "sft"'))
     assert main(["jobs", "run", "theirs.py", "--set", "data=bad.jsonl"]) == 2
     assert "bad.jsonl line 2" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
     assert main(["jobs", "check", "theirs.py", "--set", "data=bad.jsonl"]) == 1
     assert "line 2: " in capsys.readouterr().out
-    arguments = ["--set", "data=good.jsonl", "--gpu", "H100_80GB", "--price", "2.5"]
+    arguments = ["--set", "data=good.jsonl", "--gpu", "H100_80GB", "--price", "2.5", "--parameters", "7e9"]
     assert main(["jobs", "check", "theirs.py", *arguments]) == 0
-    assert "3 chat examples" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 chat examples" in said and "hours, $" in said and "a guess: " in said
+
+
+def test_a_check_without_a_model_shows_the_form_and_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["jobs", "check", "dpo", "--gpu", "H100_80GB"]) == 1
+    said = capsys.readouterr().out
+    for part in (
+        "learning_rate",
+        "still needed: --set model=..., --set data=...",
+        "not known: the data",
+        "--parameters 7e9",
+    ):
+        assert part in said
+    assert main(["jobs", "check", "dpo", "--gpu", "H100_80GB", "--json"]) == 1
+    found = told(capsys)
+    assert (found["ok"], found["lacking"]) == (False, ["model", "data"])
+    assert found["estimate"]["missing"] and found["form"]["parameters"]["model"]["type"] == "path"
+
+
+def test_data_is_checked_and_divided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "good.jsonl").write_text("".join(GOOD % number for number in range(40)))
+    assert main(["jobs", "data", "good.jsonl", "--for", "sft-qlora", "--out", "ready", "--json"]) == 0
+    found = told(capsys)
+    assert (found["train"], found["held_out"], found["folder"]) == (38, 2, str(tmp_path / "ready"))
+    assert main(["jobs", "data", "ready"]) == 0
+    assert "38 to train on, 2 held out" in capsys.readouterr().out
+    (tmp_path / "good.jsonl").write_text((tmp_path / "good.jsonl").read_text() + "{\n")
+    assert main(["jobs", "data", "good.jsonl", "--out", "other"]) == 1
+    assert "line 41: no JSON" in capsys.readouterr().out
+    assert not (tmp_path / "other").exists()
+    assert main(["jobs", "data", "ready", "--out", "other"]) == 2
+    assert "divided already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["nothing"], "is no run, no job, no saved model"),
+        ([""], "an empty name is no run"),
+        (["model"], "--data FILE"),
+        (["model", "--data", "x", "--tasks", "y"], "leave out --data"),
+        (["model", "--tasks", ","], "1 to 100 tasks"),
+        (["model", "--tasks", "a", "--task-folder", "nowhere"], "no folder nowhere"),
+        (["model", "--limit", "-1"], "not negative"),
+        (["model", "--data", "x.jsonl"], "there is no x.jsonl"),
+        (["job"], "has made no model"),
+    ],
+)
+def test_mistakes_of_eval_are_one_line_and_2(
+    tmp_path: Path, arguments: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    create(Wanted.of_command("true", tmp_path, Limits(), []), tmp_path / "job")
+    data = ["--data", "model"] if arguments == ["job"] else []
+    assert main(["eval", *arguments, *data, "--json"]) == 2
+    said = capsys.readouterr()
+    assert part in said.err and said.err.startswith("distrai: ")
+    assert json.loads(said.out.splitlines()[-1])["ok"] is False

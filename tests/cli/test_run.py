@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from distrai.cli.main import main
 from helpers.signalled import signalled
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "smoke.toml"
@@ -36,8 +37,14 @@ def interrupted(folder: Path) -> tuple[int, list[dict[str, Any]]]:
     return done.returncode, events(done.stdout)
 
 
-def test_run_stop_resume_replay_and_ask(tmp_path: Path) -> None:
+def test_run_stop_resume_replay_and_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
+
+    def here(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
+        """The command in this process, which has imported the heavy things already: its exit code and object."""
+        code = main([*map(str, arguments), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
     code, told = interrupted(folder)
     assert code == 130
     partial = told[-1]
@@ -60,19 +67,18 @@ def test_run_stop_resume_replay_and_ask(tmp_path: Path) -> None:
     assert "is finished" in err
 
     code, out, _ = distrai("replay", folder, "--json")
-    assert code == 0
     replayed = json.loads(out)
+    assert code == 0
     assert (replayed["state_root"], replayed["head"]) == (summary["state_root"], summary["head"])
     assert replayed["rounds"] == 5
 
-    code, out, _ = distrai("generate", folder, "def ", "--tokens", "5", "--json")
-    assert (code, json.loads(out)["round"]) == (0, 5)
+    code, generated = here("generate", folder, "def ", "--tokens", "5")
+    assert (code, generated["round"]) == (0, 5)
 
     certificate = folder / "peers" / "peer-0" / "public" / "lists" / "00000002.msgpack"
     data = bytearray(certificate.read_bytes())
     data[len(data) // 2] ^= 1
     certificate.write_bytes(data)
-    code, out, _ = distrai("replay", folder, "--json")
-    verdict = json.loads(out)
+    code, verdict = here("replay", folder)
     assert (code, verdict["ok"]) == (1, False)
     assert "round 2" in verdict["culprit"]

@@ -1,5 +1,6 @@
 """Training cells: the same engine for every algorithm, with the same bits each time."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -114,3 +115,14 @@ def test_a_run_that_diverges_says_so(plan):
     found = Laboratory(comparison, "cpu").train(Cell(arm, 1, "tuning", 12))
     assert found["bits_per_byte"] is None or found["bits_per_byte"] > 20
     assert found["why"] or found["bits_per_byte"]
+
+
+def test_adapters_are_compared_like_models(plan):
+    """Only what is trained is exchanged, in every arm."""
+    model = copy.deepcopy(plan().source[0]["model"]) | {"adapter": {"r": 2}}
+    whole, comparison = Laboratory(plan(), "cpu"), plan(model=model)
+    lab = Laboratory(comparison, "cpu")
+    lab.check()
+    assert 0 < lab.parameters < whole.parameters
+    found = lab.train(Cell(comparison.arms[1], 1, "tuning", 12))
+    assert found["why"] == "" and found["bits_per_byte"] < 9

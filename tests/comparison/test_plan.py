@@ -81,6 +81,14 @@ lr = 1e-3
             "noloco pairs peers",
         ),
         ({"arms": [GRADIENTS | {"rates_of": "dpp"}]}, "arms.0..rates_of: no arm is called"),
+        (
+            {"arms": [GRADIENTS | {"training": {"objective": "dpo"}}]},
+            "arms.0..training.objective: .*not compared",
+        ),
+        (
+            {"data": {"source": "files", "context": 9, "license": "x", "globs": ["*"], "format": "chat"}},
+            'data.format: "chat" is not compared; use format = "text"',
+        ),
         ({"sweep": {"inner": [2e-3, 1e-3]}}, "sweep.inner: does not ascend"),
         (
             {"peers": 1, "arms": [{"name": "a", "preset": "fedavg", "absent": [{"peer": 0, "every": 2}]}]},

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distrai.jobs.data import BadData, check_data, choose_held_out, prepare
+from distrai.jobs.data import BadData, check_data
 from distrai.jobs.data_check import data_text, inspect_data, tokens_range
 from distrai.jobs.data_sources import BadSource
+from distrai.jobs.dividing import choose_held_out, prepare
 from distrai.jobs.prechecks import check_job_data, prepare_job_data
 from distrai.jobs.prepared import data_of, read_prepared
 from distrai.jobs.store import JobFolder

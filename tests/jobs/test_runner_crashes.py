@@ -130,6 +130,31 @@ def test_what_ended_while_nobody_looked_is_collected(tmp_path: Path) -> None:
     assert [item["path"] for item in result.artifacts] == ["saved"]
 
 
+def test_what_failed_while_nobody_looked_is_told_and_tried_again(tmp_path: Path) -> None:
+    body = """
+    import os
+    if job.attempt() > 1:
+        raise SystemExit(0)
+    job.metric(loss=0.5, step=7)
+    job.status("waiting")
+    with open(job.out() / "go"):
+        raise SystemExit("too bad")
+    """
+    job = new_job(tmp_path / "job", body)
+    os.mkfifo(job.out / "go")
+    end(run_elsewhere(job, "waiting"), signal.SIGKILL)
+    job.write(job.read().with_(metrics={}, step=0))  # as if that had not been kept yet
+    (job.out / "go").open("w").close()
+    for _ in events_of(job, follow=True):
+        pass
+    result = run_job(job)
+    assert (result.status, result.metrics) == ("done", {"loss": 0.5})
+    assert (job.read().attempt, job.read().step) == (2, 7)
+    assert [event["why"] for event in job.read_events() if event.get("status") == "failed"] == [
+        "the script ended with exit code 1: too bad"
+    ]
+
+
 def test_a_machine_that_crashed_is_one_more_attempt(tmp_path: Path) -> None:
     job = new_job(tmp_path / "job", COUNTS.replace("CRASH", "job.status('here'); time.sleep(600)"))
     child = run_elsewhere(job, "here")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs.data import BadData, prepare
+from distrai.jobs.data import BadData
+from distrai.jobs.dividing import prepare
 from distrai.jobs.generating import CannotLoad
 from distrai.jobs.scoring import score_model
 from helpers.data_lines import chat, write
@@ -21,7 +22,7 @@ def test_a_score_is_the_loss_of_answers(toys: Toys, tmp_path: Path) -> None:
     size = sum(len(row["messages"][-1]["content"]) for row in rows)
     assert score.bits_per_byte == pytest.approx(score.loss * score.tokens / 0.6931472 / size, rel=0.01)
     assert score_model(toys.teacher, data, limit=2).examples == 2
-    assert score_model(toys.teacher, data, context=40).tokens < score.tokens
+    assert score_model(toys.teacher, data, context=80).tokens < score.tokens
     with pytest.raises(CannotLoad, match="nothing to score within 8 tokens"):
         score_model(toys.teacher, data, context=8)
     folder = prepare(data, tmp_path / "ready", held_out=0.4).folder

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from distrai.jobs.data import prepare
+from distrai.jobs.dividing import prepare
 from distrai.jobs.store import JobFolder
 from helpers.small_disks import on_small_disk
 from helpers.template_runs import Ran, Toys, check_model, gained, rewards_right, says

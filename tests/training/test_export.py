@@ -56,6 +56,11 @@ def test_the_exported_model_generates_with_its_own_settings(model, tmp_path):
         export_model(model, ByteTokenizer(), CARD, CONTEXT, tmp_path)
     )
     assert loaded.generation_config.do_sample and loaded.generation_config.top_k == 0
+    assert loaded.generation_config.eos_token_id is None
+    ends = build_model(model_section(GPT2 | {"eos_token_id": 10}), seed=1)
+    export_model(ends, ByteTokenizer(), CARD, CONTEXT, tmp_path / "ends")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "ends")
+    assert again.generation_config.eos_token_id == 10
     written = loaded.generate(torch.tensor([[100, 101]]), attention_mask=torch.ones(1, 2))
     assert written.shape == (1, 2 + CONTEXT // 2)
 

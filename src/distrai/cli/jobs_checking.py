@@ -50,8 +50,9 @@ def check(
     json
         Print one JSON object.
     """
+    from distrai.jobs.checking import check
     from distrai.jobs.library import Library
-    from distrai.jobs.session import Asked, Unclear, check, hardware
+    from distrai.jobs.session import Asked, Unclear, hardware
     from distrai.jobs.text import check_text
 
     if not 0 <= parameters < 1e15:

@@ -5,8 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.data import ANY, HELD_OUT, TRAIN, Use, check_data
+from distrai.jobs.data import ANY, Use, check_data
 from distrai.jobs.data_sources import HF
+from distrai.jobs.dividing import HELD_OUT, TRAIN
 from distrai.jobs.prepared import read_prepared, source_of
 from distrai.jobs.tokens import NoTokenizer, TokenCounter, TokenizerCounter, count_bytes
 from distrai.jobs.uses import use_of

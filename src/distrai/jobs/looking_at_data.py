@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.data import ANY, HELD_OUT, BadData, Use, prepare
+from distrai.jobs.data import ANY, BadData, Use
 from distrai.jobs.data_check import look_at
+from distrai.jobs.dividing import HELD_OUT, prepare
 from distrai.jobs.library import Library
 from distrai.jobs.prepared import source_of
 from distrai.jobs.uses import KINDS, use_of

@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.data import HELD_OUT, check_data
+from distrai.jobs.data import check_data
+from distrai.jobs.dividing import HELD_OUT
 from distrai.jobs.parameters import BadParameter, Parameter
-from distrai.jobs.prepared import prepare_job_data
+from distrai.jobs.prepared import PLACES, prepare_job_data
 from distrai.jobs.uses import KINDS, use_of
 
 __all__ = ["KINDS", "check_job_data", "check_paths", "prepare_job_data"]
 _READABLE = (".jsonl", ".txt", ".json")
 _MODELS = ("model", "student", "teacher")
-_PLACES = ("/", "./", "../", "~")
-"""What no name on a hub begins with."""
 
 
 def check_paths(kind: str, parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> None:
@@ -28,7 +27,7 @@ def check_paths(kind: str, parameters: Mapping[str, Parameter], values: Mapping[
             continue
         if parameters[name].is_required and not value.strip():
             raise BadParameter(name, f"it is empty; {parameters[name].help or 'this template needs it'}")
-        if value.startswith(_PLACES) and not Path(value).expanduser().exists():
+        if value.startswith(PLACES) and not Path(value).expanduser().exists():
             raise BadParameter(name, f"there is no {value} here; a name on the hub is OWNER/NAME")
         if name in _MODELS and Path(value).is_dir() and not (Path(value) / "config.json").is_file():
             raise BadParameter(name, f"{value} has no model in it: there is no config.json")

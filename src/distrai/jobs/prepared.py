@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.data import HELD_OUT, SUMMARY, TRAIN, BadData, Prepared, prepare
+from distrai.jobs.data import BadData
 from distrai.jobs.data_sources import HF, BadSource
+from distrai.jobs.dividing import HELD_OUT, SUMMARY, TRAIN, Prepared, prepare
 from distrai.jobs.store import JobFolder
 from distrai.jobs.uses import use_of
 from distrai.training.data.formats import Format
@@ -16,6 +17,8 @@ from distrai.training.data.formats import Format
 FOLDER = "data"
 _HELD_OUT = 0.05
 _FILES = (".jsonl", ".txt", ".json")
+PLACES = ("/", "./", "../", "~")
+"""What no name on a hub begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,18 @@ def prepare_job_data(
 
 
 def source_of(name: str) -> str:
-    """What ``read_source`` takes: a file, or a data set of the hub, whose name may come without ``hf:``."""
+    """What ``read_source`` takes: a file, or a data set of the hub, whose name may come without ``hf:``.
+
+    Raises BadSource for a folder.
+    """
     path = Path(name)
-    if name.startswith(HF) or path.suffix in _FILES or path.is_file():
+    if name.startswith(HF):
         return name
     if path.is_dir():
-        return f"{HF}{path}"
-    return HF + name
+        raise BadSource(
+            f"{name} is a folder: give a file in it; or {HF}{name} if it is laid out as a data set"
+        )
+    return name if path.suffix in _FILES or path.exists() or name.startswith(PLACES) else HF + name
 
 
 def read_prepared(folder: Path) -> Prepared | None:

@@ -66,9 +66,9 @@ class JobRun:
         Raises NoJob, OtherJob, InUse, BadData, BadSource, CannotPrepare, BadVariable, DiskFull. Ctrl-C asks the script
         to save and end; a second one ends it at once.
         """
-        self._state = self.job.read()
-        again = f"`distrai jobs run {self.job.path}` goes on"
-        with self.job.lock(), needs_room(self.job.path, again):
+        self.job.read()
+        with self.job.lock(), needs_room(self.job.path, f"`distrai jobs run {self.job.path}` goes on"):
+            self._state = self.job.read()
             if self._state.status != "done":
                 self._finish(self._gone_on() or self._followed(self._begun()))
             if self.witness is not None and self._state.has_ended:
@@ -98,12 +98,9 @@ class JobRun:
         try:
             return self._next_attempt()
         except BaseException as error:
-            # Other errors than ours may name a node by its address, with a password in it.
-            why = (
-                str(error)
-                if isinstance(error, ValueError)
-                else f"it could not be started ({type(error).__name__})"
-            )
+            why = f"it could not be started ({type(error).__name__})"  # others may name a node with its password
+            if isinstance(error, ValueError):
+                why = str(error)
             status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             with suppress(OSError):
                 self._keep(self._state.with_(status=status, why=why, ended_at=now()))

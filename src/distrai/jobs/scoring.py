@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.data import HELD_OUT, Reading, Use
+from distrai.jobs.data import Reading, Use
+from distrai.jobs.dividing import HELD_OUT
 from distrai.jobs.generating import CannotLoad
 from distrai.jobs.prepared import source_of
 from distrai.training.data.formats import Example, Format

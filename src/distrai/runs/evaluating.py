@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from distrai.jobs.claims import base_of
-from distrai.jobs.data import HELD_OUT
+from distrai.jobs.dividing import HELD_OUT
 from distrai.jobs.evaluation import Evaluation, Tasks, figures
 from distrai.jobs.models import ModelStore, NoModel
 from distrai.jobs.prepared import FOLDER

@@ -127,6 +127,10 @@ def key_parameters(resolved: ResolvedRecipe) -> str:
     }
     chosen |= {key: getattr(recipe.training, key) for key in _KEY_TRAINING}
     chosen |= {key: algorithm[key] for key in _KEY_ALGORITHM if key in algorithm}
+    if (adapter := recipe.model.adapter) is not None:
+        chosen["adapter"] = [adapter.kind, adapter.r, adapter.alpha, adapter.quant]
+    if recipe.training.objective != "next-token":
+        chosen["objective"] = recipe.training.objective
     text = canonical_json(chosen).decode()
     assert len(text.encode()) <= PARAMETERS_BYTES, "names and numbers"
     return text

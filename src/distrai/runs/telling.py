@@ -70,7 +70,10 @@ def _learned(summary: dict[str, Any]) -> list[tuple[str, str]]:
         share = f"{100 * summary['accuracy_start']:.0f} % → {100 * summary['accuracy_end']:.0f} %"
         loss = f"{summary['loss_start']:.4f} → {summary['loss_end']:.4f}"
         return [
-            ("Learned", f"moved towards the preferred answer in {share} of the pairs that no peer trained on"),
+            (
+                "Learned",
+                f"moved towards the preferred answer in {share} of the pairs that no peer trained on",
+            ),
             ("", f"loss of a pair: {loss} ({math.log(2):.4f} is knowing nothing)"),
         ]
     bits = f"{summary['bits_per_byte_start']:.2f} → {summary['bits_per_byte_end']:.2f} bits per byte"

@@ -172,8 +172,10 @@ def merged(model: nn.Module) -> nn.Module:
 def save_adapter(model: nn.Module, base_name: str, folder: Path) -> None:
     """Write the adapter alone, as peft reads it; ``base_name`` is where its base can be had."""
     adapted: Any = model
-    adapted.peft_config[_ADAPTER].base_model_name_or_path = base_name
-    adapted.peft_config[_ADAPTER].inference_mode = True
+    settings = adapted.peft_config[_ADAPTER]
+    settings.base_model_name_or_path = base_name
+    settings.inference_mode = True
+    settings.target_modules = sorted(settings.target_modules)  # peft has a set, in any order
     adapted.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
 

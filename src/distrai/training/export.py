@@ -25,12 +25,22 @@ def export_model(model: nn.Module, tokenizer: Tokenizer, card: ModelCard, contex
     saved: Any = model
     saved.save_pretrained(folder)
     settings = generation_config()(
-        do_sample=True, temperature=_TEMPERATURE, top_k=0, max_new_tokens=context // 2
+        do_sample=True,
+        temperature=_TEMPERATURE,
+        top_k=0,
+        max_new_tokens=context // 2,
+        **_special_tokens(saved.config),
     )
     settings.save_pretrained(folder)
     export_tokenizer(tokenizer, context, folder)
     (folder / "README.md").write_text(card.to_markdown(), encoding="utf-8")
     return folder
+
+
+def _special_tokens(config: Any) -> dict[str, Any]:
+    """Where a pretrained model ends, which its settings for writing have to say again."""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return {name: getattr(config, name) for name in names if getattr(config, name, None) is not None}
 
 
 def export_tokenizer(tokenizer: Tokenizer, context: int, folder: Path) -> None:

@@ -68,7 +68,9 @@ def find_tasks(asked: str, tasks: TaskManager) -> list[str]:
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists all that there are"
+            hint = (
+                f"did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists all that there are"
+            )
             raise SystemExit(f"there is no task {name!r} among {len(known)}: {hint}")
     return names
 
@@ -131,7 +133,14 @@ def read_results(file: Path) -> dict[str, Any]:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     p = job.params()
     settings = {key: p[key] for key in ("limit", "few_shot", "chat", "seed")}
-    return {"harness": version("lm_eval"), "asked": [], "tasks": {}, "versions": {}, "samples": {}, **settings}
+    return {
+        "harness": version("lm_eval"),
+        "asked": [],
+        "tasks": {},
+        "versions": {},
+        "samples": {},
+        **settings,
+    }
 
 
 def add(done: dict[str, Any], name: str, found: dict[str, Any]) -> None:

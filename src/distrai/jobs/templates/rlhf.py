@@ -73,10 +73,6 @@ def train_reward(p: dict[str, Any], train: Dataset, held_out: Dataset, tokenizer
         peft_config=adapter(p, "SEQ_CLS"),
         callbacks=[job.callback()],
     )
-    if (
-        not training.BF16
-    ):  # trl makes what is trained beside 4 bits bf16, and only a GPU can mix that with fp32
-        trainer.model.float()
 
     def judge() -> dict[str, float]:
         """The loss of the held-out pairs, and the part of them where the better answer gets more."""

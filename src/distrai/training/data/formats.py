@@ -5,7 +5,8 @@
 - ``preference``: JSON with ``input.messages``, ``preferred_output``, ``non_preferred_output``;
 - ``text``: JSON with ``text``; in a .txt file, each part between empty lines.
 
-What a line has beside that (ids, scores, answers for a reward) is kept as it is.
+What a line has beside that (ids, scores, answers for a reward) is kept as it is. A message may have ``weight`` 0: runs
+in common read such an answer and do not learn it.
 """
 
 import difflib
