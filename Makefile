@@ -54,7 +54,7 @@ test-core: $(STAMP) $(PACKAGES) ## The quick tests: no real processes
 	@$(PYTEST) $(PYTEST_ARGS) -m "not processes and not ci" $(ARGS)
 
 templates: $(STAMP) ## Every template of jobs runs and learns on toy models (`make test` has three of them)
-	@$(PYTEST) tests/jobs -m ci $(ARGS)
+	@$(PYTEST) tests/jobs tests/training -m ci $(ARGS)
 
 coverage: $(STAMP) ## protocol/ with every branch covered
 	@$(PYTEST) tests/protocol -q --cov=distrai.protocol --cov-branch --cov-report=term-missing --cov-fail-under=100

@@ -23,6 +23,7 @@ from distrai.algorithms.algorithm import Algorithm
 from distrai.network.store import BlobStore
 from distrai.peer.learner import FrozenModels, Learner
 from distrai.peer.plan import Plan
+from distrai.protocol.assignment import DataOrder
 from distrai.protocol.recipe import Recipe, ResolvedRecipe
 from distrai.runs.folder import RunFolder
 from distrai.runs.opened import OpenedRun
@@ -35,6 +36,7 @@ from distrai.training.data.manifest import parse_manifest
 from distrai.training.evaluate import evaluate
 from distrai.training.model import load_trainable, read_trainable, trainable_layout
 from distrai.training.objective import build_objective
+from distrai.training.spec import InnerSpec
 from distrai.training.tokenizer import Tokenizer, load_tokenizer
 
 TOGETHER = BENCH / "together"
@@ -148,6 +150,23 @@ class Cut:
     """Of how many members' batches it makes one optimiser step."""
 
 
+def reader(
+    order: DataOrder, inner: InnerSpec, members: int, cut: Cut
+) -> Callable[[int, int, int], list[int]]:
+    """The samples of (round, step, peer) where ``cut.members`` peers read what a run's members read in that round.
+
+    Blocks of members follow one another; a step of the run is one step, or as many as it takes to read all batches.
+    """
+    turns, size, block = members // cut.members, inner.step_samples, inner.round_samples
+
+    def samples_of(number: int, step: int, peer: int) -> list[int]:
+        at, turn = divmod(step - 1, turns)
+        start = ((number - 1) * members + turn * cut.members + peer) * block + at * size
+        return [order.sample_at(start + each) for each in range(size)]
+
+    return samples_of
+
+
 @dataclass(frozen=True, kw_only=True)
 class Alone:
     """What came of training on one machine. Losses are nats for each scored token."""
@@ -255,15 +274,8 @@ class Bench:
         model, train = self.model(), self.dataset("train")
         steps = self._members // cut.members  # that are taken while each member takes one
         spec = replace(self.plan.inner, lr=lr).in_rounds(self._rounds, self.plan.inner.inner_steps * steps)
-        order, size = self.plan.data_order(train.samples_total), self.plan.inner.step_samples
-        block = self.plan.inner.round_samples
-
-        def samples_of(number: int, step: int, peer: int) -> list[int]:
-            at, turn = divmod(step - 1, steps)
-            member = turn * cut.members + peer
-            start = ((number - 1) * self._members + member) * block + at * size
-            return [order.sample_at(start + each) for each in range(size)]
-
+        order = self.plan.data_order(train.samples_total)
+        samples_of = reader(order, self.plan.inner, self._members, cut)
         done = data_parallel(model, spec, self.learner.objective, train.batch, samples_of, cut.members, CPU)
         load_trainable(model, done.params)
         return model

@@ -4,7 +4,7 @@ A question is the first line of a function ("def mean(values)"), its answer the 
 documentation. Written to ``runs/docstrings`` (``--out``), for recipes/lora.toml and recipes/dpo.toml:
 
     chats.jsonl         question and answer
-    preferences.jsonl   question, the answer, and the documentation of another function, which is worse
+    preferences.jsonl   question, the answer, and its words in another order, which is worse
     texts/*.txt         the same documentation as plain text, a file for each module
 
 The sources are those of numpy and torch (BSD-3-Clause), which DisTrAI needs anyway; other installed packages can be
@@ -135,22 +135,31 @@ def chat(example: Example) -> list[dict[str, str]]:
 
 
 def preferences(examples: Sequence[Example]) -> list[dict[str, object]]:
-    """Each example beside the answer of another one, a fixed draw: the next one in a shuffled circle."""
-    order = list(range(len(examples)))
-    random.Random(SEED).shuffle(order)  # noqa: S311  # a draw, no secret
-    other = dict(zip(order, order[1:] + order[:1], strict=True))
+    """Each example, with its answer beside the same words in another order."""
+    drawn = random.Random(SEED)  # noqa: S311  # no secret
     rows: list[dict[str, object]] = []
-    for at, example in enumerate(examples):
+    for example in examples:
         question, answer = chat(example)
-        worse = chat(examples[other[at]])[1]
-        rows.append(
-            {
-                "input": {"messages": [question]},
-                "preferred_output": [answer],
-                "non_preferred_output": [worse],
-            }
-        )
+        worse = {**answer, "content": muddled(example.answer, drawn)}
+        if worse != answer:
+            rows.append(
+                {
+                    "input": {"messages": [question]},
+                    "preferred_output": [answer],
+                    "non_preferred_output": [worse],
+                }
+            )
     return rows
+
+
+def muddled(text: str, drawn: random.Random) -> str:
+    """The words of a text in another order; the same text where there is none."""
+    words = text.split(" ")
+    for _ in range(9):
+        drawn.shuffle(words)
+        if " ".join(words) != text:
+            break
+    return " ".join(words)
 
 
 def write_lines(path: Path, rows: Sequence[object]) -> None:

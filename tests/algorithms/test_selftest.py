@@ -42,7 +42,7 @@ def test_the_same_bits_at_every_level_of_instructions_and_number_of_threads():
         )
         for level, threads in (("default", "1"), ("avx2", "2"), ("avx512", "1"))
     ]
-    answers = [process.communicate(timeout=120)[0].split() for process in running]
+    answers = [process.communicate(timeout=300)[0].split() for process in running]
     assert answers[0][0] == "DEFAULT"
     assert [answer[1:] for answer in answers] == [["1", "True"], ["2", "True"], ["1", "True"]]
 

@@ -70,7 +70,7 @@ def start(folder: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
 
 def stop(process: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[int, str, str]:
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     return process.returncode, out, err
 
 

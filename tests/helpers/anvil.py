@@ -21,7 +21,7 @@ from typing import Any
 
 PACKAGES = Path(__file__).parents[2] / "contracts" / "node_modules"
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-START_S = 30.0
+START_S = 90.0
 FUNDED_KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
 """The first of the ten accounts that every anvil gives 10,000 ETH: a published key, worth nothing elsewhere."""
 

@@ -48,7 +48,7 @@ async def reader(peer: HttpTransport) -> None:
     told = await hear()
     there = Endpoint(MemberId(bytes(32)), address_of(node("author").public_key), (told["url"],))
     for purpose, (name, size) in told["blobs"].items():
-        await peer.fetch(BlobRef(Hash(bytes.fromhex(name)), size), [there], 60, purpose)
+        await peer.fetch(BlobRef(Hash(bytes.fromhex(name)), size), [there], 240, purpose)
     for _ in range(told["messages"]):
         await peer.send(there, bytes(told["message_bytes"]))
     say(done=True)

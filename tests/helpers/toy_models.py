@@ -66,7 +66,7 @@ def make_toy_model(
     return folder
 
 
-def make_undecided_model(base: Path, folder: Path, *, steps: int = 150, seed: int = 0) -> Path:
+def make_undecided_model(base: Path, folder: Path, *, steps: int = 100, seed: int = 0) -> Path:
     """The toy model after it has learnt to say one of ``KIND`` and ``RUDE``: something for rewards to decide."""
     import torch
     from transformers import AutoModelForCausalLM

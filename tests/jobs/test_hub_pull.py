@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from distrai.jobs.claims import parameter_count
 from distrai.jobs.hub_errors import NoRepository
 from distrai.jobs.hub_pull import pull_model
 from distrai.jobs.hub_token import (
@@ -15,6 +18,7 @@ from distrai.jobs.hub_token import (
 from distrai.jobs.manifest import MANIFEST
 from distrai.jobs.models import DamagedModel, ForeignManifest, ModelStore, Saved
 from distrai.jobs.places import StoreFull
+from distrai.jobs.saving import NothingToSave
 from helpers.fake_hub import FakeHub
 from helpers.hub_tests import NAME, NOT_OURS, REPO, given, push, reached_hub, save_tiny
 
@@ -118,3 +122,23 @@ def test_pulling_what_is_not_there_or_hidden_is_one_sentence(
         pull_model(store, REPO, given(hub.token("alice")), revision="f" * 40)
     with pytest.raises(BadToken):
         pull_model(store, REPO, given("hf_" + "z" * 34))
+
+
+def test_a_model_of_pickles_only_is_refused_in_words(hub: FakeHub, store: ModelStore) -> None:
+    hub.put("alice/old", {"pytorch_model.bin": b"\x80\x04x", "config.json": b"{}"})
+    with pytest.raises(NothingToSave, match=r"alice/old has no weights as \.safetensors; pickles run code"):
+        pull_model(store, "alice/old")
+    assert store.all() == [] and list(Path(store.place.root).iterdir()) == []
+
+
+def test_the_parameters_of_a_model_are_known_by_its_name(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert parameter_count({"model": "alice/none"}) == parameter_count({}) == 0
+    assert parameter_count({"model": "alice/none-7B"}) == 7_000_000_000, "a guess, where the hub knows none"
+    assert parameter_count({"hidden": 64, "layers": 2, "vocabulary": 100}) == 100 * 64 + 2 * 16 * 64 * 64
+    weights = tmp_path / "model.safetensors"
+    save_file({"w": np.zeros((7, 3), dtype=np.float32)}, weights)
+    hub.put("alice/small", {"model.safetensors": weights.read_bytes(), "config.json": b"{}"})
+    assert parameter_count({"model": "alice/small"}) == 21

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from distrai.jobs.claims import PARAMETERS_BYTES, count_parameters, cut, key_parameters
+from distrai.jobs.claims import PARAMETERS_BYTES, cut, key_parameters
+from distrai.jobs.counting import count_parameters
 from distrai.jobs.ledgers import BadLedger, OtherLedger, OwnLedger, choose_ledger
 from distrai.jobs.models import ModelStore
 from distrai.jobs.record_shown import record_on_ledger

@@ -22,7 +22,7 @@ from distrai.ledger.keys import NodeKey
 from helpers.anvil import turned_anvil
 from helpers.money_chain import MoneyChain
 
-READY_SECONDS_MAX = 20.0
+READY_SECONDS_MAX = 90.0
 
 
 @dataclass

@@ -22,7 +22,7 @@ from helpers.anvil import binary
 
 pytestmark = pytest.mark.processes
 
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 SUPPLY = 10**24
 PASSWORD = "only for this test"
 TRANSFER = "Transfer(address indexed,address indexed,uint256)"

@@ -355,7 +355,7 @@ def test_killed_in_the_middle_of_a_sync_it_goes_on(path: Path) -> None:
     """)
     environment = dict(os.environ) | {"PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
-        [sys.executable, "-c", program, str(path)], env=environment, check=False, timeout=60
+        [sys.executable, "-c", program, str(path)], env=environment, check=False, timeout=180
     )
     assert done.returncode == -signal.SIGKILL
     chain = LogChain()

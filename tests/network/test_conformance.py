@@ -42,8 +42,8 @@ from helpers.rclone import ObjectServer, object_server
 DATA = random.Random(8).randbytes(5 * CHUNK_SIZE + 77)
 REF = blob_ref(DATA)
 SMALL = b"small" * 100
-EAGER = Patience(hedge_s=0.05, refresh_s=0.01, duplicate_after_s=0.2, give_up_s=0.5, failures_max=2)
-QUICK = {"connect_s": 2.0, "stall_s": 0.8, "answer_s": 2.0, "chunk_s": 2.0}
+EAGER = Patience(hedge_s=0.05, refresh_s=0.01, duplicate_after_s=0.2, give_up_s=4.0, failures_max=2)
+QUICK = {"connect_s": 5.0, "stall_s": 1.5, "answer_s": 4.0, "chunk_s": 6.0}
 POLLING = PollLimits(pause_s=0.02, pause_max_s=0.2, asks_per_s=1000)
 KINDS = ("http", "objects", "mixed")
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from distrai.network.fetcher import Patience
-from distrai.network.http import ServerLimits
+from distrai.network.http import HttpPatience, ServerLimits
 from distrai.network.http.server import HttpServer
 from distrai.network.interface import MESSAGE_BYTES_MAX, FetchFailed
 from distrai.protocol.blobs import CHUNK_SIZE, blob_ref
@@ -18,6 +18,12 @@ REF = blob_ref(DATA)
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 LONG_S = 30.0
 """What the deadlines of the tests bring about takes a second or two, and on a busy machine some more."""
+
+
+@pytest.fixture
+def http_patience() -> HttpPatience:
+    """Short enough that what waits for a deadline does not make the tests slow."""
+    return HttpPatience(connect_s=2.0, stall_s=0.8, answer_s=1.5, chunk_s=2.0)
 
 
 def hijack(server: HttpServer, part: str, answer: Answer) -> None:

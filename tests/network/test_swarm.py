@@ -5,15 +5,13 @@ import random
 import threading
 import time
 from collections import Counter
-from typing import Any
 
 from distrai.network.fetcher import Patience
-from distrai.network.http import HttpPatience
 from distrai.protocol.blobs import CHUNK_SIZE, blob_ref
 
 DATA = random.Random(8).randbytes(23 * CHUNK_SIZE + 77)
 REF = blob_ref(DATA)
-CALM: dict[str, Any] = {"patience": Patience(refresh_s=0.05), "http_patience": HttpPatience()}
+CALM = Patience(refresh_s=0.05)
 LONG_S = 90.0
 
 
@@ -39,7 +37,7 @@ class NarrowUplink:
 async def test_each_chunk_leaves_a_slow_author_about_once(make_peer) -> None:
     """Slow is, whose chunk takes longer than news of the last one: on a busy machine more than a few hundredths."""
     for seconds in (0.03, 0.06, 0.12, 0.25, 0.5):
-        author, *others = [await make_peer(**CALM) for _ in range(4)]
+        author, *others = [await make_peer(patience=CALM) for _ in range(4)]
         author.store.put(DATA)
         uplink = NarrowUplink(author, seconds)
         everybody = [peer.endpoint for peer in (author, *others)]
@@ -78,7 +76,7 @@ class Arrivals:
 
 
 async def test_what_has_arrived_is_served_before_the_rest_has(make_peer) -> None:
-    author, one, two = [await make_peer(**CALM) for _ in range(3)]
+    author, one, two = [await make_peer(patience=CALM) for _ in range(3)]
     author.store.put(DATA)
     uplink, arrivals = NarrowUplink(author, 0.01), Arrivals(one, two)
     first = asyncio.ensure_future(one.transport.fetch(REF, [author.endpoint], LONG_S))
@@ -93,7 +91,7 @@ async def test_what_has_arrived_is_served_before_the_rest_has(make_peer) -> None
 
 
 async def test_the_author_may_go_once_every_chunk_has_left(make_peer) -> None:
-    author, one, two = [await make_peer(**CALM) for _ in range(3)]
+    author, one, two = [await make_peer(patience=CALM) for _ in range(3)]
     author.store.put(DATA)
     NarrowUplink(author, 0.005)
     arrivals = Arrivals(one, two)
@@ -109,4 +107,4 @@ async def test_connections_are_used_again_with_tls_too(make_peer) -> None:
     author, reader = [await make_peer(tls=True) for _ in range(2)]
     author.store.put(DATA)
     await reader.transport.fetch(REF, [author.endpoint], LONG_S)
-    assert author.transport.server._listener.open_count <= Patience().in_flight + 1
+    assert author.transport.server._listener.open_count <= CALM.in_flight + 1

@@ -75,7 +75,7 @@ async def test_goes_on_until_seat_and_work_are_over() -> None:
     await turns()
     assert not task.done(), "its update may still count in the next round"
     world.stand(trainers=others(now.trainers))
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 60)
     assert world.told == ["leaving", "left"]
 
 
@@ -102,5 +102,5 @@ async def test_gives_up_if_nobody_drops_the_seat(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(leaving, "PATIENCE_S_MIN", 0.01)
     monkeypatch.setattr(leaving, "PATIENCE_ROUNDS", 0)
     asked.set()
-    await asyncio.wait_for(world.leaving.when(asked), 5)
+    await asyncio.wait_for(world.leaving.when(asked), 60)
     assert world.told[-1] == "not-dropped"

@@ -9,7 +9,7 @@ from distrai.peer.feed import LedgerFeed
 from distrai.peer.watcher import LedgerWatcher
 from helpers.chains import RUN, FakeLedger
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Watched:

@@ -46,7 +46,9 @@ def tell_record(
 
 
 def _job(name: str) -> JobFolder | None:
+    """The job of this very name; what a manifest says may be anybody's, and is no path."""
     try:
-        return find_job(name) if name else None
+        found = find_job(name) if name and "/" not in name else None
+        return found if found is not None and found.read().job_id == name else None
     except NoJob:
         return None

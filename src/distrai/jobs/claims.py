@@ -1,14 +1,15 @@
 """What a job's training record claims: model, hardware, theme, hyper-parameters. No ledger can check these."""
 
 import hashlib
-import json
-import math
+import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from distrai.jobs.counting import count_parameters
 from distrai.jobs.machine import Machine, machine
+from distrai.jobs.model_size import size_of, size_of_new
 from distrai.jobs.store import JobFolder, JobState
 from distrai.ledger.training_records import Request
 from distrai.protocol.canonical import canonical_json
@@ -18,11 +19,14 @@ LOCAL = "local"
 """The provider of a machine of one's own."""
 TEXT_BYTES, MODEL_BYTES, PARAMETERS_BYTES = 64, 96, 1024
 """What the contract keeps of a text, of the model's name, of the hyper-parameters."""
-_HEADER_BYTES_MAX = 100 << 20
 _MICROS = 1_000_000
 _PRICE_MAX = 1_000_000
 """Dollars for a graphics processor and hour."""
 _LEFT_OUT = {"data", "held_out_data", "output"}
+_SECRET = re.compile(
+    r"(?:^|_)(?:token|key|api_?key|password|passphrase|secret|credentials?)(?:$|_)", re.IGNORECASE
+)
+"""Names of values that are nobody's business, in whatever form a template calls them."""
 
 
 class BadClaim(ValueError):
@@ -74,7 +78,7 @@ def request_of(job: JobFolder, state: JobState, theme: str = "", claims: Claims 
         run=0,
         source=source_of(state),
         price_per_hour=claims.price_per_hour,
-        parameter_count=count_parameters(Path(model)) if model else 0,
+        parameter_count=parameter_count(values),
         gpu=cut(claims.machine().name, TEXT_BYTES),
         provider=claims.provider,
         model=cut(shown_name(model) or f"{state.name}, new", MODEL_BYTES),
@@ -103,33 +107,34 @@ def source_of(state: JobState) -> Hash:
 def key_parameters(job_id: str, values: dict[str, Any]) -> str:
     """The job's name and its values as canonical JSON, as many as there is room for: numbers first."""
     chosen: dict[str, Any] = {"job": job_id}
-    plain = {key: value for key, value in values.items() if key not in _LEFT_OUT and not _is_path(value)}
+    plain = {key: value for key, value in told_values(values).items() if key not in _LEFT_OUT}
     for key in sorted(plain, key=lambda key: (isinstance(plain[key], str), len(str(plain[key])), key)):
         if len(canonical_json({**chosen, key: plain[key]})) <= PARAMETERS_BYTES:
             chosen[key] = plain[key]
     return canonical_json(chosen).decode()
 
 
-def count_parameters(folder: Path) -> int:
-    """How many numbers the safetensors files of a model have, by their headers alone; 0 if that is not known here."""
-    try:
-        return sum(_count(path) for path in folder.glob("*.safetensors"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return 0
+def told_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The values that everybody may see: no paths, and none whose name says that it is a secret."""
+    return {key: value for key, value in values.items() if not _is_path(value) and not _SECRET.search(key)}
+
+
+def parameter_count(values: dict[str, Any]) -> int:
+    """How many parameters the model has: counted in its folder, as the hub says, or by name or form; 0 if unknown."""
+    model, new = base_of(values), size_of_new(values)
+    if not model:
+        return new.parameters if new else 0
+    if model.startswith("/"):
+        return count_parameters(Path(model))
+    from distrai.jobs.hub import parameters_on_hub
+
+    guess = size_of(model)
+    return parameters_on_hub(model) or (guess.parameters if guess else 0)
 
 
 def cut(text: str, size: int) -> str:
     """As much of a text as there is room for, in whole characters."""
     return text.encode(errors="replace")[:size].decode(errors="ignore")
-
-
-def _count(path: Path) -> int:
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if size > _HEADER_BYTES_MAX:
-            return 0
-        header = json.loads(file.read(size))
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
 def _is_path(value: Any) -> bool:

@@ -18,6 +18,7 @@ from distrai.jobs.store import (
     JobState,
     Limits,
     OtherJob,
+    check_ours,
     is_free,
     jobs_folder,
     new_id,
@@ -115,6 +116,7 @@ def create(wanted: Wanted, folder: Path | None) -> JobFolder:
 def _same(job: JobFolder, wanted: Wanted) -> JobFolder:
     """The job that is there, with the limits that are asked for now. Raises OtherJob if it is another."""
     there, new = job.read(), wanted.state("")
+    check_ours(job, there)
     if any(getattr(there, name) != getattr(new, name) for name in _SAME):
         raise OtherJob(
             f"{job.path} holds the job {there.job_id} of another script: give --out another folder"

@@ -36,6 +36,13 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, [(json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()])
 
 
+def make_mark(path: Path) -> None:
+    """An empty file where somebody else may have put something: a link there is taken away, and never followed."""
+    if path.is_symlink():
+        path.unlink()
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
+
+
 @contextmanager
 def needs_room(folder: Path, then: str) -> Iterator[None]:
     """Raise DiskFull, with what to do ``then``, where what is done inside finds no room."""

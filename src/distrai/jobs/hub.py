@@ -8,14 +8,16 @@ run as code, every file compared with the manifest before the model is in the st
 import hashlib
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distrai import __version__
 from distrai.jobs.contents import check_contents
+from distrai.jobs.counting import count_parameters
 from distrai.jobs.hub_errors import BadRepository, HubFailed, hub_errors
-from distrai.jobs.hub_token import HubToken, Scope, TokenMayNot, check_push, read_scope
+from distrai.jobs.hub_token import HubToken, Scope, TokenMayNot, check_push, find_token, read_scope
 from distrai.jobs.manifest import MANIFEST, FileEntry
 from distrai.jobs.models import ModelStore, Saved
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_LOOK_S = 5.0
 _ENDPOINT = "https://huggingface.co"
 _SAFE = re.compile(r"https://|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|$)")
 
@@ -181,3 +184,23 @@ def _is_same(item: Any, path: Path, entry: FileEntry) -> bool:
     digest = hashlib.sha1(b"blob %d\0" % entry.size, usedforsecurity=False)  # as git names small files
     digest.update(path.read_bytes())
     return bool(item.blob_id == digest.hexdigest())
+
+
+def parameters_on_hub(repo: str) -> int:
+    """How many parameters a model has by its name: counted in the cache, else as the hub says; 0 if neither tells."""
+    from huggingface_hub import constants, snapshot_download
+
+    with suppress(ValueError, OSError):
+        check_repo(repo)
+        with suppress(ValueError, OSError):
+            return count_parameters(Path(snapshot_download(repo, local_files_only=True))) or _counted(repo)
+        return 0 if constants.HF_HUB_OFFLINE else _counted(repo)
+    return 0
+
+
+def _counted(repo: str) -> int:
+    token = find_token()
+    api = open_api(token)
+    with hub_errors(api.endpoint, repo, token.source if token else ""):
+        told = api.model_info(repo, timeout=_LOOK_S).safetensors
+    return int(told.total) if told is not None else 0

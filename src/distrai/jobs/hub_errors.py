@@ -52,7 +52,7 @@ def _ours(error: Exception, endpoint: str, repo: str, source: str) -> Exception:
         if isinstance(cause, hub.RepositoryNotFoundError | hub.RevisionNotFoundError):
             what = "revision" if isinstance(cause, hub.RevisionNotFoundError) else "repository"
             return NoRepository(
-                f"{endpoint} has no such {what} of {repo}, or does not show it to the token of {source}: check the name"
+                f"{endpoint} has no such {what} of {repo}, or does not show it {_shown_to(source)}: check the name"
             )
         if isinstance(cause, hub.HFValidationError):
             return BadRepository(f"{repo[:100]!r} is no name of a repository: it is OWNER/NAME")
@@ -69,14 +69,23 @@ def _ours(error: Exception, endpoint: str, repo: str, source: str) -> Exception:
     return error
 
 
+def _shown_to(source: str) -> str:
+    return f"to the token of {source}" if source else "without a token"
+
+
 def _of_status(status: int, endpoint: str, repo: str, source: str) -> Exception:
+    if status == 401 and not source:
+        return BadToken(
+            f"{endpoint} wants a token for {repo}: set HF_TOKEN, or name a file with --token-file"
+        )
     if status == 401:
         return BadToken(
             f"{endpoint} does not know the token of {source}: make a new one in the settings of your account"
         )
     if status == 403:
         return TokenMayNot(
-            f"the token of {source} may not do this in {repo}: check the name, or make a token that may"
+            f"{f'the token of {source}' if source else 'whoever has no token'} may not do this in {repo}: "
+            "check the name, or make a token that may"
         )
     if status == 412:
         return RepositoryChanged(

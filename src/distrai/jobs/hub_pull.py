@@ -12,7 +12,7 @@ from distrai.jobs.hub_errors import hub_errors
 from distrai.jobs.hub_token import HubToken, check_presence, read_scope
 from distrai.jobs.manifest import MANIFEST, MANIFEST_BYTES_MAX, BadManifest, Manifest, Origin, check_path
 from distrai.jobs.models import DamagedModel, ModelStore, Saved, expect, hash_file
-from distrai.jobs.saving import files_of, save_model
+from distrai.jobs.saving import NothingToSave, files_of, save_model
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -50,7 +50,7 @@ def pull_model(
     api = open_api(token, quiet=quiet)
     folder = store.scratch()
     try:
-        with hub_errors(api.endpoint, repo, token.source if token else "nobody"):
+        with hub_errors(api.endpoint, repo, token.source if token else ""):
             if token is not None and rented:
                 check_presence(read_scope(api.whoami()), repo, rented=True)
             commit = str(api.model_info(repo, revision=revision).sha)
@@ -67,11 +67,20 @@ def pull_model(
         if manifest is not None:
             _check(folder, manifest, repo)
         origin = manifest.origin if manifest else Origin(source=f"hub:{repo}@{commit}")
-        saved = save_model(store, folder, name, origin)
+        saved = _saved(store, folder, name, origin, repo)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     left = sorted(tree.keys() - saved.manifest.files.keys() - {MANIFEST, ".gitattributes"})
     return Pulled(saved, commit, manifest is not None, tuple(left))
+
+
+def _saved(store: ModelStore, folder: Path, name: str, origin: Origin, repo: str) -> Saved:
+    try:
+        return save_model(store, folder, name, origin)
+    except NothingToSave:
+        raise NothingToSave(
+            f"{repo} has no weights as .safetensors; pickles run code when they are loaded, and are not pulled"
+        ) from None
 
 
 def _manifest(api: "HfApi", repo: str, commit: str, tree: Mapping[str, Any], folder: Path) -> Manifest | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from distrai.jobs.artifacts import file_sha256
 from distrai.jobs.card import JobCard, RecordedOn
-from distrai.jobs.claims import base_of, count_parameters, shown_name
+from distrai.jobs.claims import base_of, shown_name, told_values
+from distrai.jobs.counting import count_parameters
 from distrai.jobs.manifest import Origin
 from distrai.jobs.models import ModelStore, Saved
 from distrai.jobs.portable import base_hash, hash_of
@@ -112,7 +113,7 @@ def _card(
         data_hash=origin.data_hash,
         script=origin.script,
         script_hash=origin.script_hash,
-        parameters={key: value for key, value in values.items() if not str(value).startswith("/")},
+        parameters=told_values(values),
         parameter_count=count_parameters(job.out / state.model),
         tokens=int(measured.get("tokens", 0)),
         seconds=state.seconds,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.claims import count_parameters
+from distrai.jobs.counting import count_parameters
 from distrai.protocol.plain_json import load_json
 
 _IN_NAME = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)\s*([BbMm])(?![A-Za-z])")

@@ -39,7 +39,7 @@ def stop(job: JobFolder, *, at_once: bool) -> bool:
     if at_once:
         Attempt(job, job.read().attempt).end_now()
     else:
-        job.stop_file.touch()
+        job.ask_to_stop()
     return True
 
 

@@ -31,7 +31,7 @@ def told_of(record: Record) -> dict[str, Any]:
             "seconds": record.closed_at - record.requested_at if closed else None,
             "stage": record.stage.name.lower(),
             "run": record.run or None,
-            "round": record.round if closed else None,
+            "round": record.round if closed and record.run else None,
             "state_root": _hash(record.state_root),
         },
         "claims": {

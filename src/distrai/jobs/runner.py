@@ -176,7 +176,7 @@ class JobRun:
         if at_once:
             attempt.end_now()
             return
-        self.job.stop_file.touch()
+        self.job.ask_to_stop()
         self._tell({"event": "status", "text": "asked to stop: saving (Ctrl-C again ends it at once)"})
 
     def _offset(self) -> int:

@@ -2,7 +2,8 @@
 
 It sees the system read-only, without the user's home, temporary files and other processes. Of those it has its own
 folder (``out/``, ``home/`` and the file of events to write), what the form names, its Python, and the cache of models.
-What is known to hold keys is hidden wherever it lies.
+What is known to hold keys is hidden wherever it lies. Where it keeps the network it reaches what listens on this machine,
+also on abstract sockets.
 """
 
 import os
@@ -48,6 +49,8 @@ _PLACES = (
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
 )
+_OF_RUN = ("/run/systemd/resolve", "/run/resolvconf", "/run/nvidia-persistenced", "/run/opengl-driver")
+"""What a script may need of ``/run``: how names are looked up, drivers."""
 _CACHES = ("HF_HUB_CACHE", "HF_DATASETS_CACHE")
 _START = """import os, signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -164,7 +167,7 @@ def _needed(job: JobFolder, command: Sequence[str], environment: Mapping[str, st
     for name in _PLACES:
         named += environment.get(name, "").split(os.pathsep)
     found = [Path(sys.prefix), Path(sys.base_prefix), *_program(command, environment)]
-    found += [Path(name) for name in named if name.startswith("/")]
+    found += [Path(name) for name in (*named, *_OF_RUN) if name.startswith("/")]
     return [path for path in found if path.exists()]
 
 
@@ -188,7 +191,8 @@ def _is_environment(folder: Path) -> bool:
 def _secrets(home: Path) -> Iterable[Path]:
     """Whatever is known to hold keys, in the home folder and where variables put it."""
     found = [home / name for name in _SECRETS]
-    found.append(user_folder() / "ledger")
+    found += [user_folder() / "ledger", Path("/etc/shadow"), Path("/etc/gshadow"), Path("/root") / ".ssh"]
+    found += Path("/etc/ssh").glob("*_key")
     for variable, name in (
         ("XDG_CONFIG_HOME", "distrai"),
         ("HF_HOME", "token"),
@@ -216,8 +220,8 @@ def _caches(environment: Mapping[str, str]) -> list[Path]:
 
 
 def _shared() -> list[Path]:
-    """Where programs of this user meet: temporary files, sockets of agents."""
-    folders = {_real(Path(tempfile.gettempdir())), Path("/tmp"), Path(f"/run/user/{os.getuid()}")}  # noqa: S108
+    """Where programs meet: temporary files, sockets of agents and of services (of Docker's, which gives all of it)."""
+    folders = {_real(Path(tempfile.gettempdir())), Path("/tmp"), _real(Path("/run"))}  # noqa: S108
     return sorted(folders)
 
 

@@ -11,7 +11,7 @@ from distrai.jobs.header import Header
 from distrai.jobs.library import Library, NotAccepted, NoTemplate, Template
 from distrai.jobs.parameters import locate, parse_settings, validate
 from distrai.jobs.prechecks import check_job_data, check_paths
-from distrai.jobs.store import JobFolder, JobState, Limits, NoJob, find_job
+from distrai.jobs.store import JobFolder, JobState, Limits, NoJob, check_ours, find_job
 
 Confirm = Callable[[str], bool]
 """Shows a text and asks; True for yes."""
@@ -89,6 +89,7 @@ def _go_on(job: JobFolder, asked: Asked) -> JobFolder:
             f"{job.path} is a job that goes on with the values it has: leave out --preset, --set and --out"
         )
     state = job.read()
+    check_ours(job, state)
     if asked.limits not in (Limits(), state.limits) and state.has_ended:
         job.write(state.with_(limits=asked.limits))
     return job

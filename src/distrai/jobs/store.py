@@ -6,6 +6,7 @@ script makes (DISTRAI_OUT), ``events.jsonl`` checked events, ``raw.jsonl`` the s
 """
 
 import json
+import os
 import re
 import secrets
 import time
@@ -16,11 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.files import user_folder, write_json
+from distrai.jobs.files import make_mark, user_folder, write_json
 from distrai.ledger.locks import FileLock
 
 FORMAT = 1
 ENDED = ("done", "failed", "stopped")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHORT = re.compile(r"[^a-z0-9]+")
 
 
@@ -138,6 +140,10 @@ class JobFolder:
         """How an attempt was started and ended."""
         return self.path / "attempts" / str(number)
 
+    def ask_to_stop(self) -> None:
+        """Make the file that asks the script to stop; whatever the script put in its place is not followed."""
+        make_mark(self.stop_file)
+
     def lock(self) -> FileLock:
         """Held by whoever starts and follows the job."""
         return FileLock(self.path / "job.lock", f"the job in {self.path}")
@@ -213,6 +219,29 @@ def remember(job_id: str, folder: Path) -> None:
     if folder.absolute() != jobs / job_id:
         jobs.mkdir(parents=True, exist_ok=True)
         write_json(jobs / f"{job_id}.json", {"folder": str(folder.absolute())})
+
+
+def check_ours(job: JobFolder, state: JobState) -> None:
+    """Raise OtherJob unless this user made the job: its folder says what is run, with which variables, and how confined.
+
+    A folder that was moved is known by its id, as long as no job is where it was.
+    """
+    jobs, path = jobs_folder(), job.path.absolute()
+    if not _PLAIN_ID.fullmatch(state.job_id):
+        raise OtherJob(f"{path / 'job.json'} is damaged: it names no job")
+    noted = jobs / f"{state.job_id}.json"
+    known = jobs / state.job_id
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = Path(json.loads(noted.read_bytes())["folder"])
+        if not JobFolder(known).exists():
+            remember(state.job_id, path)
+            return
+    if os.path.realpath(known) != os.path.realpath(path):
+        script = f": to run its script, which you will be asked about: distrai jobs run {job.script / state.script}"
+        raise OtherJob(
+            f"the job in {path} was not made by you on this machine, and could run anything as you"
+            f"{script if state.script else ''}"
+        )
 
 
 def all_jobs() -> list[tuple[JobFolder, JobState]]:

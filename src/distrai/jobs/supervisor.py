@@ -117,8 +117,10 @@ class Supervisor:
             now = time.monotonic()
             if reason == "exit" and (now >= ends or self._stop.exists()):
                 reason = "stopped" if self._stop.exists() else "timeout"
-                with contextlib.suppress(OSError):
-                    self._stop.touch()
+                with contextlib.suppress(OSError):  # what the script put there is not followed
+                    os.close(
+                        os.open(self._stop, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+                    )
                 ends = now + grace
             if self._ended or (reason != "exit" and now >= ends):
                 _end(child)

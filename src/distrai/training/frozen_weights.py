@@ -215,21 +215,29 @@ class _Files:
 
 def _fill(model: nn.Module, files: _Files, quant: bool) -> None:
     """Give every parameter and lasting buffer what the files hold."""
-    places: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module in model.modules():
-        for last, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            places.setdefault(id(parameter), []).append((module, last))
+    places = _places(model)
     for name, parameter in list(model.named_parameters()):
-        found = files.tensor(name, parameter.shape)
-        value = torch.zeros(parameter.shape) if found is None else found.to(torch.float32)
-        filled = nn.Parameter(value)
-        for module, last in places[id(parameter)]:
-            setattr(module, last, filled)
-        _quantise_around(model, name, quant)
+        _put(files.tensor(name, parameter.shape), parameter.shape, places.pop(id(parameter)))
+        _quantise_around(model, name, quant)  # nothing here keeps what it puts another layer in the place of
     state = set(model.state_dict())
     for name, buffer in model.named_buffers():
         if name in state and (kept := files.tensor(name, buffer.shape)) is not None:
             buffer.copy_(kept)
+
+
+def _places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
+    """Where each parameter is: a tied one is in several places."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in model.modules():
+        for last, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            places.setdefault(id(parameter), []).append((module, last))
+    return places
+
+
+def _put(found: Tensor | None, shape: torch.Size, places: list[tuple[nn.Module, str]]) -> None:
+    filled = nn.Parameter(torch.zeros(shape) if found is None else found.to(torch.float32))
+    for module, last in places:
+        setattr(module, last, filled)
 
 
 def _quantise_around(model: nn.Module, name: str, quant: bool) -> None:

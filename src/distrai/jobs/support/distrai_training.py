@@ -100,10 +100,8 @@ def train(
 
     What ``judge`` finds is told as ``eval_loss_before``, ``eval_loss_after`` and so on.
     """
-    for (
-        parameter
-    ) in trainer.model.parameters():  # trl makes an adapter beside 4 bits bf16, and small steps are lost
-        if parameter.requires_grad:
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:  # trl makes an adapter beside 4 bits bf16, where small steps are lost
             parameter.data = parameter.data.float()
     checkpoint = job.newest_checkpoint(folder)
     known = _tokens_of(checkpoint)

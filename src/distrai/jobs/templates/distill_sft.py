@@ -111,10 +111,12 @@ class Teacher:
         if file.exists():
             return
         part, size = file.with_suffix(".part"), self._p["batch"]
+        begin = whole_batches(part, size)
         with part.open("a", encoding="utf-8") as lines:
-            for at in range(next_question(part), len(questions), size):
+            for at in range(begin, len(questions), size):
                 if job.should_stop():
                     return
+                set_seed(self._p["seed"] + at)  # the same answers, whatever was cut off before
                 rows = self._answered(questions[at : at + size], at)
                 lines.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
                 lines.flush()
@@ -143,13 +145,15 @@ class Teacher:
                 yield {"question": first + which, "messages": messages}
 
 
-def next_question(part: Path) -> int:
-    """Where to go on with a file that an earlier attempt began; a line that it did not end is cut off."""
-    whole = part.read_bytes().rpartition(b"\n")[0] if part.exists() else b""
+def whole_batches(part: Path, size: int) -> int:
+    """Where to go on with a file that an earlier attempt began: the batch that it wrote last is asked again."""
+    whole = part.read_bytes().rpartition(b"\n")[0].splitlines() if part.exists() else []
     if not whole:
         return 0
-    part.write_bytes(whole + b"\n")
-    return 1 + int(json.loads(whole.rpartition(b"\n")[2])["question"])
+    begin = int(json.loads(whole[-1])["question"]) // size * size
+    kept = [line for line in whole if json.loads(line)["question"] < begin]
+    part.write_bytes(b"".join(line + b"\n" for line in kept))
+    return begin
 
 
 def read_answers(file: Path) -> Dataset:
