@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from common import BENCH, ROOT, write_json
 from distrai.algorithms.algorithm import Algorithm
 from distrai.network.store import BlobStore
-from distrai.peer.learner import FrozenModels, Learner
+from distrai.peer.learner import FrozenModels
 from distrai.peer.plan import Plan
 from distrai.protocol.assignment import DataOrder
 from distrai.protocol.recipe import Recipe, ResolvedRecipe
@@ -34,7 +34,7 @@ from distrai.training.data.dataset import Dataset
 from distrai.training.data.documents import Split
 from distrai.training.data.manifest import parse_manifest
 from distrai.training.evaluate import evaluate
-from distrai.training.model import load_trainable, read_trainable, trainable_layout
+from distrai.training.model import build_model, load_trainable, read_trainable, trainable_layout
 from distrai.training.objective import build_objective
 from distrai.training.spec import InnerSpec
 from distrai.training.tokenizer import Tokenizer, load_tokenizer
@@ -101,11 +101,14 @@ def extended(rates: Sequence[float], loss_of: Callable[[float], float], more: in
 
 def measured(name: str, split: Split) -> dict[str, Any]:
     """How good the model of the finished run ``name`` is on a split."""
-    run = OpenedRun.open(RunFolder(TOGETHER / name), "cpu")
-    run.load_newest()
-    recipe, vocabulary = run.resolved.recipe, run.tokenizer.vocabulary
-    data = Dataset(run.manifest, split, recipe.data.context, vocabulary, run.archive.blobs.read)
-    return looked_at(run.model, data, run.tokenizer, recipe)
+    path = TOGETHER / f"{name}-{split}.json"
+    if not path.exists():
+        run = OpenedRun.open(RunFolder(TOGETHER / name), "cpu")
+        run.load_newest()
+        recipe, vocabulary = run.resolved.recipe, run.tokenizer.vocabulary
+        data = Dataset(run.manifest, split, recipe.data.context, vocabulary, run.archive.blobs.read)
+        write_json(path, looked_at(run.model, data, run.tokenizer, recipe))
+    return dict(json.loads(path.read_text()))
 
 
 def looked_at(model: nn.Module, data: Dataset, tokenizer: Tokenizer, recipe: Recipe) -> dict[str, Any]:
@@ -203,11 +206,6 @@ class Bench:
         """The folders of what is not trained."""
         return FrozenModels.of(self.resolved, self.blobs, self.folder)
 
-    @cached_property
-    def learner(self) -> Learner:
-        """Model and objective, as a peer builds them."""
-        return Learner.of(self.resolved, self.frozen, self.algorithm, self.initial, CPU)
-
     @property
     def algorithm(self) -> Algorithm:
         """The run's."""
@@ -224,9 +222,10 @@ class Bench:
         return Dataset(manifest, split, context, vocabulary, self.blobs.read)
 
     def model(self) -> nn.Module:
-        """The model as it is before round 1, until it is asked for again."""
-        load_trainable(self.learner.model, self.algorithm.state_from_bytes(self.initial()).params)
-        return self.learner.model
+        """The model before round 1: the very state that the run starts from."""
+        made = build_model(self.recipe.model, self.recipe.seed, self.frozen.base)
+        load_trainable(made, self.algorithm.state_from_bytes(self.initial()).params)
+        return made
 
     def measure(self, model: nn.Module, split: Split) -> dict[str, Any]:
         """How good a model is on all of a split."""
@@ -276,6 +275,8 @@ class Bench:
         spec = replace(self.plan.inner, lr=lr).in_rounds(self._rounds, self.plan.inner.inner_steps * steps)
         order = self.plan.data_order(train.samples_total)
         samples_of = reader(order, self.plan.inner, self._members, cut)
-        done = data_parallel(model, spec, self.learner.objective, train.batch, samples_of, cut.members, CPU)
+        done = data_parallel(
+            model, spec, build_objective(self.recipe, None, None), train.batch, samples_of, cut.members, CPU
+        )
         load_trainable(model, done.params)
         return model

@@ -248,7 +248,9 @@ async def a_flood(hostile: Hostile) -> None:
     await hostile.everything(hostile.work(hostile.payload(scale=1e4)))
     await hostile.refused("NormAboveCeiling", times=2)
     for name, count in zip(HONEST, before, strict=True):
-        assert 1 <= hostile.refusals(name).count("BadSignature") - count <= 40, "of 240, also if a head came between"
+        assert 1 <= hostile.refusals(name).count("BadSignature") - count <= 40, (
+            "of 240, also if a head came between"
+        )
 
 
 async def wrong_bytes(hostile: Hostile) -> None:

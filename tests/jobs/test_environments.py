@@ -9,13 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs.environments import CannotPrepare, Environments, _pip_environment, environment_key
+from distrai.jobs.environments import (
+    CannotPrepare,
+    Environments,
+    _may_build,
+    _pip_environment,
+    environment_key,
+)
 from distrai.jobs.header import Header, read_header
+from distrai.jobs.library import shipped
 from distrai.jobs.packages import constraints_for, missing
 from distrai.ledger.locks import FileLock, InUse
 from helpers.job_scripts import HEADER
 from helpers.slow_index import SlowIndex
-from helpers.wheels import make_wheel
+from helpers.wheels import make_source, make_wheel
 
 pytestmark = pytest.mark.processes
 NUMPY = metadata.version("numpy")
@@ -102,6 +109,7 @@ def test_the_password_of_an_index_is_not_in_the_message(
     environments = Environments(tmp_path / "environments")
     wanted = header("distraitoy @ http://user:very-secret@127.0.0.1:1/distraitoy-1.0-py3-none-any.whl")
     monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_ONLY_BINARY", ":none:")
     with pytest.raises(CannotPrepare) as raised:
         environments.prepare(wanted, lambda text: None)
     assert "very-secret" not in str(raised.value)
@@ -201,6 +209,29 @@ def test_versions_that_the_project_is_tested_with_are_installed(
     about = f"from importlib.metadata import version; print(version({HELD!r}))"
     told = subprocess.run([made.python, "-c", about], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == version
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("by", ["name", "address"])
+def test_no_code_of_a_package_runs_while_it_is_installed(
+    tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch, by: str, allowed: bool
+) -> None:
+    """Unless the user says so: it would run as the user, before the script's sandbox is made."""
+    path = make_source(packages, "distraibuilt", "1.0", tmp_path / "touched")
+    wanted = header("distraibuilt" if by == "name" else f"distraibuilt @ {path.as_uri()}")
+    if allowed:
+        monkeypatch.setenv("PIP_ONLY_BINARY", ":none:")
+    with pytest.raises(CannotPrepare) as raised:
+        Environments(tmp_path / "environments").prepare(wanted, lambda text: None)
+    assert (tmp_path / "touched").exists() == allowed
+    assert ("PIP_ONLY_BINARY=:none: allows that" in str(raised.value)) != allowed
+    assert "\n" not in str(raised.value)
+
+
+def test_what_the_shipped_templates_need_may_be_built() -> None:
+    for template in shipped():
+        assert _may_build(template.header()), template.name
+    assert not _may_build(header("lm_eval"))
 
 
 def test_pip_gets_what_it_needs_and_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,9 @@ class Keeper:
     def opened(
         self, job: JobFolder, state: JobState, tell: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
-        self.told.append(f"opened after {sorted(path.name for path in (job.out / 'evaluation').glob('*'))}")
+        self.told.append(
+            f"opened after {sorted(path.name for path in (job.path / 'evaluations').glob('*.json'))}"
+        )
         return {"number": 1, "chain_id": 5}
 
     def started(self, job: JobFolder, state: JobState, tell: Callable[[dict[str, Any]], None]) -> None:
@@ -111,8 +113,8 @@ def test_a_model_is_judged_before_and_after_its_training(tmp_path: Path, base: P
         "finished",
     ]
     assert [item["path"] for item in result.artifacts] == [
-        "evaluation/after.json",
-        "evaluation/before.json",
+        "distrai-evaluation/after.json",
+        "distrai-evaluation/before.json",
         "model/weights",
     ]
     assert all(len(item["sha256"]) == 64 for item in result.artifacts)
@@ -122,6 +124,29 @@ def test_a_model_is_judged_before_and_after_its_training(tmp_path: Path, base: P
     before = len(events)
     again = JobRun(job, events.append, witness=Evaluating(judge("a,b"), keeper), look_s=0.01).run()
     assert again.metrics == result.metrics and len(events) == before, "nothing is measured twice"
+
+
+def test_a_script_cannot_say_what_the_harness_said(tmp_path: Path, base: Path) -> None:
+    """Nor lead what is kept of it to a file of the user's, or a file of the user's into the model."""
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"asked": [], "key": "do not tell"}')
+    trick = f"""
+for name in ("distrai-evaluation", "evaluation", "evaluations"):
+    (job.out() / name).symlink_to({str(tmp_path)!r})
+job.metric(a_acc_after=9.0, a_acc_before=9.0)
+"""
+    job = new_job(tmp_path / "job", trick + TRAIN, {"data": ""}, LIMITS)
+    job.params.write_text(json.dumps({"model": str(base)}))
+    result = JobRun(job, lambda event: None, witness=Evaluating(judge("a")), look_s=0.01).run()
+    assert (result.metrics["a_acc_before"], result.metrics["a_acc_after"]) == (0.3, 0.7)
+    assert "do not tell" not in report_of(job).decode() and "do not tell" in secret.read_text()
+    assert not (tmp_path / "after.json").exists() and not (job.out / "distrai-evaluation").is_symlink()
+    leak = f"""
+(job.out() / "evaluation").mkdir()
+(job.out() / "evaluation" / "after.json").symlink_to({str(secret)!r})
+"""
+    alone = new_job(tmp_path / "alone", leak + TRAIN, {"data": ""}, LIMITS)
+    assert JobRun(alone, lambda event: None, look_s=0.01).run().status == "done" and report_of(alone) == b""
 
 
 def test_what_is_wrong_with_a_task_is_known_before_the_script_starts(tmp_path: Path, base: Path) -> None:

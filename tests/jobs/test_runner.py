@@ -15,7 +15,7 @@ from distrai.jobs.creating import Wanted, create
 from distrai.jobs.events import BadEvent, read_event
 from distrai.jobs.ledgers import OtherLedger, OwnLedger
 from distrai.jobs.recording import Recording
-from distrai.jobs.runner import JobRun
+from distrai.jobs.runner import METRICS_MAX, JobRun
 from distrai.jobs.store import JobFolder, Limits, NoJob, OtherJob, all_jobs, find_job
 from distrai.ledger.errors import LedgerUnreachable
 from distrai.ledger.keys import NodeKey
@@ -57,6 +57,18 @@ def test_a_job_tells_events_and_hashes_what_it_made(tmp_path: Path) -> None:
     assert job.log.read_text() == "printed\n"
     assert list(job.read_events()) == events
     assert find_job(result["job_id"]).read() == job.read()
+
+
+def test_what_is_kept_of_measures_has_a_bound(tmp_path: Path) -> None:
+    body = """
+    for part in range(12):
+        job.metric({f"m{part}-{number}": part for number in range(100)}, step=part)
+    job.metric({"m0-0": 7})
+    """
+    result = run_job(new_job(tmp_path / "job", body))
+    assert result.status == "done"
+    assert len(result.metrics) == METRICS_MAX
+    assert result.metrics["m0-0"] == 7, "what is known is still brought up to date"
 
 
 def test_a_job_that_is_done_is_not_run_again(tmp_path: Path) -> None:

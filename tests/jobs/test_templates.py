@@ -78,6 +78,7 @@ def test_qlora_learns_and_its_merged_model_is_a_plain_one(smoke: Run, toys: Toys
     ran = smoke("sft-qlora", model=toys.model, data=toys.chats, learning_rate=5e-3)
     check_model(ran)
     assert ran.metrics["eval_loss_after"] < ran.metrics["eval_loss_before"] - 0.2
+    assert not [name for name in ran.metrics if "runtime" in name or "preparation" in name]
     model = ran.result.model_path
     fresh = chats(8, seed=99)
     before, after = answer_loss(toys.model, fresh), answer_loss(model, fresh)

@@ -57,6 +57,15 @@ def test_another_tokenizer_is_refused_with_a_sentence(smoke: Run, toys: Toys, tm
     assert "distill-sft" in ran.result.why
 
 
+def test_a_model_that_is_not_there_is_a_sentence(smoke: Run, toys: Toys) -> None:
+    ran = smoke("sft-qlora", model="toyy", data=toys.chats)
+    assert ran.result.status == "failed"
+    assert ran.result.why == (
+        "the script ended with exit code 1: toyy is no folder with a model and tokenizer, and no such model can be "
+        "had from the hub: check the name, and the network"
+    )
+
+
 def test_a_student_learns_from_what_its_teacher_writes(smoke: Run, toys: Toys) -> None:
     ran = smoke("distill-sft", student=toys.model, teacher=toys.teacher, data=toys.chats, learning_rate=2e-3)
     check_model(ran)

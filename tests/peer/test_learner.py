@@ -1,6 +1,7 @@
 """What a peer fetches beside the data: what is frozen comes by hash, in parts, once; nobody is believed."""
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from distrai.network.interface import Endpoint, Fetched, Transport
 from distrai.network.store import BlobStore
-from distrai.peer.bootstrap import Bootstrap
+from distrai.peer.bootstrap import Bootstrap, NoRoom
 from distrai.peer.learner import FrozenModels
 from distrai.peer.plan import Plan
 from distrai.protocol.blobs import BlobRef
@@ -112,6 +113,16 @@ def test_a_manifest_is_not_fetched_if_it_is_too_long_and_not_believed(tmp_path: 
     peer = newcomer(tmp_path, replace(resolved, base=resolved.corpus))
     with pytest.raises(MalformedManifest):
         peer.get()
+
+
+def test_a_model_that_does_not_fit_on_the_disk_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = newcomer(tmp_path, resolve(tmp_path, model={"adapter": {"r": 2}}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 1000))
+    with pytest.raises(NoRoom, match="where 1000 are free"):
+        peer.get()
+    assert len(peer.holder.fetched) == 1  # the manifest
 
 
 def test_a_peer_on_its_own_says_what_is_missing(tmp_path: Path) -> None:

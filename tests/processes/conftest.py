@@ -1,4 +1,4 @@
-"""One nursery for all tests with local runs, and folders that other users may pass through."""
+"""Folders that other users may pass through."""
 
 import shutil
 import tempfile
@@ -6,15 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from helpers.nursery import Nursery
-
-
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

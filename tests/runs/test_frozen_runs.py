@@ -3,6 +3,7 @@
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from distrai.runs.published import ReplayFailed
 from distrai.runs.results import ExportRefused, export, export_adapter, measure
 from distrai.runs.summary import Summary
 from distrai.runs.verify import _check_data
-from distrai.training.errors import CannotLoadModel, TeacherDiffers
+from distrai.training.errors import CannotLoadModel, ContextTooLong, TeacherDiffers, WrongTensors
 from distrai.training.model import load_trainable, read_trainable
 from helpers.archives import ArchiveMaker
 from helpers.learning import PAIRS, mapping_on, opened_on, resolved_on, save_model
@@ -181,6 +182,17 @@ def test_what_cannot_be_learned_from_is_refused_when_the_run_is_opened(
     config.write_text(config.read_text().replace("{", '{"quantization_config": {"quant_method": "gptq"},', 1))
     with pytest.raises(error, match=why):
         resolved_on(tmp_path, tmp_path / "home", mapping)
+
+
+def test_a_model_that_cannot_read_the_data_is_refused_before_anything_is_staked(opens: Opens) -> None:
+    """Whoever opened it has made this by hand: the opener itself is refused such a run."""
+    run = opens()
+    recipe = run.resolved.recipe
+    longer = replace(recipe, data=replace(recipe.data, context=65))
+    with pytest.raises(ContextTooLong):
+        _ = replace(run, resolved=replace(run.resolved, recipe=longer)).learner
+    with pytest.raises(WrongTensors, match="the run trains"):
+        _ = replace(run, resolved=replace(run.resolved, layout=run.resolved.layout[::-1])).learner
 
 
 # What is missing or damaged

@@ -5,21 +5,29 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distrai.algorithms.layout import Layout, TensorSpec
 from distrai.network.store import BlobStore, MissingBlob
 from distrai.protocol.blobs import blob_ref
 from distrai.protocol.canonical import canonical_json
 from distrai.protocol.recipe import AdapterSection
-from distrai.training import frozen
+from distrai.training import frozen, frozen_weights
 from distrai.training.errors import (
     BadFrozenModel,
     BadModelManifest,
     MalformedManifest,
     ManifestNotCanonical,
     ManifestTooLarge,
+    WrongTensors,
 )
 from distrai.training.frozen import MODEL_MANIFEST_BYTES_MAX, Parts, pack, parse_model_manifest, unpack
 from distrai.training.frozen_weights import load_teacher, read_frozen, write_frozen
-from distrai.training.model import build_model, load_trainable, parameters_of, read_trainable
+from distrai.training.model import (
+    build_model,
+    load_trainable,
+    parameters_of,
+    read_trainable,
+    trainable_layout,
+)
 from training.test_adapters import WIDE, drawn, logits
 from training.tiny import GPT2, model_section
 
@@ -103,8 +111,6 @@ def test_a_teacher_is_whole_and_frozen(tmp_path):
 
 
 def test_large_models_are_several_files_and_large_files_several_parts(monkeypatch, tmp_path, blobs):
-    from distrai.training import frozen_weights
-
     monkeypatch.setattr(frozen_weights, "_FILE_BYTES", 20_000)
     model = build_model(ADAPTED, seed=1)
     write_frozen(model, tmp_path / "base")
@@ -144,11 +150,15 @@ def edited(base, change):
         (lambda t: t.update(num_attention_heads=7), "should have the shape"),
         (lambda t: t.update(hidden_act="evil"), "makes no causal language model"),
         (lambda t: t.update(vocab_size=255), "embed_tokens.weight' should have the shape"),
-        (lambda t: t.update(num_hidden_layers=1), "the model has no tensor"),
+        (lambda t: t.update(num_hidden_layers=1), "the model has no frozen tensor"),
+        (lambda t: t.update(num_hidden_layers=3), "layers.2.self_attn.q_proj.weight' is missing"),
+        (lambda t: t.update(num_hidden_layers=10**9), "makes no causal .* at most 20 tensors"),
     ],
 )
-def test_a_configuration_brings_no_code_and_fits_the_weights(base, change, why):
+def test_a_configuration_brings_no_code_and_fits_the_weights(base, change, why, monkeypatch):
     edited(base, change)
+    if "at most" in why:
+        monkeypatch.setattr(frozen_weights, "_PARAMETERS_MAX", 20)
     with pytest.raises(BadFrozenModel, match=why):
         read_frozen(base)
 
@@ -185,12 +195,33 @@ def test_tensors_are_those_of_the_model_each_once(base):
     with pytest.raises(BadFrozenModel, match="there twice"):
         read_frozen(base)
     save_file({"lm_head.evil": held["model.norm.weight"]}, base / "model-00002.safetensors")
-    with pytest.raises(BadFrozenModel, match="the model has no tensor 'lm_head.evil'"):
+    with pytest.raises(BadFrozenModel, match=r"the model has no frozen tensor 'lm_head\.evil'"):
         read_frozen(base)
     (base / "model-00002.safetensors").unlink()
     save_file(held | {"model.norm.weight": held["model.norm.weight"].to(torch.complex64)}, path)
     with pytest.raises(BadFrozenModel, match=r"model.norm.weight"):
         read_frozen(base)
+
+
+def test_what_the_state_brings_is_in_no_file_and_all_else_in_one(tmp_path):
+    """So a configuration alone is no teacher, and makes nobody reserve memory."""
+    section = model_section(WIDE, trainable=("*norm*",))
+    write_frozen(build_model(section, seed=1), tmp_path / "base")
+    with pytest.raises(BadFrozenModel, match=r"norm.weight' is missing"):
+        load_teacher(tmp_path / "base", torch.device("cpu"))
+    with pytest.raises(BadFrozenModel, match="the model has no frozen tensor"):
+        build_model(model_section(WIDE), seed=1, base=tmp_path / "base")
+
+
+@pytest.mark.parametrize("section", [ADAPTED, model_section(WIDE, trainable=("*norm*",))])
+def test_a_layout_of_other_versions_is_refused_and_not_mixed_up(section, tmp_path):
+    model = build_model(section, seed=1)
+    write_frozen(model, tmp_path / "base")
+    layout = trainable_layout(model)
+    assert trainable_layout(build_model(section, seed=1, base=tmp_path / "base", layout=layout)) == layout
+    for other in (layout.tensors[::-1], layout.tensors[:-1], (*layout.tensors, TensorSpec("more", (1,)))):
+        with pytest.raises(WrongTensors, match="where this machine's model has"):
+            build_model(section, seed=1, base=tmp_path / "base", layout=Layout(other))
 
 
 # The manifest
@@ -209,6 +240,9 @@ def files(*names, size=3):
     return [{"name": name, "parts": [part]} for name in names]
 
 
+WHOLE = {"hash": "0x" + "02" * 32, "size": frozen.PART_BYTES}
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
@@ -223,6 +257,7 @@ def files(*names, size=3):
         (lambda t: t.update(files=[]), BadModelManifest),
         (lambda t: t.update(files=files("config.json", size=(1 << 20) + 1)), BadModelManifest),
         (lambda t: t["files"][0].update(parts=[*t["files"][0]["parts"]] * 2), BadModelManifest),
+        (lambda t: t["files"][1].update(parts=[WHOLE] * 2), BadModelManifest),  # one part, named twice
         (lambda t: t["files"][0].update(parts=[]), MalformedManifest),
         (lambda t: t["files"][0]["parts"][0].update(size=0), MalformedManifest),
         (lambda t: t["files"][0]["parts"][0].update(size=(64 << 20) + 1), MalformedManifest),

@@ -20,10 +20,12 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from distrai.jobs.files import cache_folder, needs_room, write_json
 from distrai.jobs.header import Header
+from distrai.jobs.library import shipped
 from distrai.jobs.packages import constraints_for, missing
 from distrai.ledger.locks import FileLock, InUse
 
@@ -41,6 +43,7 @@ _PIP = {
     "XDG_CONFIG_HOME",
 }
 _PROXIES = {"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+_BUILDS = "which runs code of its makers outside of the sandbox: PIP_ONLY_BINARY=:none: allows that"
 _PASSWORD = re.compile(r"(\w+://)[^/@\s]+@")
 
 Report = Callable[[str], None]
@@ -96,6 +99,9 @@ class Environments:
 
     def _make(self, header: Header, home: Path) -> Path:
         """Make it in a folder that was never there: a pip whose parent was killed may still write into the last one."""
+        builds = _may_build(header)
+        if not builds:
+            _check_addresses(header)
         shutil.rmtree(home, ignore_errors=True)
         made = home / secrets.token_hex(4)
         made.mkdir(parents=True)
@@ -103,7 +109,7 @@ class Environments:
         constraints.write_text("\n".join(constraints_for(header)) + "\n")
         log = home.with_suffix(".log")
         try:
-            venv, install = _commands(made)
+            venv, install = _commands(made, builds=builds)
             self._call(venv, log)
             self._call([*install, "-c", str(constraints), "--", *header.dependencies], log)
         except BaseException:
@@ -137,15 +143,29 @@ class Environments:
                     ) from None
                 raise
         if code:
-            raise CannotPrepare(
-                f"the packages of this script cannot be installed: {_why(log, begin)} (see {log})"
-            )
+            why = _why(log, begin, may_build="--only-binary" not in command)
+            raise CannotPrepare(f"the packages of this script cannot be installed: {why} (see {log})")
 
 
-def _commands(made: Path) -> tuple[list[str], list[str]]:
+def _may_build(header: Header) -> bool:
+    """Whether pip may build packages, which runs code of theirs as this user, before and outside of any sandbox."""
+    vouched = {text for template in shipped() for text in template.header().dependencies}
+    return vouched.issuperset(header.dependencies) or os.environ.get("PIP_ONLY_BINARY") == ":none:"
+
+
+def _check_addresses(header: Header) -> None:
+    """Raise CannotPrepare for a package that is named by an address: it, or what it needs by one, may be built."""
+    for wanted in map(Requirement, header.dependencies):
+        if wanted.url is not None:
+            raise CannotPrepare(f"{wanted.name} is named by an address and may have to be built, {_BUILDS}")
+
+
+def _commands(made: Path, *, builds: bool) -> tuple[list[str], list[str]]:
     """How to make an environment, and how to put packages into it: by the pip that we have, else by one of its own."""
     python, venv = str(made / "bin" / "python"), [sys.executable, "-m", "venv"]
     options = ["install", "--disable-pip-version-check", "--no-input"]
+    if not builds:
+        options += ["--only-binary", ":all:"]
     if find_spec("pip") is None:
         return [*venv, str(made)], [python, "-m", "pip", *options]
     return [*venv, "--without-pip", str(made)], [sys.executable, "-m", "pip", "--python", python, *options]
@@ -214,11 +234,13 @@ def _python_version() -> str:
     return ".".join(str(part) for part in sys.version_info[:3])
 
 
-def _why(log: Path, begin: int) -> str:
+def _why(log: Path, begin: int, *, may_build: bool) -> str:
     """The last thing that pip complains of, without passwords of an index."""
     lines = log.read_bytes()[begin:].decode(errors="replace").splitlines()
     errors = [line for line in lines if line.startswith("ERROR: ")] or lines or ["it says nothing"]
     text = " ".join(errors[-1].removeprefix("ERROR: ").split())[:300]
+    if "No matching distribution found" in text and not may_build:
+        text = f"{text} as a wheel; what is no wheel must be built, {_BUILDS}"
     if any(line.startswith("WARNING: Retrying") for line in lines):
         text = f"no index of packages can be reached from here, and {text}"
     return _PASSWORD.sub(r"\1", text)

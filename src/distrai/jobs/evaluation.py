@@ -1,10 +1,11 @@
 """What a model can do: the template ``evaluate`` run as a job of its own, alone or before and after a training.
 
 lm-evaluation-harness and what it needs stay in an environment of their own, which is made once. What it measures before
-and after a training becomes metrics of that job (``hellaswag_acc_before``, ``hellaswag_acc_after``) and two artifacts,
-``evaluation/before.json`` and ``evaluation/after.json``.
+and after a training becomes metrics of that job (``hellaswag_acc_before``, ``hellaswag_acc_after``) and two artifacts.
+It is kept outside of OUT, where the script that trains cannot write; when that has ended it is copied there.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.artifacts import file_sha256
 from distrai.jobs.claims import base_of
 from distrai.jobs.creating import Wanted, create
 from distrai.jobs.environments import Environments
@@ -21,11 +21,12 @@ from distrai.jobs.library import Template, shipped
 from distrai.jobs.results import JobResult
 from distrai.jobs.runner import JobRun, Report, Witness
 from distrai.jobs.store import JobFolder, JobState, Limits
+from distrai.network.files import write_whole
 
 BEFORE, AFTER = "before", "after"
 RESULTS = "results.json"
-_FOLDER, _ASKED = "evaluation", "asked.json"
-_TASKS_MAX = 100
+_KEPT, _SHOWN, _ASKED = "evaluations", "distrai-evaluation", "asked.json"
+_TASKS_MAX, _RESULTS_BYTES_MAX = 100, 4 << 20
 
 
 class CannotEvaluate(ValueError):
@@ -134,17 +135,12 @@ class Evaluating:
         tell(
             {"event": "status", "text": f"judging the model {when} training by {self.evaluation.tasks.names}"}
         )
-        result = self.evaluation.of(model, job.path / "evaluations" / when, report)
-        file = self._file(job, when)
-        file.parent.mkdir(exist_ok=True)
-        shutil.copyfile(Path(result.folder) / "out" / RESULTS, file.with_suffix(".part"))
-        file.with_suffix(".part").replace(file)
-        path = f"{_FOLDER}/{when}.json"
-        tell({"event": "artifact", "path": path, "kind": "report", "attempt": state.attempt})
-        tell({"event": "evaluation", "when": when, "values": figures(file)})
+        result = self.evaluation.of(model, job.path / _KEPT / when, report)
+        write_whole(self._file(job, when), [_read_results(result)])
+        tell({"event": "evaluation", "when": when, "values": figures(self._file(job, when))})
 
     def _file(self, job: JobFolder, when: str) -> Path:
-        return job.out / _FOLDER / f"{when}.json"
+        return job.path / _KEPT / f"{when}.json"
 
 
 def judged_by(job: JobFolder, tasks: Tasks | None, inner: Witness | None) -> Witness | None:
@@ -155,7 +151,7 @@ def judged_by(job: JobFolder, tasks: Tasks | None, inner: Witness | None) -> Wit
 
 def keep_asked(job: JobFolder, tasks: Tasks | None) -> Tasks | None:
     """What to judge a job by: what is asked for now, else what was asked for when it began. Raises CannotEvaluate."""
-    path = job.path / "evaluations" / _ASKED
+    path = job.path / _KEPT / _ASKED
     if tasks is not None:
         path.parent.mkdir(exist_ok=True)
         write_json(path, asdict(tasks))
@@ -184,21 +180,45 @@ def figures(file: Path) -> dict[str, float]:
 
 def report_of(job: JobFolder) -> bytes:
     """All that was measured before and after, as one file for the finished model; empty if nothing was."""
-    told = {}
-    for when in (BEFORE, AFTER):
-        file = job.out / _FOLDER / f"{when}.json"
-        if file.exists():
-            told[when] = json.loads(file.read_bytes())
+    told = {when: json.loads(content) for when, content in _kept(job).items()}
     return (json.dumps(told, indent=2, sort_keys=True) + "\n").encode() if told else b""
 
 
+def _read_results(result: JobResult) -> bytes:
+    """The results of a job that judges, as they were hashed: a file inside of its OUT. Raises CannotEvaluate."""
+    known = {item["path"]: item["sha256"] for item in result.artifacts}
+    with (Path(result.folder) / "out" / RESULTS).open("rb") as file:
+        content = file.read(_RESULTS_BYTES_MAX + 1)
+    if hashlib.sha256(content).hexdigest() != known.get(RESULTS):
+        raise CannotEvaluate(f"the job {result.job_id} gave no {RESULTS}, or changed it, or it is too large")
+    return content
+
+
+def _kept(job: JobFolder) -> dict[str, bytes]:
+    """What was measured before and after, as far as it was."""
+    files = {when: job.path / _KEPT / f"{when}.json" for when in (BEFORE, AFTER)}
+    return {when: file.read_bytes() for when, file in files.items() if file.is_file()}
+
+
 def _with_figures(job: JobFolder, state: JobState) -> JobState:
-    """The state with what was measured, and the files that say so."""
+    """The state with what was measured, and the files that say so. The script has ended, and changes nothing more."""
     metrics, artifacts = dict(state.metrics), {item["path"]: item["sha256"] for item in state.artifacts}
-    for when in (BEFORE, AFTER):
-        file = job.out / _FOLDER / f"{when}.json"
-        if file.exists():
-            metrics |= {f"{name}_{when}": value for name, value in figures(file).items()}
-            artifacts[f"{_FOLDER}/{when}.json"] = file_sha256(file)
+    folder, kept = job.out / _SHOWN, _kept(job)
+    if kept:
+        _cleared(folder).mkdir()
+    for when, content in kept.items():
+        found = figures(job.path / _KEPT / f"{when}.json")
+        metrics |= {f"{name}_{when}": value for name, value in found.items()}
+        write_whole(folder / f"{when}.json", [content])
+        artifacts[f"{_SHOWN}/{when}.json"] = hashlib.sha256(content).hexdigest()
     listed = [{"path": path, "sha256": artifacts[path]} for path in sorted(artifacts)]
     return state.with_(metrics=metrics, artifacts=listed)
+
+
+def _cleared(folder: Path) -> Path:
+    """The same path with nothing there: a link that a script left is removed, not followed."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+    return folder

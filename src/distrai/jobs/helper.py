@@ -16,6 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+_NOISE = ("_runtime", "_per_second", "_preparation_time")
+"""What trainers log of themselves."""
+
 
 def params() -> dict[str, Any]:
     """The validated values of the form."""
@@ -92,7 +95,8 @@ def callback() -> Any:
         """Tells the job's events."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
-            metric(logs or {}, step=state.global_step, total=state.max_steps or None)
+            told = {name: value for name, value in (logs or {}).items() if not name.endswith(_NOISE)}
+            metric(told, step=state.global_step, total=state.max_steps or None)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> Any:
             if should_stop():

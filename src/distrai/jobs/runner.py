@@ -24,6 +24,8 @@ from distrai.jobs.sandbox import confine
 from distrai.jobs.store import JobFolder, JobState, OtherJob, now
 
 EVENTS_MAX = 1_000_000
+METRICS_MAX = 1000
+"""Names of measures that are kept of a job; those of its events all are."""
 LOOK_S = 0.1
 _KEEP_S = 1.0
 """How often what is known of a job is written while it runs."""
@@ -209,8 +211,11 @@ class JobRun:
                 self._keep(self._state)
 
     def _measured(self, values: dict[str, float | None], step: int | None) -> None:
-        step = self._state.step if step is None else step
-        self._state = self._state.with_(metrics=self._state.metrics | values, step=step)
+        metrics = dict(self._state.metrics)
+        for name, value in values.items():
+            if name in metrics or len(metrics) < METRICS_MAX:
+                metrics[name] = value
+        self._state = self._state.with_(metrics=metrics, step=self._state.step if step is None else step)
 
     def _finish(self, ending: Ending) -> None:
         state, results = self._state, collect(self.job, self._state.attempt)

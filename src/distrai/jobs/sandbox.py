@@ -2,8 +2,7 @@
 
 It sees the system read-only, without the user's home, temporary files and other processes. Of those it has its own
 folder (``out/``, ``home/`` and the file of events to write), what the form names, its Python, and the cache of models.
-What is known to hold keys is hidden wherever it lies. Where it keeps the network it reaches what listens on this machine,
-also on abstract sockets.
+What is known to hold keys is hidden wherever it lies. With the network it reaches what listens on this machine, too.
 """
 
 import os

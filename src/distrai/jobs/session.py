@@ -8,6 +8,7 @@ from typing import Any
 from distrai.jobs.creating import Wanted, create
 from distrai.jobs.estimate import Hardware, priced
 from distrai.jobs.header import Header
+from distrai.jobs.hub_token import refuse_token
 from distrai.jobs.library import Library, NotAccepted, NoTemplate, Template
 from distrai.jobs.parameters import locate, parse_settings, validate
 from distrai.jobs.prechecks import check_job_data, check_paths
@@ -41,8 +42,10 @@ class Asked:
 def choose_job(asked: Asked, library: Library, confirm: Confirm | None, base: Path) -> JobFolder:
     """The job to run. ``confirm`` None: nobody is there to ask.
 
-    Raises Unclear, NoTemplate, NotAccepted, OtherJob, BadHeader, BadParameter, BadData, BadSource, BadVariable.
+    Raises Unclear, NoTemplate, NotAccepted, OtherJob, BadHeader, BadParameter, BadData, BadSource, BadVariable,
+    TokenInArguments.
     """
+    refuse_token(asked.command, *asked.settings)
     if bool(asked.what) == bool(asked.command):
         raise Unclear("give a template, a script or a job to go on with; or --command and no template")
     if asked.command:

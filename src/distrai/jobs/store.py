@@ -222,7 +222,7 @@ def remember(job_id: str, folder: Path) -> None:
 
 
 def check_ours(job: JobFolder, state: JobState) -> None:
-    """Raise OtherJob unless this user made the job: its folder says what is run, with which variables, and how confined.
+    """Raise OtherJob unless this user made the job: its folder says what is run, with which variables, how confined.
 
     A folder that was moved is known by its id, as long as no job is where it was.
     """

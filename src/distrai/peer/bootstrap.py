@@ -4,6 +4,7 @@ Nothing of it is trusted because of who sent it: the ledger has the hashes.
 """
 
 import asyncio
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ from distrai.training.tokenizer import tokenizer_from_canonical
 
 TOKENIZER_BYTES_MAX = 64 << 20
 DEADLINE_S = 600.0
+
+
+class NoRoom(ValueError):
+    """What a run starts from does not fit on the disk."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +92,25 @@ class Bootstrap:
         resolved = plan.resolved
         for what, manifest in (("base", resolved.base), ("teacher", resolved.teacher)):
             if manifest is not None:
-                await self._hold_model(manifest, what, tell)
+                await self._hold_model(manifest, what, home, tell)
         if needs_reference(resolved.recipe):
             await self.initial_state(plan)
         return await asyncio.to_thread(FrozenModels.of, resolved, self.blobs, home)
 
-    async def _hold_model(self, manifest: BlobRef, what: str, tell: Callable[..., None]) -> None:
+    async def _hold_model(self, manifest: BlobRef, what: str, home: Path, tell: Callable[..., None]) -> None:
         if manifest.size > MODEL_MANIFEST_BYTES_MAX:
             raise ManifestTooLarge(f"the manifest of the {what} has {manifest.size} bytes: more than any has")
         await self.hold(manifest, "data")
         model = read_manifest(self.blobs, manifest)
-        missing = [part for part in model.blobs() if not self.blobs.has(part)]
+        missing = [part for part in dict.fromkeys(model.blobs()) if not self.blobs.has(part)]
         if missing:
             left = sum(part.size for part in missing)
+            needed, free = left + model.copied_bytes, shutil.disk_usage(home).free
+            if needed > free:
+                raise NoRoom(
+                    f"the {what} takes {needed} bytes on the disk of {home}, where {free} are free: make room, or take "
+                    "another --home"
+                )
             tell("downloading", what=what, bytes=left, parameters=model.parameters, holders=len(self.holders))
         for part in missing:
             await self.hold(part, "data")

@@ -8,13 +8,16 @@ import torch
 from torch import nn
 
 from distrai.algorithms.algorithm import Algorithm
+from distrai.algorithms.layout import Layout
 from distrai.network.store import BlobStore
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.recipe import Recipe, ResolvedRecipe
+from distrai.training.distillation import check_teacher
 from distrai.training.frozen import ModelManifest, Parts, parse_model_manifest, unpack
 from distrai.training.frozen_weights import frozen_on, load_teacher
-from distrai.training.model import build_model, load_trainable
+from distrai.training.model import build_model, check_fits, load_trainable
 from distrai.training.objective import Objective, build_objective
+from distrai.training.tokenizer import Tokenizer
 
 FOLDER = "frozen"
 """Where in a peer's home the folders of frozen models are."""
@@ -65,17 +68,25 @@ class Learner:
         cls,
         resolved: ResolvedRecipe,
         frozen: FrozenModels,
+        tokenizer: Tokenizer,
         algorithm: Algorithm,
         initial_state: Callable[[], bytes],
         device: torch.device,
     ) -> "Learner":
-        """Build both; ``initial_state`` is read where the model at the start is needed. Raises as ``build_model``."""
-        recipe = resolved.recipe
-        model = build_model(recipe.model, recipe.seed, frozen.base)
-        teacher = None if frozen.teacher is None else load_teacher(frozen.teacher, device)
-        reference = None
+        """Build both; ``initial_state`` is read where the model at the start is needed.
+
+        Raises as ``build_model``, or VocabularyTooSmall, ContextTooLong, TeacherDiffers.
+        """
+        recipe, layout = resolved.recipe, Layout.from_pairs(resolved.layout)
+        model = build_model(recipe.model, recipe.seed, frozen.base, layout)
+        check_fits(model, tokenizer.vocabulary, recipe.data.context)
+        teacher = reference = None
+        if frozen.teacher is not None:
+            teacher = load_teacher(frozen.teacher, device)
+            check_fits(teacher, tokenizer.vocabulary, recipe.data.context)
+            check_teacher(model, teacher, tokenizer, frozen.teacher)
         if needs_reference(recipe):
-            reference = build_model(recipe.model, recipe.seed, frozen.base)
+            reference = build_model(recipe.model, recipe.seed, frozen.base, layout)
             load_trainable(reference, algorithm.state_from_bytes(initial_state()).params)
             frozen_on(reference, device)
         return cls(model, build_objective(recipe, teacher, reference))

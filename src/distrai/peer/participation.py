@@ -105,12 +105,14 @@ class Participation:
         if self.options.snapshot and _is_closed(plan) and member not in history.roster():
             self.telemetry.emit("invitation-needed", member=member.hex())
         is_late = self.options.snapshot and any(isinstance(event, Started) for event in history.events)
+        secret = self.keyring.first.secret("sealing")
+        worker = (
+            await asyncio.to_thread(  # before joining, which may cost stake: a model may be of no use here
+                Worker, plan, corpus, self.store, member, secret, self.options.device, frozen
+            )
+        )
         if not is_late:
             await self._join(plan, history)
-        secret = self.keyring.first.secret("sealing")
-        worker = await asyncio.to_thread(
-            Worker, plan, corpus, self.store, member, secret, self.options.device, frozen
-        )
         newcomer = Newcomer(circle, self.store.blobs, plan.rules.run, plan.state_bytes, self.telemetry.emit)
         await self._live(opened, plan, worker, bootstrap, newcomer if is_late else None)
 

@@ -95,6 +95,7 @@ class Worker:
         learner = Learner.of(
             plan.resolved,
             frozen or FrozenModels(),
+            corpus.tokenizer,
             self.algorithm,
             lambda: self.state_bytes(None),
             self.device,

@@ -58,7 +58,7 @@ class OpenedRun:
     def learner(self) -> Learner:
         """The model and its objective."""
         initial = lambda: self.archive.initial_state(self.resolved)  # noqa: E731
-        return Learner.of(self.resolved, self.frozen, self._algorithm, initial, self.device)
+        return Learner.of(self.resolved, self.frozen, self.tokenizer, self._algorithm, initial, self.device)
 
     @cached_property
     def frozen(self) -> FrozenModels:

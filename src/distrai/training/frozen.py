@@ -30,6 +30,8 @@ MODEL_MANIFEST_BYTES_MAX = 4 << 20
 """Longest manifest of a model that is read."""
 PART_BYTES = 64 << 20
 """Where files are cut: small enough to arrive in one go, and files of one part need no second copy on the disk."""
+_PARAMETER_BYTES_MAX, _ROOM_BYTES = 8, 64 << 20
+"""Of a parameter with what buffers there may be; of configuration and headers."""
 MODEL_BYTES_MAX = 1 << 42
 CONFIG_BYTES_MAX = 1 << 20
 CONFIG_FILE = "config.json"
@@ -75,6 +77,11 @@ class ModelManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Bytes of all files."""
         return sum(file.size for file in self.files)
 
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes that are twice on the disk once they are unpacked: of files with several parts."""
+        return sum(file.size for file in self.files if len(file.parts) > 1)
+
     def blobs(self) -> Iterator[BlobRef]:
         """Every part, in order: what to fetch."""
         return (part.blob for file in self.files for part in file.parts)
@@ -117,6 +124,8 @@ def _check(manifest: ModelManifest) -> None:
             )
     if manifest.files[0].size > CONFIG_BYTES_MAX:
         raise BadModelManifest(f"{CONFIG_FILE} has at most {CONFIG_BYTES_MAX} bytes")
+    if manifest.size > _PARAMETER_BYTES_MAX * manifest.parameters + _ROOM_BYTES:  # one part, named many times
+        raise BadModelManifest(f"{manifest.parameters} parameters do not take {manifest.size} bytes")
     if manifest.size > MODEL_BYTES_MAX:
         raise BadModelManifest(f"a model has at most {MODEL_BYTES_MAX} bytes")
 

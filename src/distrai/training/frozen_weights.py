@@ -6,7 +6,7 @@ and no weights from elsewhere, and the files must hold exactly the tensors that 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -38,6 +38,8 @@ REFUSED_KEYS = frozenset(
 """Keys of a configuration that run code or fetch weights from elsewhere, or that the recipe says in another place."""
 _FILE_BYTES = PART_BYTES - (1 << 20)
 """Of tensors in one file: with its header it stays one part."""
+_PARAMETERS_MAX = 1 << 17
+"""Tensors of parameters that a model may have: else a short configuration takes all memory there is."""
 _NARROWER = (torch.bfloat16, torch.float16)
 _TYPES = frozenset({"F32", "F16", "BF16", "I64", "I32", "U8", "BOOL"})
 
@@ -135,11 +137,14 @@ def _keys_within(value: object) -> Iterator[str]:
             yield from _keys_within(item)
 
 
-def read_frozen(folder: Path, *, quant: bool = False) -> nn.Module:
+def read_frozen(
+    folder: Path, brought: Callable[[nn.Module], Collection[str]] = lambda _: (), *, quant: bool = False
+) -> nn.Module:
     """The model of a folder: fp32 on the CPU; ``quant``: its linear layers in four bits.
 
-    Parameters that no file holds are zero: they are what the state brings. Layer by layer, so that quantising takes no
-    more memory than its result. Raises BadFrozenModel, MissingPackage.
+    ``brought`` is given the model before it has any memory and says which parameters the state brings: these are
+    zero here, and the files hold all others. Layer by layer, so that quantising takes no more memory than its result.
+    Raises BadFrozenModel, MissingPackage, and what ``brought`` raises.
     """
     config = read_config(folder)
     with _weights_later():
@@ -151,8 +156,8 @@ def read_frozen(folder: Path, *, quant: bool = False) -> nn.Module:
             ) from error
     assert isinstance(model, nn.Module)
     with _Files(folder) as files:
+        files.check(model, frozenset(brought(model)))
         _fill(model, files, quant)
-        files.check_all_read()
     if quant:
         adapters.mark_quantised(model)
     return model
@@ -176,7 +181,6 @@ class _Files:
         self._paths = sorted(folder.glob("*.safetensors"))
         self._open: list[Any] = []
         self._where: dict[str, Any] = {}
-        self._read: set[str] = set()
 
     def __enter__(self) -> Self:
         for path in self._paths:
@@ -194,34 +198,42 @@ class _Files:
     def __exit__(self, *_: object) -> None:
         self._where.clear()
 
-    def tensor(self, name: str, shape: torch.Size) -> Tensor | None:
-        """A tensor, if it is there. Raises BadFrozenModel if it has another shape or an odd type."""
+    def tensor(self, name: str) -> Tensor | None:
+        """A tensor, if it is there."""
+        file = self._where.get(name)
+        return None if file is None else file.get_tensor(name)
+
+    def _fits(self, name: str, shape: torch.Size) -> bool:
+        """Whether a tensor is there. Raises BadFrozenModel if it has another shape or an odd type."""
         file = self._where.get(name)
         if file is None:
-            return None
+            return False
         found = file.get_slice(name)
         if tuple(found.get_shape()) != tuple(shape) or found.get_dtype() not in _TYPES:
             raise BadFrozenModel(f"the tensor {name[:200]!r} should have the shape {tuple(shape)}")
-        self._read.add(name)
-        tensor: Tensor = file.get_tensor(name)
-        return tensor
+        return True
 
-    def check_all_read(self) -> None:
-        """Raise BadFrozenModel for a tensor that the model does not have."""
+    def check(self, model: nn.Module, brought: Collection[str]) -> None:
+        """Raise BadFrozenModel unless the files hold what of the model is not brought, and nothing else."""
+        parameters, state = dict(model.named_parameters()), set(model.state_dict())
+        buffers = {name: item for name, item in model.named_buffers() if name in state}
+        for name, item in (parameters | buffers).items():
+            if name not in brought and not self._fits(name, item.shape):
+                raise BadFrozenModel(f"the tensor {name[:200]!r} is missing")
         for name in self._where:
-            if name not in self._read:
-                raise BadFrozenModel(f"the model has no tensor {name[:200]!r}")
+            if name not in {*parameters, *buffers} or name in brought:
+                raise BadFrozenModel(f"the model has no frozen tensor {name[:200]!r}")
 
 
 def _fill(model: nn.Module, files: _Files, quant: bool) -> None:
     """Give every parameter and lasting buffer what the files hold."""
     places = _places(model)
     for name, parameter in list(model.named_parameters()):
-        _put(files.tensor(name, parameter.shape), parameter.shape, places.pop(id(parameter)))
+        _put(files.tensor(name), parameter.shape, places.pop(id(parameter)))
         _quantise_around(model, name, quant)  # nothing here keeps what it puts another layer in the place of
     state = set(model.state_dict())
     for name, buffer in model.named_buffers():
-        if name in state and (kept := files.tensor(name, buffer.shape)) is not None:
+        if name in state and (kept := files.tensor(name)) is not None:
             buffer.copy_(kept)
 
 
@@ -254,9 +266,13 @@ def _quantise_around(model: nn.Module, name: str, quant: bool) -> None:
 @contextmanager
 def _weights_later() -> Iterator[None]:
     """Make models without memory for their parameters; buffers, which a model computes itself, are real."""
-    register = nn.Module.register_parameter
+    register, count = nn.Module.register_parameter, 0
 
     def register_nothing(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        count += 1
+        if count > _PARAMETERS_MAX:
+            raise BadFrozenModel(f"a model has at most {_PARAMETERS_MAX} tensors of parameters")
         register(module, name, parameter)
         if parameter is not None and not parameter.is_meta:
             register(module, name, nn.Parameter(parameter.to("meta"), parameter.requires_grad))

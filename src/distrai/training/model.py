@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +34,26 @@ _SPECIAL_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": N
 """A new model knows no special tokens unless its recipe names them (TOML has no null to deny them)."""
 
 
-def build_model(section: ModelSection, seed: int, base: Path | None = None) -> nn.Module:
+def build_model(
+    section: ModelSection, seed: int, base: Path | None = None, layout: Layout | None = None
+) -> nn.Module:
     """The model of a recipe in fp32 on the CPU, with its adapter if it has one, its trainable parameters marked.
 
     ``base`` is the folder of what is frozen (``frozen.unpack``); None where nothing is, and for whoever opens the run,
-    who reads the path of the recipe. With a base what is trained has no meaning yet: the state brings it.
+    who reads the path of the recipe. With a base what is trained has no meaning yet: the state brings it. ``layout`` is
+    that of the run: tensors of equal shapes in another order, such as other versions of packages may make, would be
+    mixed up.
 
     The same seed gives the same bits on one machine with one version of torch; elsewhere the initial state is
     a snapshot to download. The random state of the caller is left alone. Raises UnknownModelType,
-    BadModelConfig, CannotLoadModel, NoSuchParameters, BadFrozenModel, MissingPackage.
+    BadModelConfig, CannotLoadModel, NoSuchParameters, BadFrozenModel, MissingPackage, WrongTensors.
     """
     adapter = section.adapter
     quant = adapter is not None and adapter.quant == "nf4"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if base is not None:
-            made = read_frozen(base, quant=quant)
+            made = read_frozen(base, lambda bare: _brought(bare, section, layout), quant=quant)
         else:
             if section.source == "pretrained":
                 made = load_pretrained(section.path, section.revision, "model")
@@ -57,9 +62,36 @@ def build_model(section: ModelSection, seed: int, base: Path | None = None) -> n
             if quant:
                 quantise(made)
         if adapter is not None:
-            return add_adapter(made, adapter)
-    mark_trainable(made, section.trainable)
+            made = add_adapter(made, adapter)
+    if adapter is None:
+        mark_trainable(made, section.trainable)
+    _check_layout(made, layout)
     return made
+
+
+def _brought(bare: nn.Module, section: ModelSection, layout: Layout | None) -> list[str]:
+    """The parameters that the state brings, looked at before a model has any memory."""
+    if section.adapter is not None:
+        return []
+    found = mark_trainable(bare, section.trainable)
+    _check_layout(bare, layout)
+    return [spec.name for spec in found.tensors]
+
+
+def _check_layout(model: nn.Module, layout: Layout | None) -> None:
+    found = trainable_layout(model).tensors
+    if layout is None or found == layout.tensors:
+        return
+    pairs = zip_longest(found, layout.tensors)
+    here, there = next((here, there) for here, there in pairs if here != there)
+    raise WrongTensors(
+        f"the run trains {_told(there)} where this machine's model has {_told(here)}; use the versions of transformers "
+        f"and peft that the run was opened with"
+    )
+
+
+def _told(spec: TensorSpec | None) -> str:
+    return "nothing more" if spec is None else f"{spec.name} {spec.shape}"
 
 
 def model_shape(section: ModelSection) -> nn.Module:

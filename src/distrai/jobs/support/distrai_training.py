@@ -27,11 +27,17 @@ PLAIN_CHAT = (
 """How a conversation is written for a model that was never in one."""
 
 
-def load_tokenizer(name: str, **more: Any) -> Any:
-    """The tokenizer of a model, which can fill up short texts and write conversations."""
-    tokenizer = AutoTokenizer.from_pretrained(name, **more)
+def load_tokenizer(name: str, *, chats: bool = True, **more: Any) -> Any:
+    """The tokenizer of a model, which can fill up short texts and (``chats``) write conversations."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **more)
+    except OSError:  # what is loaded first; transformers says it in six lines, the last of which helps nobody
+        raise SystemExit(
+            f"{name} is no folder with a model and tokenizer, and no such model can be had from the hub: "
+            "check the name, and the network"
+        ) from None
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    if not tokenizer.chat_template:
+    if chats and not tokenizer.chat_template:
         job.log(f"{Path(name).name} has no chat template: a plain one is used, and saved with the model")
         tokenizer.chat_template = PLAIN_CHAT
     return tokenizer

@@ -33,6 +33,7 @@ import torch
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from transformers import AutoTokenizer
 
 DATA_PACKAGES = ("datasets", "huggingface_hub", "httpx", "httpx2", "fsspec")
 
@@ -79,6 +80,10 @@ def load_model(p: dict[str, Any]) -> HFLM:
     """The model, from safetensors only, and never with code of its own."""
     job.status("loading the model")
     on_gpu = torch.cuda.is_available()
+    tokenizer = AutoTokenizer.from_pretrained(p["model"], trust_remote_code=False)
+    more = {}
+    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:  # a text begins after an empty line then
+        more["prefix_token_id"] = tokenizer("\n", add_special_tokens=False)["input_ids"][0]
     return HFLM(
         pretrained=p["model"],
         device="cuda" if on_gpu else "cpu",
@@ -86,6 +91,7 @@ def load_model(p: dict[str, Any]) -> HFLM:
         batch_size=p["batch"],
         trust_remote_code=False,
         use_safetensors=True,
+        **more,
     )
 
 

@@ -98,7 +98,7 @@ def find_tokenizer(p: dict[str, Any]) -> Any:
     """That of the model, the one that is named, or one that is made from the data (byte-level BPE) and kept."""
     made = job.out() / "tokenizer"
     if p["model"] or p["tokenizer"]:
-        return AutoTokenizer.from_pretrained(p["model"] or p["tokenizer"])
+        return training.load_tokenizer(p["model"] or p["tokenizer"], chats=False)
     if not (made / "tokenizer_config.json").exists():
         job.status("making a tokenizer")
         bpe = ByteLevelBPETokenizer()
