@@ -163,25 +163,27 @@ async def test_the_size_of_a_name_is_found(world: World) -> None:
 async def test_a_blob_comes_from_several_holders_at_once(world: World) -> None:
     holders = await world.holders(2)
     me = await world.peer()
-    ask_both_first(me)
+    wait_for_both(me)
     done = await me.transport.fetch(REF, [peer.endpoint for peer in holders], 60)
     assert done.sent.keys() == {peer.member for peer in holders} and sum(done.sent.values()) == REF.size
 
 
-def ask_both_first(me: Peer) -> None:
-    """Have no chunk given before two holders have been asked for one: else the faster may give them all."""
-    asked, both = set[MemberId](), asyncio.Event()
+def wait_for_both(me: Peer) -> None:
+    """Have no chunk given before two holders have answered with one: else the faster may give them all."""
+    answered, both = set[MemberId](), asyncio.Event()
     holder_of = me.transport.fetches.holder_of
 
     def waiting(endpoint: Endpoint, purpose: str) -> Any:
         holder = holder_of(endpoint, purpose)
 
         async def chunk(*args: Any) -> bytes:
-            asked.add(endpoint.member)
-            if len(asked) == 2:
-                both.set()
-            await both.wait()
-            return await type(holder).chunk(holder, *args)
+            try:
+                return await type(holder).chunk(holder, *args)
+            finally:
+                answered.add(endpoint.member)
+                if len(answered) == 2:
+                    both.set()
+                await both.wait()
 
         object.__setattr__(holder, "chunk", chunk)
         return holder
@@ -194,7 +196,7 @@ async def test_a_wrong_chunk_from_one_of_two_is_found_and_blamed(world: World, b
     holders = await world.holders(2)
     me = await world.peer()
     world.spoil(holders[bad], REF, lambda data: bytes(len(data)))
-    ask_both_first(me)
+    wait_for_both(me)
     done = await me.transport.fetch(REF, [peer.endpoint for peer in holders], 60)
     assert me.store.read(REF) == DATA and done.liars == (holders[bad].member,)
     assert done.sent == {holders[1 - bad].member: REF.size}

@@ -67,7 +67,8 @@ def test_every_fact_changes_the_hash() -> None:
         replace(resolved, initial_state=other),
         replace(resolved, initial_root=zero),
         replace(resolved, layout=resolved.layout[::-1]),
-        replace(resolved, base=other),
+        with_adapter(resolved),
+        replace(with_adapter(resolved), base=other),
         replace(with_teacher(resolved), teacher=other),
         replace(with_teacher(resolved), teacher=resolved.corpus),
         replace(resolved, recipe=replace(resolved.recipe, seed=8)),
@@ -152,7 +153,10 @@ def test_what_is_frozen_is_named() -> None:
     ):
         with pytest.raises(RecipeError, match=rf"frozen.{next(iter(what))}: "):
             replace(made, **what)
-    assert replace(resolved, base=resolved.corpus).base == resolved.corpus
+    with pytest.raises(RecipeError, match=r"frozen.base: of no use"):
+        replace(resolved, base=resolved.corpus)
+    part = replace(resolved.recipe, model=replace(resolved.recipe.model, trainable=("embed*",)))
+    assert replace(resolved, recipe=part, base=resolved.corpus).base == resolved.corpus
     with pytest.raises(NotCanonical):
         ResolvedRecipe.from_bytes(edited(lambda table: table.update(frozen={})))
 

@@ -18,10 +18,17 @@ from distrai.runs.archive import Archive, NothingPublished
 from distrai.runs.needs import model_text, needs_of
 from distrai.runs.opened import OpenedRun
 from distrai.runs.published import ReplayFailed
+from distrai.runs.resolving import resolve
 from distrai.runs.results import ExportRefused, export, export_adapter, measure
 from distrai.runs.summary import Summary
 from distrai.runs.verify import _check_data
-from distrai.training.errors import CannotLoadModel, ContextTooLong, TeacherDiffers, WrongTensors
+from distrai.training.errors import (
+    BadFrozenModel,
+    CannotLoadModel,
+    ContextTooLong,
+    TeacherDiffers,
+    WrongTensors,
+)
 from distrai.training.model import load_trainable, read_trainable
 from helpers.archives import ArchiveMaker
 from helpers.learning import PAIRS, mapping_on, opened_on, resolved_on, save_model
@@ -168,6 +175,7 @@ def test_a_question_is_put_as_the_conversations_were(opens: Opens) -> None:
     ("tables", "error", "why"),
     [
         ({"model": {"path": "nowhere"}}, CannotLoadModel, r"\[model\] path: cannot load \"nowhere\""),
+        ({"model": {"path": "../nowhere"}}, CannotLoadModel, r"\[model\] path: there is no folder"),
         (TEACHER | {"teacher": {"path": "x", "license": "y"}}, CannotLoadModel, r"\[teacher\] path"),
         (TEACHER | {"teacher": {"path": "odd", "license": "y"}}, TeacherDiffers, "300"),
         ({"model": {"path": "packed"}}, CannotLoadModel, "is quantised already"),
@@ -193,6 +201,26 @@ def test_a_model_that_cannot_read_the_data_is_refused_before_anything_is_staked(
         _ = replace(run, resolved=replace(run.resolved, recipe=longer)).learner
     with pytest.raises(WrongTensors, match="the run trains"):
         _ = replace(run, resolved=replace(run.resolved, layout=run.resolved.layout[::-1])).learner
+
+
+def test_nobody_but_the_opener_reads_a_path(opens: Opens) -> None:
+    run = opens()
+    with pytest.raises(BadFrozenModel, match="not its bytes"):
+        _ = replace(run, resolved=replace(run.resolved, base=None)).learner
+
+
+def test_tokens_that_are_not_the_models_own_are_told(tmp_path: Path) -> None:
+    from distrai.training.export import export_tokenizer
+    from distrai.training.tokenizer import ByteTokenizer
+
+    mapping, said = mapping_on(tmp_path), list[str]()
+    export_tokenizer(ByteTokenizer(), 32, tmp_path / "base")
+    resolve(parse_recipe(mapping), tmp_path, BlobStore(tmp_path / "blobs"), None, said.append)
+    assert said == []
+    words = tmp_path / "base" / "tokenizer.json"
+    words.write_text(words.read_text().replace('"!": 33', '"ab": 33').replace('"!":33', '"ab":33'))
+    resolve(parse_recipe(mapping), tmp_path, BlobStore(tmp_path / "blobs"), None, said.append)
+    assert len(said) == 1 and 'set tokenizer = "base" in [data]' in said[0]
 
 
 # What is missing or damaged

@@ -224,6 +224,14 @@ def test_a_layout_of_other_versions_is_refused_and_not_mixed_up(section, tmp_pat
             build_model(section, seed=1, base=tmp_path / "base", layout=Layout(other))
 
 
+def test_a_base_says_of_the_model_what_the_recipe_says(tmp_path):
+    section = model_section(WIDE, trainable=("*norm*",))
+    write_frozen(build_model(section, seed=1), tmp_path / "base")
+    other = model_section(WIDE | {"initializer_range": 0.5}, trainable=("*norm*",))
+    with pytest.raises(BadFrozenModel, match=r"initializer_range = 0.1, .* 0.5"):
+        build_model(other, seed=1, base=tmp_path / "base")
+
+
 # The manifest
 
 

@@ -83,6 +83,12 @@ def test_data_sets_become_corpora(tmp_path):
         broken = [preference("a"), {"prompt": "b", "completion": ""}]
         hub.put("alice/broken", {"train.jsonl": lines(broken)}, "dataset")
         hub.put("alice/code", {"code.py": TRAP.format(str(trap)).encode()}, "dataset")
+        secret = tmp_path / "secret.jsonl"
+        write(secret, *(chat(f"q{at}", f"secret{at}") for at in range(9)))
+        steals = f"---\nconfigs:\n- config_name: default\n  data_files: {secret}\n---\n".encode()
+        hub.put("alice/thief", {"README.md": steals}, "dataset")
+        (tmp_path / "thief").mkdir()
+        (tmp_path / "thief" / "README.md").write_bytes(steals)
         text = {"dataset": "alice/words", "subset": "latin", "column": "body"}
         asked = [
             text,
@@ -99,6 +105,8 @@ def test_data_sets_become_corpora(tmp_path):
             {"dataset": "coded"},
             {"dataset": "alice/none"},
             {**text, "split": "nope"},
+            {"dataset": "alice/thief", "format": "chat"},
+            {"dataset": "thief", "format": "chat"},
         ]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         told = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
@@ -133,6 +141,8 @@ def test_data_sets_become_corpora(tmp_path):
         ("BadSource", "coded cannot be read"),
         ("BadSource", "alice/none cannot be read: there is no such data set"),
         ("BadSource", "nope"),
+        ("BadSource", "alice/thief"),
+        ("BadSource", "thief names a file outside of itself"),
     )
     for (kind, said), (wanted, part) in zip(wrong, expected, strict=True):
         assert (kind == wanted) and part in said and len(said.splitlines()) == 1, (said, part)

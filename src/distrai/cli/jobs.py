@@ -162,7 +162,7 @@ def run(
     out
         The job's folder; one in the user's folder of data if not given.
     command
-        Instead of a template: what to run, like 'python train.py'. It writes into the folder $DISTRAI_OUT.
+        Instead of a template: what to run, like 'python train.py'; no shell reads it. It writes into $DISTRAI_OUT.
     env
         The name of a variable to hand to the script, which gets few of them otherwise; never its value.
     accept
@@ -191,7 +191,8 @@ def run(
     lines = json or not console.is_terminal
     with JsonLines(sys.stdout) if lines else JobDisplay(console) as display:
         witness = judged_by(job, tasks, recorded)
-        told = JobRun(job, display.report, witness=witness).run().to_json()
+        result = JobRun(job, display.report, witness=witness).run()
+        told = {"ok": result.status == "done", **result.to_json()}
     tell(told, result_text(told), as_json=lines)
     return {"done": 0, "stopped": INTERRUPTED}.get(told["status"], 1)
 

@@ -28,6 +28,7 @@ from distrai.jobs.store import (
 from distrai.network.files import write_whole
 
 HELPER = "distrai_job.py"
+_SHELLS = ("sh", "bash", "zsh", "dash", "ksh", "fish", "env")
 TRAINING = "distrai_training.py"
 _SAME = ("name", "kind", "script", "script_hash", "command")
 
@@ -64,7 +65,7 @@ class Wanted:
     @classmethod
     def of_command(cls, command: str, base: Path, limits: Limits, passed: Sequence[str]) -> "Wanted":
         """A command as it is typed. Raises OtherJob for none."""
-        parts = tuple(shlex.split(command))
+        parts = _words(command)
         if not parts:
             raise OtherJob("--command is empty: give what you would type, like --command 'python train.py'")
         name = Path(parts[1] if len(parts) > 1 and not parts[1].startswith("-") else parts[0]).stem
@@ -85,6 +86,23 @@ class Wanted:
             limits=self.limits,
             passed=list(self.passed),
         )
+
+
+def _words(command: str) -> tuple[str, ...]:
+    """The words of a command, which no shell reads. Raises OtherJob for what only a shell understands."""
+    signs = shlex.shlex(command, posix=True, punctuation_chars=True)
+    signs.whitespace_split = True
+    try:
+        parts, signs_too = tuple(shlex.split(command)), list(signs)
+    except ValueError as error:
+        raise OtherJob(f"--command cannot be read: {str(error).lower()}") from None
+    special = [sign for sign in signs_too if sign and set(sign) <= set("();<>|&")]
+    if special or any("$DISTRAI_" in part for part in parts if parts[0] not in _SHELLS):
+        sign = special[0] if special else "$"
+        raise OtherJob(
+            f"--command is read by no shell, and {sign} means nothing then: write it as sh -c '...'"
+        )
+    return parts
 
 
 def create(wanted: Wanted, folder: Path | None) -> JobFolder:

@@ -100,6 +100,8 @@ def data_text(told: Mapping[str, Any]) -> str:
     lines += [f"  line {problem['line']}: {problem['why']}" for problem in told["problems"]]
     if told["problem_count"] > len(told["problems"]):
         lines.append(f"  and {told['problem_count'] - len(told['problems']):,} bad lines more")
+    if not told["examples"] and not told["problem_count"]:
+        lines.append("  there is nothing in it")
     if told["problem_count"]:
         lines.append(f"  {told['problem_count']:,} lines cannot be used: mend them, or leave them out")
     return "\n".join(lines)

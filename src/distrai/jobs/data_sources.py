@@ -5,11 +5,13 @@ folder of this machine is a data set too (``hf:./folder``). Rows in the shapes t
 those of ``training.data.formats``.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from distrai.jobs.hub_reach import hub_answers
 from distrai.training.data.formats import BadLine
 from distrai.training.data.hub import stream_rows
 from distrai.training.data.lines import LINE_BYTES_MAX, Convert, Raw, read_lines
@@ -51,6 +53,10 @@ def _rows(named: str, convert: Convert) -> Iterator[Raw]:
         raise BadSource(f"{HF}{name}: {min(unknown)!r} is none of {', '.join(_OPTIONS)}")
     if not name:
         raise BadSource(f"{HF} needs the name of a data set: {HF}OWNER/NAME")
+    if not Path(name).exists() and not _is_offline() and not hub_answers():
+        raise BadSource(
+            f"{HF}{name} cannot be read: the hub cannot be reached from here; try again, or use a file"
+        )
     column = options.get("column", "")
     number = 0
     for number, row in enumerate(_stream(name, options), 1):
@@ -60,6 +66,11 @@ def _rows(named: str, convert: Convert) -> Iterator[Raw]:
             yield Raw(number, {}, str(error))
     if not number:
         raise BadSource(f"{HF}{name} has no rows")
+
+
+def _is_offline() -> bool:
+    """Whether the user says so: then only what is in the cache is read."""
+    return any(os.environ.get(f"HF_{what}_OFFLINE", "") not in ("", "0") for what in ("HUB", "DATASETS"))
 
 
 def _stream(name: str, options: Mapping[str, str]) -> Iterator[dict[str, Any]]:

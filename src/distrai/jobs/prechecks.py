@@ -29,6 +29,8 @@ def check_paths(kind: str, parameters: Mapping[str, Parameter], values: Mapping[
             raise BadParameter(name, f"it is empty; {parameters[name].help or 'this template needs it'}")
         if value.startswith(PLACES) and not Path(value).expanduser().exists():
             raise BadParameter(name, f"there is no {value} here; a name on the hub is OWNER/NAME")
+        if name in _MODELS and value and "/" not in value and not Path(value).exists():
+            raise BadParameter(name, f"there is no folder {value} here; a name on the hub is OWNER/NAME")
         if name in _MODELS and Path(value).is_dir() and not (Path(value) / "config.json").is_file():
             raise BadParameter(name, f"{value} has no model in it: there is no config.json")
 

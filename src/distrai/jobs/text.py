@@ -15,8 +15,8 @@ def printable(text: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns with two blanks between them."""
-    lines = [tuple(headings), *(tuple(_cut(cell) for cell in row) for row in rows)]
+    """Columns with two blanks between them; the last one is never cut."""
+    lines = [tuple(headings), *((*map(_cut, row[:-1]), " ".join(row[-1].split())) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -47,7 +47,10 @@ def form_text(told: Mapping[str, Any], versions: Sequence[str] = ()) -> str:
         if versions
         else "",
         f"Run it: distrai jobs run {told['path'] or told['template']}"
-        + (" --preset smoke" if "smoke" in told["presets"] else ""),
+        + (" --preset smoke" if "smoke" in told["presets"] else "")
+        + "".join(
+            f" --set {name}=..." for name, field in told["parameters"].items() if "default" not in field
+        ),
     ]
     return printable("\n".join(part for part in parts if part))
 
@@ -62,7 +65,7 @@ def jobs_text(jobs: Sequence[Mapping[str, Any]]) -> str:
             job["kind"],
             job["status"],
             str(job["step"] or ""),
-            _metrics(job["metrics"], 2),
+            _metrics(_telling(job["metrics"]), 2),
             job["created_at"],
         )
         for job in jobs
@@ -103,6 +106,9 @@ def result_text(told: Mapping[str, Any]) -> str:
         f"  training record {told['record']['number']} on chain {told['record']['chain_id']}"
         if told["record"]
         else "",
+        f"  judge it: distrai eval {told['folder']}"
+        if told["status"] == "done" and told["model_path"]
+        else "",
         "" if told["status"] == "done" else f"  go on with it: distrai jobs run {told['folder']}",
     ]
     return printable("\n".join(line for line in lines if line))
@@ -119,15 +125,23 @@ def check_text(told: Mapping[str, Any]) -> str:
     lines = [
         told["diff"],
         form_text(told["form"]) if told["form"] else "",
-        f"{told['template']} {'can' if told['ok'] else 'cannot'} be run ({accepted})",
+        _readiness(told, accepted),
         f"  still needed: {lacking}" if lacking else "",
-        f"  SHA-256 {told['hash']}",
+        "" if told["form"] else f"  SHA-256 {told['hash']}",
         f"  packages: {'ready' if told['environment'] == 'ready' and told['missing'] else packages}",
         f"  values: {values}",
         data_text(told["data"]) if told["data"] else "",
         cost_text(told["estimate"]) if told["estimate"] else "",
     ]
     return printable("\n".join(line for line in lines if line))
+
+
+def _readiness(told: Mapping[str, Any], accepted: str) -> str:
+    """Whether it can be run, in a line."""
+    if told["ok"]:
+        return f"{told['template']} can be run ({accepted})"
+    why = "it still needs values" if told["lacking"] else "its data cannot be used"
+    return f"{told['template']} cannot be run like this: {why}"
 
 
 def event_text(event: Mapping[str, Any]) -> str:
@@ -155,6 +169,13 @@ def event_text(event: Mapping[str, Any]) -> str:
         case _:
             text = str(event.get("text", ""))
     return printable(f"{str(event.get('at', ''))[11:19]} {text}")
+
+
+def _telling(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    """What says most of a job first: what was measured at the end, then the loss; nothing of how fast that was."""
+    plain = [name for name in metrics if not name.endswith(("_time", "_runtime", "_per_second"))]
+    first = sorted(plain, key=lambda name: (not name.endswith("_after"), name != "loss"))
+    return {name: metrics[name] for name in first}
 
 
 def _figures(metrics: Mapping[str, float | None]) -> list[str]:

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
+from distrai.jobs.hub_reach import hub_answers
 from distrai.training.data.formats import Example
 
-_HUB_S = 5.0
 COUNTED_MAX = 20_000
 """Examples that are cut into tokens; of more data the rest is reckoned from its bytes."""
 
@@ -98,7 +96,7 @@ class TokenizerCounter:
         level = logging.get_verbosity()
         logging.set_verbosity_error()  # type: ignore[no-untyped-call] # texts longer than the model are ours to tell
         try:
-            here = Path(name).is_dir() or not _hub_answers()
+            here = Path(name).is_dir() or not hub_answers()
             return cls(AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=here))
         except (OSError, ValueError, KeyError, ImportError) as error:
             why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
@@ -116,21 +114,6 @@ class TokenizerCounter:
         if getattr(self.tokenizer, "chat_template", None):
             return str(self.tokenizer.apply_chat_template(messages, tokenize=False))
         return "\n".join(_plain(message) for message in messages)
-
-
-def _hub_answers() -> bool:
-    """Whether the hub can be reached at all: its own client tries for most of a minute before it says no."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE or not constants.ENDPOINT.startswith(("https://", "http://")):
-        return False
-    try:
-        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_HUB_S):  # noqa: S310  # http only, see above
-            return True
-    except HTTPError:
-        return True
-    except (OSError, ValueError):
-        return False
 
 
 def _plain(message: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from distrai.network.store import BlobStore
 from distrai.protocol.blobs import BlobRef
 from distrai.protocol.recipe import Recipe, ResolvedRecipe
 from distrai.training.distillation import check_teacher
+from distrai.training.errors import BadFrozenModel
 from distrai.training.frozen import ModelManifest, Parts, parse_model_manifest, unpack
 from distrai.training.frozen_weights import frozen_on, load_teacher
 from distrai.training.model import build_model, check_fits, load_trainable
@@ -78,6 +79,11 @@ class Learner:
         Raises as ``build_model``, or VocabularyTooSmall, ContextTooLong, TeacherDiffers.
         """
         recipe, layout = resolved.recipe, Layout.from_pairs(resolved.layout)
+        if recipe.model.source == "pretrained" and frozen.base is None:
+            raise BadFrozenModel(
+                "this run names a pretrained model and not its bytes, so that everybody might begin from another one: "
+                "open it again with this version"
+            )
         model = build_model(recipe.model, recipe.seed, frozen.base, layout)
         check_fits(model, tokenizer.vocabulary, recipe.data.context)
         teacher = reference = None

@@ -65,6 +65,8 @@ def resolve(
     model = build_model(unquantised(located(recipe.model, base)), recipe.seed)
     check_fits(model, tokenizer.vocabulary, recipe.data.context)
     corpus = build_corpus(recipe.data, tokenizer, blobs.put, base)
+    if foreign := _foreign_tokenizer(recipe, tokenizer, base):
+        tell(foreign)
     if corpus.counts is not None:
         tell(corpus.counts.text())
     blobs.put(tokenizer.canonical)
@@ -84,6 +86,20 @@ def resolve(
     )
     blobs.put(resolved.to_bytes())
     return resolved
+
+
+def _foreign_tokenizer(recipe: Recipe, tokenizer: Tokenizer, base: Path) -> str:
+    """A line for whoever trains a pretrained model on tokens that are not its own."""
+    folder = Path(located_path(recipe.model.path, base))
+    if recipe.model.source != "pretrained" or not (folder / "tokenizer.json").is_file():
+        return ""
+    own, ours = load_tokenizer(str(folder)).to_fast(), tokenizer.to_fast()
+    if own.get_vocab(with_added_tokens=True) == ours.get_vocab(with_added_tokens=True):
+        return ""
+    return (
+        f'tokenizer = "{recipe.data.tokenizer}" numbers tokens in another way than the model that is trained: set '
+        f'tokenizer = "{recipe.model.path}" in [data]'
+    )
 
 
 def _written_out(recipe: Recipe) -> Recipe:

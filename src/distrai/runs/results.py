@@ -9,7 +9,7 @@ from typing import Any
 
 from distrai.ledger.keys import NodeKey
 from distrai.protocol.blobs import blob_ref
-from distrai.protocol.recipe import to_mapping
+from distrai.protocol.recipe import Recipe, to_mapping
 from distrai.runs.anchor import ledger_state
 from distrai.runs.archive import NothingPublished
 from distrai.runs.chain import open_owner
@@ -198,19 +198,33 @@ def model_card(run: OpenedRun, summary: Summary, *, adapter: bool = False) -> Mo
     return ModelCard(
         **told,
         theme=recipe.theme,
-        recipe=json.dumps(to_mapping(recipe), indent=2, ensure_ascii=False),
+        recipe=json.dumps(_public_recipe(recipe), indent=2, ensure_ascii=False),
         model_license=recipe.model.license,
         data_source=recipe.data.source,
         data_license=recipe.data.license,
         parameters=summary.params_total,
         trained=summary.params if summary.params != summary.params_total else 0,
-        base=recipe.model.path,
+        base=_public(recipe.model.path),
         base_hash="" if base is None else "0x" + base.hash.hex(),
         objective=recipe.training.objective,
-        teacher="" if teacher is None else teacher.path,
+        teacher="" if teacher is None else _public(teacher.path),
         teacher_license="" if teacher is None else teacher.license,
         adapter=adapter,
     )
+
+
+def _public(path: str) -> str:
+    """What a card says of where a model came from: a name on the hub, of a folder only its own."""
+    is_folder = path.startswith((".", "/", "~")) or path.count("/") > 1
+    return Path(path).name if is_folder else path
+
+
+def _public_recipe(recipe: Recipe) -> dict[str, Any]:
+    told = to_mapping(recipe)
+    for table in ("model", "teacher"):
+        if told.get(table, {}).get("path"):
+            told[table]["path"] = _public(told[table]["path"])
+    return told
 
 
 _LOSSES = ("loss_start", "loss_end", "bits_per_byte_start", "bits_per_byte_end")

@@ -143,6 +143,8 @@ def trained_text(summary: dict[str, Any]) -> str:
 def _next(summary: dict[str, Any], folder: Path) -> list[str]:
     where = shlex.quote(str(folder))
     prompt = shlex.quote(summary["sample"]["prompt"]) if summary["sample"] else '"def "'
+    if "\n" in prompt:  # a conversation: its own words stand around a question
+        prompt = '"What do you know?"'
     typed = [
         (f"distrai generate {where} {prompt}", "more text from it"),
         (f"distrai replay {where}", "recompute the run from what was published, and compare"),

@@ -19,6 +19,7 @@ from distrai.algorithms.layout import Layout, TensorSpec
 from distrai.protocol.recipe import ModelSection
 from distrai.training.adapters import add_adapter, is_adapted, quantise
 from distrai.training.errors import (
+    BadFrozenModel,
     BadModelConfig,
     ContextTooLong,
     NoSuchParameters,
@@ -71,11 +72,21 @@ def build_model(
 
 def _brought(bare: nn.Module, section: ModelSection, layout: Layout | None) -> list[str]:
     """The parameters that the state brings, looked at before a model has any memory."""
+    _check_same(bare, section.config)
     if section.adapter is not None:
         return []
     found = mark_trainable(bare, section.trainable)
     _check_layout(bare, layout)
     return [spec.name for spec in found.tensors]
+
+
+def _check_same(bare: nn.Module, config: Mapping[str, object]) -> None:
+    """Raise BadFrozenModel where a base says something else than the recipe whose hash is on the ledger."""
+    own: Any = bare.config
+    for key, value in config.items():
+        said = getattr(own, key, value)
+        if isinstance(value, str | int | float) and said != value:
+            raise BadFrozenModel(f"the base has {key} = {said!r}, [model.config] of the recipe {value!r}")
 
 
 def _check_layout(model: nn.Module, layout: Layout | None) -> None:

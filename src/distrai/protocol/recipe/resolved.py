@@ -267,7 +267,10 @@ def _check_frozen(resolved: ResolvedRecipe) -> None:
 
     Runs of old had no base where parameters were frozen: that stays possible.
     """
-    if resolved.base is None and resolved.recipe.model.adapter is not None:
+    model = resolved.recipe.model
+    if resolved.base is not None and model == replace(model, source="config", adapter=None, trainable=("*",)):
+        raise RecipeError("frozen.base", "of no use where all of a new model is trained", "leave it out")
+    if resolved.base is None and model.adapter is not None:
         raise RecipeError(
             "frozen.base", "missing where an adapter is trained", "open the run again: that fills it in"
         )

@@ -1,6 +1,8 @@
 """Data sets of the Hugging Face Hub by their names, and folders of this machine that are laid out as such."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from distrai.training.errors import BadSource
@@ -20,11 +22,29 @@ def stream_rows(
         raise BadSource(f"{called} needs the package `datasets`: pip install 'distrai[jobs]'") from None
     try:
         datasets.disable_progress_bars()
-        yield from datasets.load_dataset(
-            name, subset or None, split=split, revision=revision or None, streaming=True
-        )
+        builder = datasets.load_dataset_builder(name, subset or None, revision=revision or None)
+        _check_inside(builder.config.data_files or {}, name, called)
+        yield from builder.as_streaming_dataset(split=split)
+    except BadSource:
+        raise
     except Exception as error:  # of readers of many formats, and of three libraries for the network
         raise BadSource(f"{called} cannot be read: {_why(error)}") from error
+
+
+def _check_inside(files: Mapping[str, Iterable[object]], name: str, called: str) -> None:
+    """Raise BadSource if a data set names files outside of itself: its author would get this machine's."""
+    local = Path(name)
+    for path in (str(path) for paths in files.values() for path in paths):
+        if local.is_dir():
+            inside = "::" not in path and Path(os.path.realpath(path)).is_relative_to(local.resolve())
+        else:
+            inside = (
+                "::" not in path and ".." not in path.split("/") and path.startswith(f"hf://datasets/{name}@")
+            )
+        if not inside:
+            raise BadSource(
+                f"{called} names a file outside of itself ({path[:200]}); do not use this data set"
+            )
 
 
 def _why(error: Exception) -> str:

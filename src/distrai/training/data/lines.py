@@ -9,8 +9,8 @@ from distrai.training.data.formats import BadLine, parse_line
 from distrai.training.errors import BadSource
 
 LINE_BYTES_MAX = 16 << 20
-PIECE_BYTES_MAX, PIECES = 64 << 10, 64
-"""A plain text to pre-train on is cut into at least so many pieces, of at most so many bytes (twice without a gap)."""
+PIECE_BYTES_MIN, PIECE_BYTES_MAX, PIECES = 512, 64 << 10, 64
+"""A plain text to pre-train on is cut into at least so many pieces of such sizes (at most twice that without a gap)."""
 
 Convert = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Makes one of our formats of a row. Raises BadLine."""
@@ -36,7 +36,7 @@ def read_lines(path: Path, convert: Convert, *, pieces: bool = False) -> Iterato
         with path.open("rb") as file:
             if path.suffix == ".txt":
                 whole = path.stat().st_size // (2 * PIECES)
-                yield from _parts(file, max(1, min(whole, PIECE_BYTES_MAX)) if pieces else 0)
+                yield from _parts(file, max(PIECE_BYTES_MIN, min(whole, PIECE_BYTES_MAX)) if pieces else 0)
                 return
             number = 0
             while line := file.readline(LINE_BYTES_MAX + 1):
