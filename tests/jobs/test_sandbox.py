@@ -166,6 +166,7 @@ def test_a_signal_reaches_the_script_inside_and_how_it_ended_is_told(home: Path)
     job = new_job(home / "deaf", DEAF, limits=Limits(timeout_s=1.0, grace_s=0.05))
     assert run_job(job).status == "failed"
     assert (job.out / "saved").exists(), "it had time to save"
+    assert json.loads((job.attempt(1) / "exit.json").read_text())["code"] == 3
     killed = run_job(new_job(home / "killed", "import os; os.kill(os.getpid(), 9)"))
     assert (killed.status, "SIGKILL" in killed.why) == ("failed", True)
     absent = run_job(new_job(home / "code", "raise SystemExit(7)"))

@@ -66,6 +66,19 @@ def test_a_model_that_is_not_there_is_a_sentence(smoke: Run, toys: Toys) -> None
     )
 
 
+def test_a_model_that_is_a_pickle_is_not_loaded(smoke: Run, toys: Toys, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    model = tmp_path / "pickled"
+    shutil.copytree(toys.model, model)
+    torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    ran = smoke("sft-qlora", model=str(model), data=toys.chats)
+    assert ran.result.status == "failed"
+    assert "safetensors" in ran.result.why, ran.result.why
+
+
 def test_a_student_learns_from_what_its_teacher_writes(smoke: Run, toys: Toys) -> None:
     ran = smoke("distill-sft", student=toys.model, teacher=toys.teacher, data=toys.chats, learning_rate=2e-3)
     check_model(ran)

@@ -42,8 +42,11 @@ from helpers.rclone import ObjectServer, object_server
 DATA = random.Random(8).randbytes(5 * CHUNK_SIZE + 77)
 REF = blob_ref(DATA)
 SMALL = b"small" * 100
-EAGER = Patience(hedge_s=0.05, refresh_s=0.01, duplicate_after_s=0.2, give_up_s=4.0, failures_max=2)
-QUICK = {"connect_s": 5.0, "stall_s": 1.5, "answer_s": 4.0, "chunk_s": 6.0}
+EAGER = Patience(hedge_s=0.05, refresh_s=0.01, duplicate_after_s=0.2, give_up_s=4.0)
+HASTY = replace(EAGER, failures_max=2)
+SECONDS = {"connect_s": 10.0, "stall_s": 10.0, "answer_s": 20.0, "chunk_s": 60.0}
+FEW_SECONDS = {"connect_s": 5.0, "stall_s": 1.5, "answer_s": 4.0, "chunk_s": 6.0}
+"""For who asks those that never answer."""
 POLLING = PollLimits(pause_s=0.02, pause_max_s=0.2, asks_per_s=1000)
 KINDS = ("http", "objects", "mixed")
 
@@ -77,7 +80,7 @@ class World:
     server: ObjectServer | None
     made: list[Peer]
 
-    async def peer(self, home: str = "", key_of: Peer | None = None) -> Peer:
+    async def peer(self, home: str = "", key_of: Peer | None = None, *, is_hasty: bool = False) -> Peer:
         number = len(self.made) + 1 if key_of is None else self.made.index(key_of) + 1
         private = PrivateKey(bytes([number]) * 32)
         member, bucket = MemberId(bytes([number]) * 32), f"bucket-{number}"
@@ -86,9 +89,10 @@ class World:
             "sign": partial(sign, private),
             "recover": recover,
         }
-        common |= {"local": True, "rng": random.Random(number), "patience": EAGER}
+        common |= {"local": True, "rng": random.Random(number), "patience": HASTY if is_hasty else EAGER}
+        waits = FEW_SECONDS if is_hasty else SECONDS
         store = BlobStore(self.folder / (home or f"peer{number}"))
-        objects = {"bucket_patience": BucketPatience(**QUICK), "poll_limits": POLLING}
+        objects = {"bucket_patience": BucketPatience(**waits), "poll_limits": POLLING}
         objects["places"] = self.folder / f"places{number}"
         has_bucket = self.kind == "objects" or (self.kind == "mixed" and number % 2 == 0)
         access = self.server.access(bucket) if has_bucket else None
@@ -96,7 +100,7 @@ class World:
             transport: Any = ObjectTransport(store, access, **common, **objects)
         else:
             transport = HttpTransport(
-                store, host="127.0.0.1", port=0, http_patience=HttpPatience(**QUICK), **common
+                store, host="127.0.0.1", port=0, http_patience=HttpPatience(**waits), **common
             )
             if self.kind == "mixed":
                 transport = MixedTransport(transport, access, listen=not has_bucket, **objects)
@@ -233,7 +237,7 @@ async def test_a_holder_killed_on_the_way_costs_a_retry(world: World, doomed: in
 async def test_a_bad_server_of_one_of_two_costs_its_owner_only(world: World, behaviour: Behaviour) -> None:
     """It answers everything in a bad way; the one behind it would have the blob."""
     bad, good = await world.holders(2)
-    me = await world.peer()
+    me = await world.peer(is_hasty=True)
     async with raw_server(behaviour) as (port, seen):
         address = f"http://127.0.0.1:{port}"
         endpoint = bad.at(f"s3+{address}/bucket" if bad.bucket else address)

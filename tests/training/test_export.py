@@ -90,3 +90,25 @@ def test_a_recipe_cannot_write_into_the_card_around_it():
     lines = card.to_markdown().splitlines()
     assert lines.count("## Evidence") == 1
     assert lines[lines.index("## forged") - 2] == "````" == lines[-1]
+
+
+def test_the_card_says_what_stayed_as_it_was_and_what_was_learned_from():
+    """Only a name on the hub is a base that Hugging Face can show."""
+    said = {
+        "trained": 5000,
+        "base_hash": "0xba",
+        "objective": "distill",
+        "teacher": "a/b",
+        "teacher_license": "MIT",
+    }
+    card = replace(CARD, base="owner/name", **said).to_markdown()
+    assert "base_model: owner/name" in card and "library_name: transformers" in card
+    for line in (
+        "5,000 parameters were trained; the base",
+        "Teacher: `a/b`, licence MIT",
+        "Frozen base `0xba`",
+    ):
+        assert line in card
+    alone = replace(CARD, base="../mine", trained=5000, adapter=True).to_markdown()
+    assert "base_model" not in alone and "library_name: peft" in alone
+    assert "An adapter of 5,000 parameters for a causal language model of 1,234,567." in alone

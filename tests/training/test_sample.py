@@ -3,7 +3,7 @@ import torch
 
 from distrai.training.errors import EmptyPrompt
 from distrai.training.model import build_model
-from distrai.training.sample import generate, generate_tokens
+from distrai.training.sample import generate, generate_tokens, until
 from distrai.training.tokenizer import ByteTokenizer
 from training.tiny import CONTEXT, GRANITE, model_section
 
@@ -81,3 +81,28 @@ def test_text_comes_in_pieces_without_the_prompt(model):
 def test_there_is_nothing_to_continue(model):
     with pytest.raises(EmptyPrompt):
         next(generate(model, BYTES, "", context=CONTEXT))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "left"),
+    [
+        (["It is red.<|end|>", "more"], "It is red."),
+        (["It is <", "b", "<|en", "d|>more"], "It is <b"),
+        (["<|end|>"], ""),
+        (["<|end", "ing"], "<|ending"),
+        (["<<|end|>"], "<"),
+        ([], ""),
+    ],
+)
+def test_an_answer_goes_to_the_mark_that_ends_it(pieces, left):
+    assert "".join(until(iter(pieces), "<|end|>")) == left
+
+
+def test_what_cannot_be_the_mark_does_not_wait():
+    def pieces():
+        yield "It is r"
+        yield "ed <|"
+        raise AssertionError("nobody asked for more")
+
+    found = until(pieces(), "<|end|>")
+    assert [next(found), next(found)] == ["It is r", "ed "]

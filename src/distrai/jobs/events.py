@@ -1,5 +1,6 @@
 """What a script says while it runs: lines of JSON, checked before anything else reads them."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,15 @@ def read_event(line: bytes) -> Event:
 def plain(event: Event) -> dict[str, Any]:
     """The event as it is kept and shown."""
     return dict(msgspec.to_builtins(event))
+
+
+def end_last_line(path: Path) -> None:
+    """End a line that a crash cut off, so that the next one is not a part of it."""
+    if path.exists() and path.stat().st_size:
+        with path.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")
 
 
 @dataclass

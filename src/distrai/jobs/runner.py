@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from distrai.jobs.attempt import Attempt, Ending, interruptions, why_failed
 from distrai.jobs.confinement import script_environment
 from distrai.jobs.environments import Environments
-from distrai.jobs.events import BadEvent, Metric, RawLines, plain, read_event
+from distrai.jobs.events import BadEvent, Metric, RawLines, end_last_line, plain, read_event
 from distrai.jobs.files import needs_room
 from distrai.jobs.header import read_header, script_hash
 from distrai.jobs.prechecks import prepare_job_data
@@ -183,10 +183,8 @@ class JobRun:
 
     def _offset(self) -> int:
         """How far the script's own events were read before; a line that a crash cut off is ended."""
-        offset, events = 0, self.job.events
-        if events.exists() and events.read_bytes()[-1:] not in {b"", b"\n"}:
-            with events.open("ab") as file:
-                file.write(b"\n")
+        offset = 0
+        end_last_line(self.job.events)
         for event in self.job.read_events():
             offset = max(offset, int(event.get("offset", 0)))
             self._events += 1

@@ -133,6 +133,8 @@ def described(state: JobState, job: JobFolder) -> dict[str, Any]:
     status = state.status
     if status == "running" and not Attempt(job, state.attempt).is_alive():
         status = "ended, to be gone on with"
+    elif status in ("running", "preparing") and not _is_watched(job):
+        status = f"{status}, and nobody follows: `distrai jobs run {job.path}` does"
     return {
         "job_id": state.job_id,
         "status": status,
@@ -149,6 +151,14 @@ def described(state: JobState, job: JobFolder) -> dict[str, Any]:
         "record": state.record,
         "folder": str(job.path),
     }
+
+
+def _is_watched(job: JobFolder) -> bool:
+    """Whether the process that took the job's lock last is there. Nothing is locked to see that."""
+    try:
+        return Path(f"/proc/{int((job.path / 'job.lock').read_text())}").exists()
+    except (OSError, ValueError):
+        return False
 
 
 def form(template: Template) -> dict[str, Any]:

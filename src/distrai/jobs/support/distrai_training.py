@@ -48,18 +48,23 @@ def load_model(
 ) -> Any:
     """A model to train: in 4 bits (NF4) for ``qlora``, as is best for ``lora``, in fp32 where all of it changes."""
     if method != "qlora":
-        return kind.from_pretrained(name, dtype=FAST if method == "lora" else torch.float32, **more)
-    model = kind.from_pretrained(name, dtype=FAST, quantization_config=four_bits(double_quant), **more)
+        return open_model(name, kind, dtype=FAST if method == "lora" else torch.float32, **more)
+    model = open_model(name, kind, dtype=FAST, quantization_config=four_bits(double_quant), **more)
     for layer in model.modules():  # after judging on a CPU, packed weights could not be trained with
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
     return model
 
 
+def open_model(name: Any, kind: Any = AutoModelForCausalLM, **more: Any) -> Any:
+    """A model from its safetensors: the other formats are pickles, which may hold code of whoever made them."""
+    return kind.from_pretrained(name, use_safetensors=True, **more)
+
+
 def load_frozen(name: str, *, in_four_bits: bool, device: Any) -> Any:
     """A model that does not change: a teacher."""
     more = {"quantization_config": four_bits()} if in_four_bits else {}
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=FAST, device_map=device, **more)
+    model = open_model(name, dtype=FAST, device_map=device, **more)
     return model.eval().requires_grad_(False)
 
 
@@ -180,9 +185,8 @@ def _merged(model: Any, base: str, folder: str, kind: Any, **more: Any) -> Any:
     path = job.out() / folder
     model.save_pretrained(path)
     job.artifact(folder, kind="adapter")
-    return PeftModel.from_pretrained(
-        kind.from_pretrained(base, dtype="auto", **more), path
-    ).merge_and_unload()
+    whole = open_model(base, kind, dtype="auto", **more)
+    return PeftModel.from_pretrained(whole, path).merge_and_unload()
 
 
 def _judge(trainer: Any, judge: Callable[[], dict[str, float]], name: str) -> None:

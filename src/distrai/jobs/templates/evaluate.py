@@ -82,7 +82,9 @@ def load_model(p: dict[str, Any]) -> HFLM:
     on_gpu = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(p["model"], trust_remote_code=False)
     more = {}
-    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:  # a text begins after an empty line then
+    if (
+        tokenizer.bos_token_id is None and tokenizer.eos_token_id is None
+    ):  # a text begins after an empty line then
         more["prefix_token_id"] = tokenizer("\n", add_special_tokens=False)["input_ids"][0]
     return HFLM(
         pretrained=p["model"],

@@ -89,7 +89,7 @@ def train_policy(p: dict[str, Any], train: Dataset, held_out: Dataset, tokenizer
     job.status("the policy")
     trainer = RLOOTrainer(
         training.load_model(p["model"], p["method"]),
-        reward_funcs=AutoModelForSequenceClassification.from_pretrained(job.out() / REWARD),
+        reward_funcs=training.open_model(job.out() / REWARD, AutoModelForSequenceClassification),
         reward_processing_classes=tokenizer,
         args=RLOOConfig(
             **training.settings(

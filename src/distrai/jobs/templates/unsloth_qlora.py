@@ -79,7 +79,9 @@ def main() -> None:
 
 def load_with_unsloth(p: dict[str, Any]) -> Any:
     """The model in 4 bits with an adapter, patched by Unsloth."""
-    model, _ = FastLanguageModel.from_pretrained(p["model"], max_seq_length=p["context"], load_in_4bit=True)
+    model, _ = FastLanguageModel.from_pretrained(
+        p["model"], max_seq_length=p["context"], load_in_4bit=True, use_safetensors=True
+    )
     return FastLanguageModel.get_peft_model(
         model,
         r=p["lora_rank"],
