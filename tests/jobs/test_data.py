@@ -175,3 +175,13 @@ def test_whatever_a_line_holds_it_is_an_example_or_a_bad_line(value: dict[str, A
         return
     assert json.loads(example.to_line()) == value and isinstance(example.prompt, str)
     assert sum(count_bytes(example)) > 0
+
+
+def test_a_hub_that_cannot_be_reached_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for endpoint in ("http://127.0.0.1:9", "file:///etc"):
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        with pytest.raises(BadSource, match="the hub cannot be reached"):
+            check_data("hf:owner/name")

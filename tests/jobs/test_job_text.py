@@ -1,13 +1,17 @@
 """Jobs in words: what a terminal shows of them, and what it must not."""
 
 import io
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from distrai.jobs.display import JobDisplay
-from distrai.jobs.text import event_text, job_text, jobs_text, result_text, templates_text
+from distrai.jobs.session import described
+from distrai.jobs.text import event_text, form_text, job_text, jobs_text, result_text, templates_text
+from helpers.job_scripts import new_job
 
 EVENTS: list[dict[str, Any]] = [
     {"event": "status", "text": "loading"},
@@ -84,3 +88,36 @@ def test_tables_and_a_job() -> None:
     assert "no jobs yet" in jobs_text([])
     assert "model/w  ab" in job_text(told)
     assert "yours" in templates_text([{"template": "a", "title": "b", "shipped": False}])
+
+
+def test_what_was_measured_before_and_after_comes_first() -> None:
+    metrics = {"eval_runtime": 3.0, "loss": 0.5, "a_before": 0.25, "a_after": 0.75, "b_after": None}
+    text = result_text(RESULT | {"status": "done", "why": "", "metrics": metrics})
+    assert "  a: 0.25 -> 0.75\n  b: not finite\n" in text and "eval_runtime" not in text
+    assert "distrai eval /jobs/toy-1" in text
+    job = RESULT | {"kind": "toy", "created_at": "2026", "attempt": 1, "step": 3, "metrics": metrics}
+    assert "a_after 0.75, b_after not finite" in jobs_text([job])
+
+
+def test_help_is_never_cut() -> None:
+    told = {
+        "template": "toy",
+        "title": "A toy",
+        "kind": "toy",
+        "hash": "ab",
+        "origin": "",
+        "dependencies": [],
+    }
+    field = {"type": "path", "help": "word " * 40 + "end"}
+    text = form_text(told | {"parameters": {"data": field}, "presets": {}, "path": ""})
+    assert "word end" in text and text.endswith("distrai jobs run toy --set data=...")
+
+
+def test_a_job_whose_follower_is_gone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    job = new_job(tmp_path / "job", "pass")
+    state = job.write(job.read().with_(status="preparing"))
+    for owner, watched in ((str(os.getpid()), True), ("4194304999", False), ("", False), ("x", False)):
+        (job.path / "job.lock").write_text(owner)
+        assert (described(state, job)["status"] == "preparing") is watched
+    assert f"distrai jobs run {job.path}" in described(state, job)["status"]

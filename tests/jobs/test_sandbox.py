@@ -14,7 +14,7 @@ import pytest
 from distrai.jobs import sandbox
 from distrai.jobs.sandbox import NoSandbox, why_not
 from distrai.jobs.store import JobFolder, Limits
-from helpers.job_scripts import has_ended, new_job, run_job
+from helpers.job_scripts import HEADER, has_ended, new_job, run_job, script
 
 pytestmark = pytest.mark.processes
 TRIES = """
@@ -96,6 +96,30 @@ def test_a_script_reads_no_keys_and_writes_only_into_its_own_folders(home: Path)
     assert {told[str(path)] for path in secret} <= {"FileNotFoundError", "PermissionError"}
     assert [told[f"write {path}"] for path in denied] == [False] * len(denied)
     assert told["pids"] <= 3
+
+
+def test_what_a_template_suggests_opens_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the user has put into a field for paths is shown, and never the home folder in disguise."""
+    notes, round_about = home / "notes.txt", f"/proc/self/root{home}"
+    header = HEADER.replace(
+        'data = {type = "path", default = ""}', f'data = {{type = "path", default = "{notes}"}}'
+    )
+    header = header.replace("# data =", f'# text = {{type = "str", default = "{notes}"}}\n# data =')
+    monkeypatch.setattr("helpers.job_scripts.script", lambda body: script(body, header))
+    for given in (
+        {},
+        {"data": str(notes)},
+        {"data": round_about},
+        {"data": f"{home}/data/.."},
+        {"text": str(notes)},
+    ):
+        job = new_job(home / f"job{len(str(given))}", body([notes], []), given)
+        shown = [
+            part for part in sandbox.wrapped(job, job.read(), ["true"], {}) if part.startswith(str(home))
+        ]
+        assert str(notes) not in shown and round_about not in shown, given
+        assert str(home) in shown  # as an empty folder
+        assert shown.count(str(home)) == 1
 
 
 def test_no_sandbox_means_what_it_says(home: Path) -> None:

@@ -107,6 +107,8 @@ def verify_text(told: dict[str, Any]) -> str:
         lines.append(f"  beside the model: {_few(told['extra'])}")
     if told["within"]:
         lines.append(f"  {told['within']}")
+    if told["note"]:
+        lines.append(f"  {told['note']}")
     if told["record"]:
         lines.append(f"  compared with training record {told['record']}")
     elif told["ok"] and not told["expected"]:

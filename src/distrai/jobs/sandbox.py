@@ -17,6 +17,7 @@ from shutil import which
 from typing import Any
 
 from distrai.jobs.files import user_folder
+from distrai.jobs.header import read_header
 from distrai.jobs.store import JobFolder, JobState
 
 _PROGRAM = "bwrap"
@@ -48,6 +49,8 @@ _PLACES = (
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
 )
+_KERNEL = (Path("/proc"), Path("/dev"), Path("/sys"))
+"""Through these everything can be reached again."""
 _OF_RUN = ("/run/systemd/resolve", "/run/resolvconf", "/run/nvidia-persistenced", "/run/opengl-driver")
 """What a script may need of ``/run``: how names are looked up, drivers."""
 _CACHES = ("HF_HUB_CACHE", "HF_DATASETS_CACHE")
@@ -123,7 +126,10 @@ def wrapped(
     home = _real(Path(os.environ.get("HOME") or "~").expanduser())
     hidden = [path for path in (home, *_shared()) if path != Path("/") and path.is_dir()]
     base = [] if state.script or state.base == "/" else [Path(state.base)]
-    needed = [path for path in _needed(job, command, environment) if not _holds(path, [home])]
+    found = _needed(job, state, command, environment)
+    needed = [
+        path for path in found if not _holds(_real(path), [home]) and not _is_within(_real(path), _KERNEL)
+    ]
     arguments = [which(_PROGRAM) or _PROGRAM, *_BASE, *_SYSTEM]
     for path in hidden:
         arguments += ["--tmpfs", str(path)]
@@ -160,14 +166,29 @@ def _forms(path: Path, hidden: Sequence[Path]) -> list[Path]:
     return sorted({form for form in (_real(path), path) if _is_within(form, hidden)})
 
 
-def _needed(job: JobFolder, command: Sequence[str], environment: Mapping[str, str]) -> list[Path]:
-    """What a script must see of what is hidden: its Python, what the form and some variables name."""
-    named = [value for value in job.values().values() if isinstance(value, str)]
+def _needed(
+    job: JobFolder, state: JobState, command: Sequence[str], environment: Mapping[str, str]
+) -> list[Path]:
+    """What a script must see of what is hidden: its Python, what the user and some variables name."""
+    named = _given(job, state)
     for name in _PLACES:
         named += environment.get(name, "").split(os.pathsep)
     found = [Path(sys.prefix), Path(sys.base_prefix), *_program(command, environment)]
     found += [Path(name) for name in (*named, *_OF_RUN) if name.startswith("/")]
     return [path for path in found if path.exists()]
+
+
+def _given(job: JobFolder, state: JobState) -> list[str]:
+    """The paths that the user has put into the form; what the template itself suggests opens nothing."""
+    if not state.script:
+        return []
+    header, values = read_header((job.script / state.script).read_bytes(), state.script), job.values()
+    given = []
+    for name, item in header.parameters.items():
+        suggested = [item.default, *(preset.get(name) for preset in header.presets.values())]
+        if item.type == "path" and values.get(name) not in suggested:
+            given.append(str(values.get(name, "")))
+    return given
 
 
 def _program(command: Sequence[str], environment: Mapping[str, str]) -> list[Path]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from distrai.jobs.manifest import MANIFEST
 from distrai.jobs.models import ForeignManifest, ModelStore, NoModel, Saved, expect
 from distrai.jobs.places import Place
+from distrai.jobs.recorded import NoRecord
 from distrai.jobs.sealed_models import told_within
 
 if TYPE_CHECKING:
@@ -39,7 +40,13 @@ def verify_model(
             expect(saved, expected)
         except ForeignManifest as error:
             wrong.append(str(error))
-    compared = _compared(saved, record, rpc, deployment)
+    compared, note = None, ""
+    try:
+        compared = _compared(saved, record, rpc, deployment)
+    except NoRecord as error:
+        if record or rpc:
+            raise
+        note = str(error)  # the model names it itself: what is known of its files is told all the same
     wrong += compared.differences if compared else ()
     return {
         "ok": not wrong,
@@ -52,6 +59,7 @@ def verify_model(
         "expected": expected,
         "record": compared.record if compared else 0,
         "within": told_within(saved.manifest.origin),
+        "note": note,
     }
 
 
