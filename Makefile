@@ -22,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PYTEST_ARGS ?= -n 2 --dist loadfile -m "not ci"
 NAME ?=
 # What needs the least comes first; the exchange needs root, for its network namespaces.
-BENCHMARKS := ledger_costs codec_throughput quickstart round_overhead join loss_against_payload exchange utilisation
+BENCHMARKS := ledger_costs codec_throughput quickstart round_overhead join loss_against_payload exchange utilisation together_lora distillation
 
 .PHONY: help setup run test test-core templates coverage lint format typecheck imports contracts invariants anvil slither \
 	licences wheel check bench bench-check nightly clean
@@ -54,7 +54,7 @@ test-core: $(STAMP) $(PACKAGES) ## The quick tests: no real processes
 	@$(PYTEST) $(PYTEST_ARGS) -m "not processes and not ci" $(ARGS)
 
 templates: $(STAMP) ## Every template of jobs runs and learns on toy models (`make test` has three of them)
-	@$(PYTEST) tests/jobs tests/training -m ci $(ARGS)
+	@$(PYTEST) -n 2 tests/jobs tests/training -m ci $(ARGS)
 
 coverage: $(STAMP) ## protocol/ with every branch covered
 	@$(PYTEST) tests/protocol -q --cov=distrai.protocol --cov-branch --cov-report=term-missing --cov-fail-under=100

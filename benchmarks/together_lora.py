@@ -9,7 +9,7 @@ with a step for each member's batch (four times as many). Each with three learni
 tuning split, and only then is its held-out loss looked at. The run takes the rate that was best for one machine with
 as many steps, and is not tuned.
 
-Then the same with a base of 4 bits (QLoRA), and preferences (DPO, the better of two rates by the tuning split): before,
+Then the same with a base of 4 bits (QLoRA), and preferences (DPO: an answer, or its words in another order): before,
 after, replayed. About 10 CPU minutes.
 Finished runs are files below build/bench/together; a second start goes on where the first was stopped.
 """
@@ -18,19 +18,32 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
+
+from transformers import AutoModelForCausalLM
 
 from common import ROOT, destination, report_head, write_json
 from distrai.algorithms.algorithm import Algorithm
-from distrai.training.model import build_model, trainable_layout
-from together_runs import BASE_RECIPE, TOGETHER, Alone, Bench, Cut, base_model, extended, in_common, measured
+from distrai.training.model import mark_trainable
+from together_runs import (
+    BASE,
+    BASE_RECIPE,
+    TOGETHER,
+    Alone,
+    Bench,
+    Cut,
+    base_model,
+    extended,
+    in_common,
+    measured,
+)
 
 LORA, DPO = ROOT / "recipes" / "lora.toml", ROOT / "recipes" / "dpo.toml"
 RATES = (2.5e-3, 5e-3, 1e-2)
 """To begin with; while the best is at an end, one more is tried there."""
 MATCHED, SMALL = Cut("as-many-steps", 4), Cut("a-step-for-each-batch", 1)
-DPO_RATES = (1e-3, 3e-3)
+DPO_RATE = 1e-3
 HERE = "../build/bench/together"
 """As seen from the recipes."""
 
@@ -118,23 +131,19 @@ def payload_bytes(bench: Bench, *, adapter: bool) -> int:
     """Bytes of one member's update, with the recipe's codec."""
     if adapter:
         return sum(bench.plan.payload_sizes)
-    section = replace(bench.recipe.model, adapter=None)
-    layout = trainable_layout(build_model(section, bench.recipe.seed, bench.frozen.base))
-    return sum(Algorithm(bench.plan.spec, layout).payload_sizes)
+    whole: Any = AutoModelForCausalLM.from_pretrained(BASE)
+    return sum(Algorithm(bench.plan.spec, mark_trainable(whole, ["*"])).payload_sizes)
 
 
 def preferred(base: str) -> dict[str, Any]:
-    """DPO on what LoRA made, by runs with several rates; reported is the one that the tuning split prefers."""
-    changed = changes(base, "preferences")
-    runs = [in_common(f"dpo-{lr:g}", DPO, [*changed, f"training.lr={lr:g}"]) for lr in DPO_RATES]
-    tuning = [measured(run["name"], "tuning") for run in runs]
-    at = min(range(len(runs)), key=lambda each: tuning[each]["loss"])
+    """DPO on what LoRA made, with a rate that nobody tuned."""
+    changed = [*changes(base, "preferences"), f"training.lr={DPO_RATE:g}"]
+    run = in_common(f"dpo-{DPO_RATE:g}", DPO, changed)
     bench = Bench("dpo", DPO, changed)
     return {
-        "run": runs[at],
-        "tuning": [{"lr": lr, **each} for lr, each in zip(DPO_RATES, tuning, strict=True)],
+        "run": run,
         "before": bench.measure(bench.model(), "held_out"),
-        "after": measured(runs[at]["name"], "held_out"),
+        "after": measured(run["name"], "held_out"),
         "exchanged_tensors": [name for name, _ in bench.resolved.layout],
     }
 

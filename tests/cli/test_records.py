@@ -68,7 +68,7 @@ def test_a_record_is_shown_with_all_that_it_has(verb: Any, made: tuple[Path, Job
     assert code == 0 and told["ledger"]["sender"].lower() == state.record["sender"]
     assert told["ledger"]["requested_at"] == told["stages"][0]["at"]
     assert (claims["gpu"], claims["price_per_hour_usd"], claims["theme"]) == ("L4", "0.70", "poems")
-    assert claims["training_seconds"] == round(state.seconds) and claims["model"] == "toy, new"
+    assert claims["training_seconds"] == round(state.seconds) and claims["model"] == "not told (toy)"
     assert json.loads(claims["parameters"])["learning_rate"] == 2e-4
     assert claims["source"] == told["stages"][0]["hash"] == "0x" + state.script_hash
     assert [step["stage"] for step in told["stages"]] == [

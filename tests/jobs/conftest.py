@@ -1,12 +1,16 @@
 """Toy models and data, made once, and templates run on them; packages that are all that pip knows."""
 
 import os
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from distrai.jobs.models import ModelStore, Saved
+from helpers.fake_hub import FakeHub
+from helpers.hub_tests import reached_hub, save_tiny
 from helpers.template_runs import Ran, Toys, smoke_run
 from helpers.toy_models import make_undecided_model
 from helpers.wheels import make_wheel
@@ -51,4 +55,37 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    """A hub on loopback that is the one of this process."""
+    with reached_hub(monkeypatch, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore.at(str(tmp_path / "models"))
+
+
+@pytest.fixture
+def saved(store: ModelStore, tmp_path: Path) -> Saved:
+    return save_tiny(store, tmp_path / "made")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """What a training leaves behind: a model, and things that are none of it."""
+    folder = tmp_path / "made"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(os.urandom(3000))
+    (folder / "config.json").write_text('{"a": 1}')
+    (folder / "sub" / "more.json").write_text("{}")
+    (folder / "training_args.bin").write_bytes(pickle.dumps({}))
+    (folder / "checkpoint-5").mkdir()
+    (folder / "checkpoint-5" / "model.safetensors").write_bytes(b"old")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "x.json").write_text("{}")
     return folder

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from distrai.cli.main import main
 from distrai.jobs.models import ModelStore
 from distrai.jobs.store import JobFolder
 from helpers.fake_hub import FakeHub
-from helpers.hub_tests import NOT_OURS, REPO, reached_hub, save_tiny
+from helpers.hub_tests import NOT_OURS, REPO, save_tiny
 from helpers.job_scripts import HEADER, has_ended, script
 from helpers.small_disks import on_small_disk
 from helpers.toy_models import chats, write_jsonl
@@ -252,12 +252,6 @@ def test_a_hostile_script_hurts_nobody(run: Callable[..., Said], tmp_path: Path)
     job = JobFolder(tmp_path / "job")
     assert max(map(len, job.events.read_bytes().splitlines())) < 10_000
     assert [event["event"] for event in job.read_events()].count("refused") >= 6
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    with reached_hub(monkeypatch, tmp_path) as running:
-        yield running
 
 
 @pytest.mark.parametrize(

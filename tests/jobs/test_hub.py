@@ -1,6 +1,5 @@
 """Pushing to a hub with the real client, against a hub on loopback that checks what it is asked."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,25 +17,9 @@ from distrai.jobs.hub_token import (
 from distrai.jobs.manifest import MANIFEST, Manifest
 from distrai.jobs.models import DamagedModel, ModelStore, Saved
 from helpers.fake_hub import FakeHub
-from helpers.hub_tests import NAME, NOT_OURS, REPO, given, push, reached_hub, save_tiny
+from helpers.hub_tests import NAME, NOT_OURS, REPO, given, push
 
 pytestmark = pytest.mark.filterwarnings(NOT_OURS)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    with reached_hub(monkeypatch, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore.at(str(tmp_path / "models"))
-
-
-@pytest.fixture
-def saved(store: ModelStore, tmp_path: Path) -> Saved:
-    return save_tiny(store, tmp_path / "made")
 
 
 def test_a_pushed_model_is_private_and_whole_and_comes_back_as_the_same(
@@ -129,6 +112,21 @@ def test_a_hub_that_fails_halfway_has_all_or_nothing_and_the_next_try_works(
     assert list(hub.repos["model", REPO].files) == [".gitattributes"] and store.verify(saved).ok
     hub._failures.clear()
     push(store, saved, token)
+
+
+def test_a_repository_that_was_made_for_a_push_that_failed_is_told_and_taken_next_time(
+    hub: FakeHub, store: ModelStore, saved: Saved
+) -> None:
+    token = hub.token("alice")
+    hub.fail("POST", "commit", 403)
+    with pytest.raises(TokenMayNot, match="alice/tiny, which was made for it, is there and empty"):
+        push(store, saved, token)
+    assert list(hub.repos["model", REPO].files) == [".gitattributes"]
+    hub.fail("POST", "commit", 403)
+    with pytest.raises(TokenMayNot) as again:
+        push(store, saved, token)
+    assert "made for it" not in str(again.value)
+    assert push(store, saved, token).private
 
 
 def test_what_somebody_else_writes_at_the_same_time_is_not_lost(

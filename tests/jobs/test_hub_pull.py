@@ -1,7 +1,6 @@
 """Pulling from a hub: only data, and only what its manifest says."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,25 +19,9 @@ from distrai.jobs.models import DamagedModel, ForeignManifest, ModelStore, Saved
 from distrai.jobs.places import StoreFull
 from distrai.jobs.saving import NothingToSave
 from helpers.fake_hub import FakeHub
-from helpers.hub_tests import NAME, NOT_OURS, REPO, given, push, reached_hub, save_tiny
+from helpers.hub_tests import NAME, NOT_OURS, REPO, given, push
 
 pytestmark = pytest.mark.filterwarnings(NOT_OURS)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    with reached_hub(monkeypatch, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore.at(str(tmp_path / "models"))
-
-
-@pytest.fixture
-def saved(store: ModelStore, tmp_path: Path) -> Saved:
-    return save_tiny(store, tmp_path / "made")
 
 
 def test_a_damaged_model_is_not_pulled(hub: FakeHub, store: ModelStore, saved: Saved, tmp_path: Path) -> None:

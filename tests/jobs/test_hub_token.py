@@ -1,6 +1,5 @@
 """Tokens of a hub: where they come from, what they may do, and where they may be."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,25 +25,9 @@ from distrai.jobs.hub_token import (
 )
 from distrai.jobs.models import ModelStore, Saved
 from helpers.fake_hub import FakeHub
-from helpers.hub_tests import NOT_OURS, REPO, given, push, reached_hub, save_tiny
+from helpers.hub_tests import NOT_OURS, REPO, given, push
 
 pytestmark = pytest.mark.filterwarnings(NOT_OURS)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    with reached_hub(monkeypatch, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore.at(str(tmp_path / "models"))
-
-
-@pytest.fixture
-def saved(store: ModelStore, tmp_path: Path) -> Saved:
-    return save_tiny(store, tmp_path / "made")
 
 
 def test_where_a_token_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,10 @@ def test_a_result_says_what_came_of_it_and_how_to_go_on() -> None:
         "distrai jobs run /jobs/toy-1",
     ):
         assert part in text
-    assert "go on" not in result_text(RESULT | {"status": "done", "why": ""})
+    done = RESULT | {"status": "done", "why": ""}
+    assert "go on" not in result_text(done)
+    assert "push /jobs/toy-1 OWNER/NAME" in result_text(done)
+    assert "OWNER/NAME" not in result_text(done | {"record": RESULT["record"] | {"closed": True}})
 
 
 def test_tables_and_a_job() -> None:

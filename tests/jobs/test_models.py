@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import os
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from distrai.jobs.manifest import MANIFEST, Manifest, Origin
+from distrai.jobs.manifest import MANIFEST, Manifest
 from distrai.jobs.models import (
     BadModelName,
     DamagedModel,
@@ -19,31 +17,8 @@ from distrai.jobs.models import (
     expect,
 )
 from distrai.jobs.saving import ModelExists, NothingToSave, files_of, save_model
+from helpers.made_models import ADDRESS, NAME, ORIGIN
 from helpers.rclone import OWNER, SECRET, object_server
-
-ADDRESS = "0x" + "ab" * 20
-
-
-NAME = f"{ADDRESS}/first"
-
-
-ORIGIN = Origin(kind="sft-qlora", base_model="toy", address=ADDRESS, job="first", record=7)
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
-    """What a training leaves behind: a model, and things that are none of it."""
-    folder = tmp_path / "made"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(os.urandom(3000))
-    (folder / "config.json").write_text('{"a": 1}')
-    (folder / "sub" / "more.json").write_text("{}")
-    (folder / "training_args.bin").write_bytes(pickle.dumps({}))
-    (folder / "checkpoint-5").mkdir()
-    (folder / "checkpoint-5" / "model.safetensors").write_bytes(b"old")
-    (folder / ".cache").mkdir()
-    (folder / ".cache" / "x.json").write_text("{}")
-    return folder
 
 
 @pytest.fixture(scope="module")

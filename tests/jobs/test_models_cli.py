@@ -1,7 +1,7 @@
 """``distrai models``: what a user types, with a toy model and a hub on loopback."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from distrai.jobs.manifest import Origin
 from distrai.jobs.models import ModelStore, Saved
 from distrai.jobs.saving import save_model
 from helpers.fake_hub import FakeHub
-from helpers.hub_tests import NOT_OURS, reached_hub
+from helpers.hub_tests import NOT_OURS
 from helpers.toy_models import make_toy_model
 
 pytestmark = pytest.mark.filterwarnings(NOT_OURS)
@@ -23,12 +23,6 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_toy_model(tmp_path_factory.mktemp("toy") / "model", hidden=64, layers=1)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    with reached_hub(monkeypatch, tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Saving a model on a disk: private, all or nothing, also where the disk is full; and places that are none."""
 
 import os
-import pickle
 import shutil
 import stat
 import subprocess
@@ -11,30 +10,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from distrai.jobs.manifest import Origin
 from distrai.jobs.models import ModelStore, default_store
 from distrai.jobs.places import Place, StoreUnusable
 from distrai.jobs.saving import save_model
-
-ADDRESS = "0x" + "ab" * 20
-NAME = f"{ADDRESS}/first"
-ORIGIN = Origin(kind="sft-qlora", base_model="toy", address=ADDRESS, job="first", record=7)
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
-    """What a training leaves behind: a model, and things that are none of it."""
-    folder = tmp_path / "made"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(os.urandom(3000))
-    (folder / "config.json").write_text('{"a": 1}')
-    (folder / "sub" / "more.json").write_text("{}")
-    (folder / "training_args.bin").write_bytes(pickle.dumps({}))
-    (folder / "checkpoint-5").mkdir()
-    (folder / "checkpoint-5" / "model.safetensors").write_bytes(b"old")
-    (folder / ".cache").mkdir()
-    (folder / ".cache" / "x.json").write_text("{}")
-    return folder
+from helpers.made_models import ADDRESS, NAME, ORIGIN
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What a record says of jobs that fail, that are given up, that wait for their push, and that are published."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ from distrai.jobs.ledgers import OwnLedger
 from distrai.jobs.models import ModelStore
 from distrai.jobs.publishing import Publishing
 from distrai.jobs.record_shown import record_on_ledger
+from distrai.jobs.record_told import stage_text
 from distrai.jobs.recording import NotClosed, Recording
 from distrai.jobs.runner import JobRun
 from distrai.jobs.store import JobFolder
 from distrai.ledger.errors import LedgerUnreachable
+from distrai.runs.records import Wanted, records_of
 from helpers.fake_hub import FakeHub
-from helpers.hub_tests import NOT_OURS, REPO, reached_hub
+from helpers.hub_tests import NOT_OURS, REPO
 from helpers.job_scripts import LOOK_S, TRAINS, new_job
 
 pytestmark = [pytest.mark.processes, pytest.mark.filterwarnings(NOT_OURS)]
@@ -32,18 +33,17 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISTRAI_MODELS", raising=False)
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    with reached_hub(monkeypatch, tmp_path) as running:
-        yield running
-
-
 def recorded(job: JobFolder, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run it with a record; what is told at the end, and the record as the ledger has it."""
     JobRun(job, lambda event: None, look_s=LOOK_S, witness=Recording(OwnLedger(), **options)).run()
     state = job.read()
     assert state.record is not None
     return state.record, record_on_ledger(state)["stages"]
+
+
+def listed() -> list[str]:
+    """How `distrai records list` calls the stages of all records."""
+    return [stage_text(record) for record in records_of("", "", None, Wanted())["records"]]
 
 
 def names(stages: list[dict[str, Any]]) -> list[str]:
@@ -55,8 +55,9 @@ def test_a_failed_job_says_so_and_the_next_attempt_goes_on_with_the_same_record(
     told, stages = recorded(job)
     assert not told["closed"]
     assert names(stages) == ["requested", "started", "trained"] and stages[-1]["hash"] is None
+    assert listed() == ["unfinished"]
     told, stages = recorded(job)
-    assert told["closed"] and told["number"] == 1
+    assert told["closed"] and told["number"] == 1 and listed() == ["closed"]
     assert names(stages) == ["requested", "started", "trained", "saved", "closed"]
     assert stages[-1]["hash"] == stages[-2]["hash"] == told["manifest"] != ZERO
     blocks = [step["block"] for step in stages]
@@ -76,6 +77,7 @@ def test_a_job_that_is_given_up_closes_with_no_model(
     assert state.record is not None and state.record["closed"] and state.record["manifest"] == ZERO
     shown = record_on_ledger(state)
     assert shown["ledger"]["stage"] == "closed" and shown["claims"]["manifest"] is None
+    assert listed() == ["closed, no model"]
     assert main(["jobs", "close", str(job.path)]) == 0, "once more changes nothing"
 
 
@@ -106,8 +108,11 @@ def test_a_record_that_is_kept_open_is_told_of_the_push_and_closed(
     job = new_job(tmp_path / "job", TRAINS)
     told, stages = recorded(job, keep_open=True)
     assert not told["closed"] and names(stages)[-1] == "saved"
+    assert main(["models", "verify", str(job.path)]) == 0
+    said = capsys.readouterr().out
+    assert "all is well" in said and "not closed yet" in said
     monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
-    assert main(["models", "push", job.read().job_id, REPO]) == 0
+    assert main(["models", "push", str(job.path), REPO]) == 0
     said = capsys.readouterr().out
     assert "training record: published" in said and "training record: closed" in said
     state = job.read()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from distrai.cli.main import main
 from distrai.jobs.confinement import BadVariable, check_passed, script_environment
 from distrai.jobs.creating import Wanted, create
 from distrai.jobs.events import BadEvent, read_event
@@ -19,6 +20,7 @@ from distrai.jobs.runner import METRICS_MAX, JobRun
 from distrai.jobs.store import JobFolder, Limits, NoJob, OtherJob, all_jobs, find_job
 from distrai.ledger.errors import LedgerUnreachable
 from distrai.ledger.keys import NodeKey
+from distrai.ledger.locks import InUse
 from distrai.ledger.rpc import Patience
 from helpers.job_scripts import LOOK_S, has_ended, new_job, run_job
 
@@ -265,6 +267,20 @@ def test_the_same_folder_takes_the_same_job_only(tmp_path: Path) -> None:
         new_job(tmp_path / "job", "pass", {"steps": 4})
     with pytest.raises(OtherJob, match="another script"):
         new_job(tmp_path / "job", "print()", {"steps": 3})
+
+
+def test_a_job_that_is_followed_is_not_written_by_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = new_job(tmp_path / "job", "pass")
+    run_job(job)
+    before = (job.path / "job.json").read_bytes()
+    with job.lock():
+        with pytest.raises(InUse):
+            new_job(job.path, "pass", limits=Limits(timeout_s=5))
+        assert main(["jobs", "run", str(job.path), "--timeout", "5", "--no-record"]) != 0
+        assert "is used by another process" in capsys.readouterr().err
+    assert (job.path / "job.json").read_bytes() == before
 
 
 def test_a_script_that_was_changed_behind_our_back_is_not_run(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,10 @@ from distrai.jobs.manifest import MANIFEST, Manifest
 from distrai.jobs.recording import Recording
 from distrai.jobs.runner import JobRun
 from helpers.fake_hub import FakeHub
-from helpers.hub_tests import NOT_OURS, REPO, reached_hub
+from helpers.hub_tests import NOT_OURS, REPO
 from helpers.job_scripts import LOOK_S, TRAINS, new_job
 
 pytestmark = [pytest.mark.processes, pytest.mark.filterwarnings(NOT_OURS)]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    with reached_hub(monkeypatch, tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

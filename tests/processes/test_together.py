@@ -24,7 +24,7 @@ from distrai.runs.opened import OpenedRun
 from distrai.runs.results import export_run
 from distrai.runs.verify import verify
 from distrai.training.frozen import parse_model_manifest
-from distrai.training.model import model_from_config
+from helpers.learning import GRANITE, save_model
 from helpers.local_runs import Drive, Observer, check_consistent, own_messages, tiny_recipe
 from helpers.nursery import Nursery
 
@@ -34,19 +34,7 @@ NewFolder = Callable[[str], Path]
 FROZEN = "frozen"
 """Where the base and the teacher are until the run is open."""
 ROUNDS = 5
-CONFIG = {
-    "model_type": "granite",
-    "vocab_size": 256,
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "tie_word_embeddings": True,
-    "initializer_range": 0.1,
-}
-STUDENT = CONFIG | {"hidden_size": 32, "num_hidden_layers": 1}
+STUDENT = GRANITE | {"hidden_size": 32, "num_hidden_layers": 1}
 ADAPTER = {"path": FROZEN, "source": "pretrained", "config": {}, "adapter": {"r": 4, "alpha": 8.0}}
 COLOURS = ("red", "blue", "green", "white", "black", "amber")
 
@@ -75,8 +63,7 @@ def write_examples(folder: Path) -> None:
 def recipe_of(kind: str, base: Path) -> Recipe:
     """A recipe of seconds, with all that it reads written to ``base``."""
     write_examples(base)
-    torch.manual_seed(1)
-    model_from_config(CONFIG).save_pretrained(base / FROZEN)  # type: ignore[operator]
+    save_model(base / FROZEN)
     rows = {"context": 56, "held_out_fraction": 0.2, "tuning_fraction": 0.1}
     sections: dict[str, dict[str, Any]] = {
         "rounds": {"count": ROUNDS},

@@ -295,9 +295,11 @@ def _at(world: PaidRun, folder: RunFolder, resolved: Any) -> None:
 def test_runs_without_money_say_so(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "texts").mkdir()
     others = asyncio.run(_other_runs(desk.scene, tmp_path / "others", tmp_path / "texts"))
-    for name in ("earnings", "claim", "estimate", "stake", "unstake", "records"):
+    for name in ("earnings", "claim", "estimate", "stake", "unstake"):
         code, _, err = desk.verb(name, folder=others["free"].path)
         assert code == 2 and "pays nothing" in err, name
+    code, told, err = desk.verb("records", folder=others["free"].path)
+    assert code == 0 and told["records"] == [] and "keeps no training records" in told["note"], err
     code, told, err = desk.verb("estimate", folder=others["unfunded"].path)
     assert code == 0, err
     assert any("not funded" in sentence for sentence in told["unknown"])

@@ -1,21 +1,20 @@
 """``distrai models``: finished models, where they are kept, published and checked."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from distrai.cli.jobs_record import LedgerOptions
+from distrai.cli.models_hub import key_of_sender, pull, push
 from distrai.cli.output import tell
 from distrai.cli.wallet import AnyWallet
-
-if TYPE_CHECKING:
-    from distrai.ledger.keys import NodeKey
 
 Json = Annotated[bool, Parameter(negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
 
 models = App(name="models", help="Finished models: kept, published, fetched, checked, asked.")
+models.command(push)
+models.command(pull)
 
 
 @models.command(name="list")
@@ -45,117 +44,6 @@ def list_(*, store: str = "", json: Json = False) -> int:
 
 
 @models.command
-def push(
-    name: str,
-    repo: str,
-    /,
-    *,
-    public: Flag = False,
-    encrypt: Flag = False,
-    token_file: Path | None = None,
-    store: str = "",
-    record: LedgerOptions | None = None,
-    wallet: AnyWallet | None = None,
-    json: Json = False,
-) -> int:
-    """Publish a model on the Hugging Face Hub, in one commit; private if you do not say otherwise.
-
-    The token comes from --token-file, else $HF_TOKEN, else `hf auth login`. Best is one that may only write to this
-    repository; on a rented machine no other is used. A training record that was kept open is told, and closed.
-
-    Parameters
-    ----------
-    name
-        A model, as `distrai models list` shows it.
-    repo
-        OWNER/NAME on the hub; made if it is not there.
-    public
-        Let everybody see it.
-    encrypt
-        Push a copy that is encrypted to the key of the sender, and keep that beside the model.
-    token_file
-        A file whose first word is the token.
-    store
-        Where the model is, if it is not where models are.
-    json
-        Print one JSON object.
-    """
-    from distrai.jobs.after_push import tell_record
-    from distrai.jobs.hub import check_repo, push_model
-    from distrai.jobs.hub_token import is_rented, need_token, refuse_token
-    from distrai.jobs.models import ModelStore
-    from distrai.jobs.models_text import push_text, told_of_push
-    from distrai.jobs.sealed_models import sealed_copy
-
-    refuse_token(name, repo)
-    check_repo(repo)
-    chosen = ModelStore.at(store)
-    saved, token = chosen.find(name), need_token(token_file)
-    ledger = (record or LedgerOptions()).chosen(wallet)
-    if encrypt:
-        saved = sealed_copy(chosen, saved, _key(saved.manifest.origin.address, wallet))
-    done = push_model(chosen, saved, repo, token, public=public, rented=is_rented(), quiet=json)
-    steps: list[str] = []
-    note = tell_record(saved, done, ledger, lambda event: steps.append(str(event["stage"])))
-    told = told_of_push(saved, done) | {"record": steps, "record_note": note}
-    shown = [
-        push_text(saved, done),
-        *(f"  training record: {step}" for step in steps),
-        *([f"  {note}"] if note else []),
-    ]
-    tell(told, "\n".join(shown), as_json=json)
-    return 0
-
-
-@models.command
-def pull(
-    repo: str,
-    /,
-    *,
-    revision: str = "main",
-    expect: str = "",
-    token_file: Path | None = None,
-    store: str = "",
-    json: Json = False,
-) -> int:
-    """Get a model from the Hugging Face Hub: data only, each file compared with the model's manifest.
-
-    Parameters
-    ----------
-    repo
-        OWNER/NAME on the hub.
-    revision
-        A branch or commit.
-    expect
-        The hash that its manifest must have, as the training record on the ledger says.
-    token_file
-        A file whose first word is a token; public models need none.
-    store
-        Where to put it, if not where models are.
-    json
-        Print one JSON object.
-    """
-    from distrai.jobs.hub_pull import pull_model
-    from distrai.jobs.hub_token import find_token, is_rented, refuse_token
-    from distrai.jobs.models import ModelStore
-    from distrai.jobs.models_text import pull_text, told_of_pull
-
-    refuse_token(repo, revision)
-    chosen = ModelStore.at(store)
-    done = pull_model(
-        chosen,
-        repo,
-        find_token(token_file),
-        revision=revision,
-        expected=expect,
-        rented=is_rented(),
-        quiet=json,
-    )
-    tell(told_of_pull(done), pull_text(done), as_json=json)
-    return 0
-
-
-@models.command
 def verify(
     name: str,
     /,
@@ -172,7 +60,7 @@ def verify(
     Parameters
     ----------
     name
-        A model, as `distrai models list` shows it, or a folder with a model in it.
+        A model, as `distrai models list` shows it, or a folder: a job's, or one with a model in it.
     expect
         The hash that its manifest must have.
     record
@@ -213,7 +101,7 @@ def generate(
     Parameters
     ----------
     name
-        A model, as `distrai models list` shows it.
+        A model, as `distrai models list` shows it, or a job's folder.
     text
         What to go on from.
     tokens
@@ -232,13 +120,12 @@ def generate(
         Print one JSON object.
     """
     from distrai.jobs.generating import Sampling, write_text
-    from distrai.jobs.models import ModelStore
+    from distrai.jobs.naming import open_model
     from distrai.jobs.sealed_models import check_opened
     from distrai.runs.telling import printable
 
     sampling = Sampling(tokens=tokens, temperature=temperature, seed=seed, chat=chat, device=device)
-    chosen = ModelStore.at(store)
-    saved = chosen.find(name)
+    chosen, saved = open_model(name, store)
     check_opened(saved)
     with chosen.opened(saved) as folder:
         written = write_text(folder, text, sampling)
@@ -262,7 +149,7 @@ def decrypt(
     Parameters
     ----------
     name
-        A model, as `distrai models list` shows it.
+        A model, as `distrai models list` shows it, or a job's folder.
     out
         A new folder to put it into, instead of the place of models.
     store
@@ -270,23 +157,14 @@ def decrypt(
     json
         Print one JSON object.
     """
-    from distrai.jobs.models import ModelStore
     from distrai.jobs.models_text import told_of
+    from distrai.jobs.naming import open_model
     from distrai.jobs.sealed_models import NotSealed, decrypt_model
 
-    chosen = ModelStore.at(store)
-    saved = chosen.find(name)
+    chosen, saved = open_model(name, store)
     if not saved.manifest.origin.sealed:
         raise NotSealed(f"{saved.name} is not encrypted: it can be used as it is")
-    opened = decrypt_model(chosen, saved, _key(saved.manifest.origin.address, wallet), out)
+    opened = decrypt_model(chosen, saved, key_of_sender(saved.manifest.origin.address, wallet), out)
     text = f"{opened.name} is in {opened.location}\n  manifest {opened.manifest.hash}"
     tell({"ok": True, **told_of(opened)}, text, as_json=json)
     return 0
-
-
-def _key(address: str, wallet: AnyWallet | None) -> "NodeKey":
-    """The key of the sender of a model."""
-    from distrai.jobs.ledgers import key_of
-
-    named = None if wallet is None else wallet.chosen().open
-    return key_of(address, named, AnyWallet().chosen().open)

@@ -81,7 +81,7 @@ def request_of(job: JobFolder, state: JobState, theme: str = "", claims: Claims 
         parameter_count=parameter_count(values),
         gpu=cut(claims.machine().name, TEXT_BYTES),
         provider=claims.provider,
-        model=cut(shown_name(model) or f"{state.name}, new", MODEL_BYTES),
+        model=cut(shown_name(model) or _new_model(state, values), MODEL_BYTES),
         theme=cut(theme or state.kind or state.name, TEXT_BYTES),
         parameters=key_parameters(state.job_id, values),
     )
@@ -90,6 +90,11 @@ def request_of(job: JobFolder, state: JobState, theme: str = "", claims: Claims 
 def base_of(values: dict[str, Any]) -> str:
     """The model that training starts from: a folder, a name on a hub, or empty for a new one."""
     return str(values.get("model") or values.get("student") or "")
+
+
+def _new_model(state: JobState, values: dict[str, Any]) -> str:
+    """What a job makes that starts from no model: a new one, or, of a script without such a form, who knows."""
+    return f"a new model ({state.name})" if size_of_new(values) else f"not told ({state.name})"
 
 
 def shown_name(source: str) -> str:

@@ -133,8 +133,13 @@ def create(wanted: Wanted, folder: Path | None) -> JobFolder:
 
 def _same(job: JobFolder, wanted: Wanted) -> JobFolder:
     """The job that is there, with the limits that are asked for now. Raises OtherJob if it is another."""
+    check_ours(job, job.read())
+    with job.lock():  # whoever follows it has the last word on its state
+        return _with_limits(job, wanted)
+
+
+def _with_limits(job: JobFolder, wanted: Wanted) -> JobFolder:
     there, new = job.read(), wanted.state("")
-    check_ours(job, there)
     if any(getattr(there, name) != getattr(new, name) for name in _SAME):
         raise OtherJob(
             f"{job.path} holds the job {there.job_id} of another script: give --out another folder"

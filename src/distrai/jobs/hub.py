@@ -8,6 +8,7 @@ run as code, every file compared with the manifest before the model is in the st
 import hashlib
 import os
 import re
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _LOOK_S = 5.0
+_LEFT = "; {repo}, which was made for it, is there and empty: the next push goes into it"
 _ENDPOINT = "https://huggingface.co"
 _SAFE = re.compile(r"https://|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|$)")
 
@@ -63,7 +65,7 @@ def open_api(token: HubToken | None, *, quiet: bool = True) -> "HfApi":
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    if quiet:
+    if quiet or not sys.stderr.isatty():
         disable_progress_bars()
     endpoint = (os.environ.get("HF_ENDPOINT") or _ENDPOINT).rstrip("/")
     if token is not None and not _SAFE.match(endpoint):
@@ -110,8 +112,9 @@ def push_model(
         with hub_errors(api.endpoint, repo, token.source):
             scope = read_scope(api.whoami())
             check_push(scope, repo, rented=rented)
-            private, parent = _prepared(api, repo, public=public)
-            commit = _commit(api, folder, saved, repo, parent)
+            private, parent, made = _prepared(api, repo, public=public)
+            with hub_errors(api.endpoint, repo, token.source, left=_LEFT.format(repo=repo) if made else ""):
+                commit = _commit(api, folder, saved, repo, parent)
             others = _confirm(api, folder, saved, repo, commit)
     note = (
         "" if scope.is_only(repo) else f"the token {scope.told}: one that may only write to {repo} is safer"
@@ -119,13 +122,15 @@ def push_model(
     return Pushed(repo, commit, f"{api.endpoint}/{repo}", private, others, note)
 
 
-def _prepared(api: "HfApi", repo: str, *, public: bool) -> tuple[bool, str]:
-    """Make the repository if need be; whether it is private, and its newest commit."""
+def _prepared(api: "HfApi", repo: str, *, public: bool) -> tuple[bool, str, bool]:
+    """Make the repository if need be; whether it is private, its newest commit, and whether it was made now."""
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
+    made = False
     try:
         info = api.model_info(repo)
     except RepositoryNotFoundError:
+        made = True
         try:
             api.create_repo(repo, private=not public)
         except HfHubHTTPError as error:
@@ -140,7 +145,7 @@ def _prepared(api: "HfApi", repo: str, *, public: bool) -> tuple[bool, str]:
         raise RepositoryIsPublic(
             f"{repo} is public, so everybody would see the model: say --public if they may, or make it private first"
         )
-    return bool(info.private), str(info.sha)
+    return bool(info.private), str(info.sha), made
 
 
 def _commit(api: "HfApi", folder: Path, saved: Saved, repo: str, parent: str) -> str:

@@ -32,14 +32,19 @@ _TRANSPORT = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"}
 
 
 @contextmanager
-def hub_errors(endpoint: str, repo: str, source: str) -> Iterator[None]:
-    """Errors of the hub's client become ours; ``source`` is where the token comes from."""
+def hub_errors(endpoint: str, repo: str, source: str, left: str = "") -> Iterator[None]:
+    """Errors of the hub's client become ours; ``source`` is where the token comes from.
+
+    ``left`` says at the end of the sentence what is on the hub now all the same.
+    """
     try:
         yield
     except Exception as error:
         ours = _ours(error, endpoint, repo, source)
         if ours is error:
             raise
+        if left and not isinstance(ours, RepositoryChanged):  # then it is not as we left it
+            ours = type(ours)(f"{ours}{left}")
         raise ours from None
 
 
@@ -60,6 +65,13 @@ def _ours(error: Exception, endpoint: str, repo: str, source: str) -> Exception:
             return _of_status(cause.response.status_code, endpoint, repo, source)
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreFull("no room is left on this disk: free some, or choose another place (--store)")
+        if (
+            type(cause) is ConnectionError
+        ):  # all that the client of its storage says, which is at another address
+            return HubUnreachable(
+                f"the storage of {endpoint} does not answer, though it does itself: check the network, or set "
+                "HF_HUB_DISABLE_XET=1 to send files without it"
+            )
         if type(cause).__module__.split(".")[0] in _TRANSPORT or isinstance(cause, ConnectionError):
             return HubUnreachable(
                 f"{endpoint} does not answer ({type(cause).__name__}): check the network, and try again"

@@ -6,6 +6,7 @@ from dataclasses import astuple
 from typing import Any
 
 from distrai.jobs.ledgers import BadLedger, Connection, OtherLedger, OwnLedger
+from distrai.jobs.waiting import said_while_waiting
 from distrai.ledger.rpc import Patience
 from distrai.ledger.training_records import RecordsClient, Request
 from distrai.protocol.primitives import Hash
@@ -44,7 +45,8 @@ async def connected(
                 f"the record of this job is at {told['contract']} on chain {told['chain_id']}: name that chain "
                 "again with --rpc and --deployment"
             )
-        records = await JobRecords.connect(at.url, made.records, made.chain_id, at.key, patience=patience)
+        with said_while_waiting("the node of the training record"):
+            records = await JobRecords.connect(at.url, made.records, made.chain_id, at.key, patience=patience)
         try:
             yield records, at
         finally:

@@ -1,5 +1,6 @@
 """A training record as plain data and as text: what the ledger knows itself, apart from what its sender claims."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,9 @@ from distrai.ledger.training_records import Record, RecordsClient, Stage
 from distrai.protocol.primitives import ZERO_HASH, Hash
 
 _MICROS = 1_000_000
+_TOPICS = 64
+"""Records in one question to a node."""
+_TRAINED = Stage.TRAINED.name.lower()
 _OPENED, _REACHED, _CLOSED = "RecordOpened", "StageReached", "RecordClosed"
 
 
@@ -17,8 +21,8 @@ class NoSuchRecord(ValueError):
     """A ledger has no record of this number."""
 
 
-def told_of(record: Record) -> dict[str, Any]:
-    """A record as plain data; what is not known yet is None."""
+def told_of(record: Record, *, unfinished: bool = False) -> dict[str, Any]:
+    """A record as plain data; what is not known yet is None. ``unfinished``: an attempt ended with nothing made."""
     from eth_utils.address import to_checksum_address
 
     request, result, closed = record.request, record.result, bool(record.closed_at)
@@ -30,6 +34,7 @@ def told_of(record: Record) -> dict[str, Any]:
             "closed_at": _iso(record.closed_at) if closed else None,
             "seconds": record.closed_at - record.requested_at if closed else None,
             "stage": record.stage.name.lower(),
+            "unfinished": unfinished,
             "run": record.run or None,
             "round": record.round if closed and record.run else None,
             "state_root": _hash(record.state_root),
@@ -67,7 +72,45 @@ async def history_of(client: RecordsClient, url: str, first_block: int, number: 
         told["stages"] = await _stages(source, client, first_block, number)
     finally:
         await source.close()
+    newest = told["stages"][-1] if told["stages"] else {"stage": "", "hash": None}
+    told["ledger"]["unfinished"] = newest["stage"] == _TRAINED and newest["hash"] is None
     return told | {"chain_id": client.chain_id, "contract": "0x" + client.address.hex()}
+
+
+async def unfinished_of(
+    client: RecordsClient, url: str, first_block: int, records: Sequence[Record]
+) -> set[int]:
+    """Numbers of those that are at "trained" with the zero hash: what was tried failed or was stopped."""
+    numbers = [record.number for record in records if record.stage is Stage.TRAINED]
+    if not numbers:
+        return set()
+    abi = load_artifact("TrainingRecords").abi
+    topics = [_hex(number.to_bytes(32, "big")) for number in numbers]
+    queries = [
+        {"address": _hex(client.address), "topics": [[_hex(abi.topic(_REACHED))], topics[at : at + _TOPICS]]}
+        for at in range(0, len(topics), _TOPICS)
+    ]
+    source = await LogSource.connect(url, client.chain_id)
+    try:
+        logs = await source.logs(queries, first_block, (await source.newest()).number)
+    finally:
+        await source.close()
+    said = [event.arguments for log in logs if (event := abi.decode_log(log.topics, log.data)) is not None]
+    return {
+        int(one["record"])
+        for one in said
+        if one["stage"] == Stage.TRAINED and Hash(one["evidence"]) == ZERO_HASH
+    }
+
+
+def stage_text(told: dict[str, Any]) -> str:
+    """Where a record stands, for people: also that nothing came of it."""
+    known = told["ledger"]
+    if known["unfinished"]:
+        return "unfinished"
+    if known["stage"] == "closed" and known["run"] is None and told["claims"]["manifest"] is None:
+        return "closed, no model"
+    return str(known["stage"])
 
 
 async def _stages(source: LogSource, client: RecordsClient, first: int, number: int) -> list[dict[str, Any]]:
@@ -110,6 +153,7 @@ def record_text(told: dict[str, Any]) -> str:
     """A record for people: the nine things that a record tells, its hashes, and its stages."""
     known, claims = told["ledger"], told["claims"]
     lines = [f"training record {told['record']} of contract {told['contract']} on chain {told['chain_id']}"]
+    known = {**known, "stage": stage_text(told)}
     lines += _fields(known, ("requested_at", "sender", "stage", "closed_at", "run", "round", "state_root"))
     lines.append("  claimed by the sender, and checked by nobody:")
     price = f"{claims['price_per_hour_usd']} US dollars for a GPU and hour"

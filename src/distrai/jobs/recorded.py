@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distrai.jobs.ledgers import OwnLedger
 from distrai.jobs.models import Saved
+from distrai.jobs.waiting import READING, said_while_waiting
 from distrai.ledger.deployment import Deployment
 from distrai.ledger.errors import LedgerRefused
 from distrai.ledger.training_records import Record, RecordsClient, Stage
@@ -78,7 +79,8 @@ def compare(saved: Saved, record: Record) -> Compared:
 
 
 async def _read(rpc: str, deployment: Deployment, number: int) -> Record:
-    client = await RecordsClient.connect(rpc, deployment.records, deployment.chain_id)
+    with said_while_waiting("the node of the ledger"):
+        client = await RecordsClient.connect(rpc, deployment.records, deployment.chain_id, patience=READING)
     try:
         return await client.get(number)
     except LedgerRefused as error:

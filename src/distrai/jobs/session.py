@@ -91,10 +91,12 @@ def _go_on(job: JobFolder, asked: Asked) -> JobFolder:
         raise Unclear(
             f"{job.path} is a job that goes on with the values it has: leave out --preset, --set and --out"
         )
-    state = job.read()
-    check_ours(job, state)
-    if asked.limits not in (Limits(), state.limits) and state.has_ended:
-        job.write(state.with_(limits=asked.limits))
+    check_ours(job, job.read())
+    if asked.limits != Limits():
+        with job.lock():
+            state = job.read()
+            if state.has_ended:
+                job.write(state.with_(limits=asked.limits))
     return job
 
 

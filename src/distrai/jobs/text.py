@@ -109,9 +109,21 @@ def result_text(told: Mapping[str, Any]) -> str:
         f"  judge it: distrai eval {told['folder']}"
         if told["status"] == "done" and told["model_path"]
         else "",
+        *_still_open(told),
         "" if told["status"] == "done" else f"  go on with it: distrai jobs run {told['folder']}",
     ]
     return printable("\n".join(line for line in lines if line))
+
+
+def _still_open(told: Mapping[str, Any]) -> list[str]:
+    """What closes a record that was kept open."""
+    if told["status"] != "done" or not told["record"] or told["record"].get("closed"):
+        return []
+    return [
+        "  its training record is still open; either of these closes it:",
+        f"    distrai models push {told['folder']} OWNER/NAME",
+        f"    distrai jobs close {told['folder']}",
+    ]
 
 
 def check_text(told: Mapping[str, Any]) -> str:

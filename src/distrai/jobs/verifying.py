@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distrai.jobs.manifest import MANIFEST
-from distrai.jobs.models import ForeignManifest, ModelStore, NoModel, Saved, expect
-from distrai.jobs.places import Place
+from distrai.jobs.models import ForeignManifest, Saved, expect
+from distrai.jobs.naming import open_model
 from distrai.jobs.recorded import NoRecord
 from distrai.jobs.sealed_models import told_within
 
@@ -27,10 +26,10 @@ def verify_model(
 ) -> dict[str, Any]:
     """What comparing a model with its manifest, an expected hash and a training record shows, as plain data.
 
-    ``name`` is a model of the store, or a folder with one. Raises NoModel, BadManifest, StoreUnusable, MissingLedger,
-    NoRecord, InUse or a LedgerError; a difference is no error, but told in ``wrong``.
+    ``name`` is a model of the store, a folder with one, or a job's folder. Raises NoModel, BadManifest, StoreUnusable,
+    MissingLedger, NoRecord, InUse or a LedgerError; a difference is no error, but told in ``wrong``.
     """
-    chosen, saved = _open(name, store)
+    chosen, saved = open_model(name, store)
     verdict = chosen.verify(saved)
     wrong = [f"{path} is missing" for path in verdict.missing] + [
         f"{path} was changed" for path in verdict.changed
@@ -80,16 +79,3 @@ def _compared(saved: Saved, record: int, rpc: str, deployment: Path | None) -> "
             "the record is on no ledger of yours: give --rpc URL and --deployment FILE of its chain"
         )
     return compare_with_own(saved, own, number) if own is not None else None
-
-
-def _open(name: str, store: str) -> tuple[ModelStore, Saved]:
-    folder = Path(name)
-    if not store and (folder / MANIFEST).is_file():
-        place = ModelStore(Place(str(folder.resolve().parent)))
-        saved = place.get(folder.resolve().name)
-        assert saved is not None
-        return place, saved
-    if not store and folder.is_dir():
-        raise NoModel(f"{folder} has no {MANIFEST} in it, so there is nothing to compare its files with")
-    chosen = ModelStore.at(store)
-    return chosen, chosen.find(name)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from distrai.jobs.ledgers import OwnLedger
-from distrai.jobs.record_told import history_of, told_of
+from distrai.jobs.record_told import history_of, told_of, unfinished_of
 from distrai.jobs.store import JobState, NoJob, find_job
+from distrai.jobs.waiting import READING, said_while_waiting
 from distrai.ledger.deployment import Deployment
 from distrai.ledger.training_records import Record, RecordsClient
 from distrai.protocol.primitives import Address
@@ -20,6 +21,10 @@ from distrai.runs.wallet import parse_address, show_address
 _AT_ONCE = 16
 OWN_WAIT_S = 5.0
 """How long a job that writes to the user's own chain is waited for."""
+
+
+class NoRecords(ValueError):
+    """A run that keeps none."""
 
 
 class BadFilter(ValueError):
@@ -64,7 +69,7 @@ def _time(text: str) -> int:
 
 
 def records_of(what: str, url: str, deployment: Path | None, wanted: Wanted) -> dict[str, Any]:
-    """The records that are asked for, as plain data. Raises BadFilter, NoMoney or a LedgerError."""
+    """The records that are asked for, as plain data; a note for a run that keeps none. Raises a LedgerError."""
 
     async def run() -> dict[str, Any]:
         async with _reached(what, url, deployment) as at:
@@ -74,7 +79,9 @@ def records_of(what: str, url: str, deployment: Path | None, wanted: Wanted) -> 
             for first in range(1, count + 1, _AT_ONCE):
                 numbers = range(first, min(first + _AT_ONCE, count + 1))
                 found += await asyncio.gather(*(client.get(number) for number in numbers))
-            shown = [told_of(record) for record in found if wanted.fits(record)]
+            fitting = [record for record in found if wanted.fits(record)]
+            unfinished = await unfinished_of(client, at.url, at.first_block, fitting)
+            shown = [told_of(record, unfinished=record.number in unfinished) for record in fitting]
             return {
                 "ok": True,
                 "chain_id": client.chain_id,
@@ -83,13 +90,23 @@ def records_of(what: str, url: str, deployment: Path | None, wanted: Wanted) -> 
                 "records": shown,
             }
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except NoRecords as error:
+        return {
+            "ok": True,
+            "chain_id": None,
+            "contract": None,
+            "count": 0,
+            "records": [],
+            "note": str(error),
+        }
 
 
 def record_of(which: str, what: str, url: str, deployment: Path | None) -> dict[str, Any]:
     """One record with its stages: ``which`` is its number, or the job that it is of.
 
-    Raises BadFilter, NoSuchRecord, NoMoney or a LedgerError.
+    Raises BadFilter, NoSuchRecord, NoRecords or a LedgerError.
     """
     number, own = _number(which)
     if own and not what and not url:
@@ -150,6 +167,11 @@ async def _reached(what: str, url: str, deployment: Path | None) -> AsyncIterato
             yield reached
     else:
         async with open_money(what) as money:
+            if money.resolved.contracts is None:
+                raise NoRecords(
+                    f"run {money.run} ({money.resolved.recipe.name}) keeps no training records: runs with [rewards] or "
+                    "[stake] in their recipe do"
+                )
             contracts, link = money.contracts, money.link
             made = Deployment.named_by(contracts, link.chain_id, link.registry)
             async with _connected(money.url, made) as reached:
@@ -171,7 +193,8 @@ async def _own(ledger: OwnLedger) -> AsyncIterator[_Reached]:
 
 @asynccontextmanager
 async def _connected(url: str, made: Deployment) -> AsyncIterator[_Reached]:
-    client = await RecordsClient.connect(url, made.records, made.chain_id)
+    with said_while_waiting("the node of the ledger"):
+        client = await RecordsClient.connect(url, made.records, made.chain_id, patience=READING)
     try:
         yield _Reached(client, url, made.block)
     finally:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from distrai.jobs.record_told import stage_text
 from distrai.peer.store import write_atomically
 from distrai.runs.telling import duration, printable
 
@@ -21,6 +22,8 @@ class BadExport(ValueError):
 
 def records_text(told: dict[str, Any], export: Path | None = None) -> str:
     """The table."""
+    if note := told.get("note"):
+        return str(note)
     s = "" if told["count"] == 1 else "s"
     where = f"{told['count']} training record{s} at {told['contract']} on chain {told['chain_id']}"
     if not told["records"]:
@@ -61,7 +64,7 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
     return (
         str(record["record"]),
         known["requested_at"][:19].replace("T", " "),
-        known["stage"],
+        stage_text(record),
         "job" if known["run"] is None else str(known["run"]),
         f"{known['sender'][:8]}…{known['sender'][-4:]}",
         "open" if known["seconds"] is None else duration(known["seconds"]),
