@@ -11,7 +11,7 @@ from distrai.protocol.recipe import ResolvedRecipe, parse_recipe
 from distrai.runs.archive import Archive
 from distrai.runs.opened import OpenedRun
 from distrai.runs.resolving import resolve
-from distrai.training.model import model_from_config
+from distrai.training.model_config import model_from_config
 from helpers.recipes import minimal_mapping
 
 GRANITE: dict[str, Any] = {

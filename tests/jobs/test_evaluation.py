@@ -178,6 +178,7 @@ def test_what_was_asked_for_is_remembered(tmp_path: Path, base: Path) -> None:
     for wrong in (
         Tasks(""),
         Tasks(" , "),
+        Tasks("arc_easy,humaneval_64"),
         Tasks("a", folder=str(tmp_path / "none")),
         Tasks(",".join(map(str, range(101)))),
     ):
@@ -217,6 +218,8 @@ def test_the_real_harness_judges_by_a_task_on_disk(
         'output_type: multiple_choice\ndoc_to_text: "{{question}}"\ndoc_to_target: "{{right}}"\n'
         'doc_to_choice: "{{choices}}"\nmetric_list:\n  - metric: acc\nmetadata:\n  version: 1.0\n'
     )
+    (folder / "mine.yaml").write_text("group: mine\ntask:\n  - where_is\n  - solve\n")
+    (folder / "solve.yaml").write_text("include: where.yaml\ntask: solve\nunsafe_code: true\n")
     values = {"model": toys.model, "tasks": "where_is", "task_folder": str(folder), "limit": 8}
     ran = smoke_run("evaluate", tmp_path / "job", values)
     assert ran.result.status == "done", f"{ran.result.why}\n{ran.log[-3000:]}"
@@ -227,6 +230,8 @@ def test_the_real_harness_judges_by_a_task_on_disk(
     for name, why in (
         ("hellaswag", "the data of the task hellaswag cannot be reached"),
         ("where_iz", "did you mean where_is"),
+        ("humaneval", "runs code that the model writes"),
+        ("mine", "the task solve of mine runs code that the model writes"),
     ):
         failed = smoke_run("evaluate", tmp_path / name, values | {"tasks": name})
         assert failed.result.status == "failed" and why in failed.result.why and "\n" not in failed.result.why

@@ -90,6 +90,8 @@ def test_tables_and_a_job() -> None:
     assert "toy-1" in jobs_text([told])
     assert "no jobs yet" in jobs_text([])
     assert "model/w  ab" in job_text(told)
+    assert "distrai jobs run /jobs/toy-1" in job_text(told)
+    assert "distrai jobs run" not in job_text(told | {"status": "done"})
     assert "yours" in templates_text([{"template": "a", "title": "b", "shipped": False}])
 
 
@@ -97,12 +99,12 @@ def test_what_was_measured_before_and_after_comes_first() -> None:
     metrics = {"eval_runtime": 3.0, "loss": 0.5, "a_before": 0.25, "a_after": 0.75, "b_after": None}
     text = result_text(RESULT | {"status": "done", "why": "", "metrics": metrics})
     assert "  a: 0.25 -> 0.75\n  b: not finite\n" in text and "eval_runtime" not in text
-    assert "distrai eval /jobs/toy-1" in text
+    assert "distrai eval /jobs/toy-1" in text and "distrai models generate /jobs/toy-1" in text
     job = RESULT | {"kind": "toy", "created_at": "2026", "attempt": 1, "step": 3, "metrics": metrics}
-    assert "a_after 0.75, b_after not finite" in jobs_text([job])
+    assert "a: 0.25 -> 0.75, b: not finite" in jobs_text([job])
 
 
-def test_help_is_never_cut() -> None:
+def test_help_is_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {
         "template": "toy",
         "title": "A toy",
@@ -112,8 +114,13 @@ def test_help_is_never_cut() -> None:
         "dependencies": [],
     }
     field = {"type": "path", "help": "word " * 40 + "end"}
-    text = form_text(told | {"parameters": {"data": field}, "presets": {}, "path": ""})
-    assert "word end" in text and text.endswith("distrai jobs run toy --set data=...")
+    form = told | {"parameters": {"data": field}, "presets": {}, "path": ""}
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert "word end" in form_text(form) and form_text(form).endswith("distrai jobs run toy --set data=...")
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = form_text(form).splitlines()
+    assert all(len(line) <= 80 for line in lines) and " ".join(form_text(form).split()).count("word") == 40
+    assert len({line.index("word") for line in lines if "word" in line}) == 1, "in its column"
 
 
 def test_a_job_whose_follower_is_gone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

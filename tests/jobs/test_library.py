@@ -113,6 +113,7 @@ def test_an_own_copy_keeps_all_its_versions(library: Library, stranger: Path) ->
     assert library.is_accepted(library.find("mine"))
     library.path("mine").write_bytes(first.data)
     assert save_template(library, "mine")["hash"] == first.hash
+    assert not save_template(library, "mine")["changed"]
     with pytest.raises(NoTemplate, match="no one version"):
         library.version("mine", "")
 

@@ -71,6 +71,9 @@ def test_a_job_that_is_given_up_closes_with_no_model(
     with pytest.raises(NotClosed, match="no training record"):
         Recording(OwnLedger()).closed(job, job.read(), lambda event: None)
     recorded(job)
+    for verb in (["verify", str(job.path)], ["generate", str(job.path), "Once"]):
+        assert main(["models", *verb]) == 2
+        assert "(failed) has made no model" in capsys.readouterr().err
     assert main(["jobs", "close", str(job.path)]) == 0
     assert "it names no model" in capsys.readouterr().out
     state = job.read()

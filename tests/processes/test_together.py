@@ -19,9 +19,9 @@ from distrai.peer.plan import Plan
 from distrai.protocol.cipher import sealed_size
 from distrai.protocol.messages import Update
 from distrai.protocol.recipe import Recipe
+from distrai.runs.exporting import export_run
 from distrai.runs.folder import RunFolder
 from distrai.runs.opened import OpenedRun
-from distrai.runs.results import export_run
 from distrai.runs.verify import verify
 from distrai.training.frozen import parse_model_manifest
 from helpers.learning import GRANITE, save_model

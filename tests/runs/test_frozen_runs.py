@@ -15,11 +15,12 @@ from distrai.network.store import BlobStore
 from distrai.peer.learner import needs_reference, read_manifest
 from distrai.protocol.recipe import PreferenceSection, ResolvedRecipe, parse_recipe
 from distrai.runs.archive import Archive, NothingPublished
+from distrai.runs.exporting import ExportRefused, export, export_adapter
+from distrai.runs.measuring import measure
 from distrai.runs.needs import model_text, needs_of
 from distrai.runs.opened import OpenedRun
 from distrai.runs.published import ReplayFailed
 from distrai.runs.resolving import resolve
-from distrai.runs.results import ExportRefused, export, export_adapter, measure
 from distrai.runs.summary import Summary
 from distrai.runs.verify import _check_data
 from distrai.training.errors import (

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from distrai.runs.exporting import ExportRefused, export_run
 from distrai.runs.folder import NoRun, RunFolder
 from distrai.runs.generate import BadSetting, write_text
-from distrai.runs.results import ExportRefused, export_run, finish, partial
+from distrai.runs.results import finish, partial
 from distrai.runs.status import status, status_text
 from helpers.run_folders import FakeRun
 

@@ -125,7 +125,8 @@ def edit(template: str, /, *, save: Flag = False, json: Flag = False) -> int:
     from distrai.jobs.library import Library
 
     told = save_template(Library(), template) if save else edit_template(Library(), template)
-    tell(told, f"{told['diff']}{template} is now version {told['hash']}", as_json=json)
+    is_new = "is now" if told["changed"] else "is unchanged, or as it was once:"
+    tell(told, f"{told['diff']}{template} {is_new} version {told['hash']}", as_json=json)
     return 0
 
 
@@ -190,8 +191,12 @@ def run(
     console = Console()
     lines = json or not console.is_terminal
     with JsonLines(sys.stdout) if lines else JobDisplay(console) as display:
-        witness = judged_by(job, tasks, recorded)
-        result = JobRun(job, display.report, witness=witness).run()
+        try:
+            result = JobRun(job, display.report, witness=judged_by(job, tasks, recorded)).run()
+        except (ValueError, OSError) as error:
+            if lines and not json:  # with --json the end of the program tells it
+                tell({"ok": False, "error": type(error).__name__, "why": str(error)}, "", as_json=True)
+            raise
         told = {"ok": result.status == "done", **result.to_json()}
     tell(told, result_text(told), as_json=lines)
     return {"done": 0, "stopped": INTERRUPTED}.get(told["status"], 1)

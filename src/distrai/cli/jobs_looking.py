@@ -1,10 +1,14 @@
 """``distrai jobs list|show|logs|stop``: what jobs there are, what they do, and asking them to stop."""
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from distrai.cli.output import tell
+
+if TYPE_CHECKING:
+    from distrai.jobs.store import JobFolder
 
 Flag = Annotated[bool, Parameter(negative=())]
 
@@ -84,6 +88,7 @@ def logs(job: str, /, *, output: Flag = False, follow: Flag = False, json: Flag 
     from distrai.jobs.text import event_text, printable
 
     folder = find_job(job)
+    _say_who_follows(folder, follow=follow)
     if output:
         for text in printed_by(folder, follow=follow):
             tell({"text": text}, printable(text), as_json=json)
@@ -91,6 +96,15 @@ def logs(job: str, /, *, output: Flag = False, follow: Flag = False, json: Flag 
     for event in events_of(folder, follow=follow):
         tell(event, event_text(event), as_json=json)
     return 0
+
+
+def _say_who_follows(folder: "JobFolder", *, follow: bool) -> None:
+    """What is told comes from who runs the job: say so where that process is gone."""
+    from distrai.jobs.session import described
+
+    status = described(folder.read(), folder)["status"]
+    if follow and status not in ("done", "failed", "stopped", "running", "preparing"):
+        print(f"distrai: {status}; go on with it: distrai jobs run {folder.path}", file=sys.stderr)
 
 
 def stop(job: str, /, *, now: Flag = False, json: Flag = False) -> int:

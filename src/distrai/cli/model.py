@@ -77,8 +77,8 @@ def export(folder: Path, /, *, to: Path | None = None, adapter: Json = False, js
     json
         Print one JSON object.
     """
+    from distrai.runs.exporting import export_run
     from distrai.runs.folder import RunFolder
-    from distrai.runs.results import export_run
 
     done = export_run(RunFolder(folder), to, adapter=adapter)
     what = "adapter" if adapter else "model"

@@ -88,7 +88,7 @@ def pull(
     store: str = "",
     json: Json = False,
 ) -> int:
-    """Get a model from the Hugging Face Hub: data only, each file compared with the model's manifest.
+    """Get a model from the Hugging Face Hub: no pickles, and each file compared with the model's manifest.
 
     Parameters
     ----------

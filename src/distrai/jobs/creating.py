@@ -1,6 +1,7 @@
 """A new job: its folder with script, helper and values, before anything runs."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from distrai.network.files import write_whole
 HELPER = "distrai_job.py"
 _SHELLS = ("sh", "bash", "zsh", "dash", "ksh", "fish", "env")
 TRAINING = "distrai_training.py"
+_VARIABLE = re.compile(r"^\$(\w+|\{\w+\})(/.*)?$|[=:/,]\$([A-Za-z_]\w*|\{\w+\})$")
 _SAME = ("name", "kind", "script", "script_hash", "command")
 
 
@@ -97,12 +99,17 @@ def _words(command: str) -> tuple[str, ...]:
     except ValueError as error:
         raise OtherJob(f"--command cannot be read: {str(error).lower()}") from None
     special = [sign for sign in signs_too if sign and set(sign) <= set("();<>|&")]
-    if special or any("$DISTRAI_" in part for part in parts if parts[0] not in _SHELLS):
+    if special or (parts and Path(parts[0]).name not in _SHELLS and any(map(_has_variable, parts))):
         sign = special[0] if special else "$"
         raise OtherJob(
             f"--command is read by no shell, and {sign} means nothing then: write it as sh -c '...'"
         )
     return parts
+
+
+def _has_variable(word: str) -> bool:
+    """Whether a shell was to put in a variable: a whole word, the begin of a path, or after a sign at the end."""
+    return "$DISTRAI_" in word or _VARIABLE.search(word) is not None
 
 
 def create(wanted: Wanted, folder: Path | None) -> JobFolder:

@@ -88,7 +88,7 @@ def tokens_range(told: Mapping[str, Any], *, kept: bool = True) -> tuple[int, in
 
 def data_text(told: Mapping[str, Any]) -> str:
     """The same for people."""
-    lines = [f"{told['source']}: {told['examples']:,} {told['format'] or 'unknown'} examples"]
+    lines = [f"{told['source']}: {told['examples']:,} {told['format'] or ''} examples".replace("  ", " ")]
     if told["part"]:
         lines[0] += " looked at, and there are more (--limit looks at more of them)"
     if told["examples"]:

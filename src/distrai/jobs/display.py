@@ -30,6 +30,7 @@ class JobDisplay:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("elapsed"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("left"),

@@ -41,7 +41,8 @@ def save_template(library: Library, name: str) -> dict[str, Any]:
     before = library.versions(name)
     template = library.save(name)
     diff = library.diff(template, before[-1]) if before else ""
-    return {"ok": True, "template": name, "path": str(template.path), "hash": template.hash, "diff": diff}
+    told = {"ok": True, "template": name, "path": str(template.path), "hash": template.hash, "diff": diff}
+    return {**told, "changed": template.hash not in before}
 
 
 def _own(library: Library, name: str) -> Template:

@@ -26,6 +26,8 @@ from distrai.network.files import write_whole
 BEFORE, AFTER = "before", "after"
 RESULTS = "results.json"
 _KEPT, _SHOWN, _ASKED = "evaluations", "distrai-evaluation", "asked.json"
+_RUNS_CODE = ("humaneval", "mbpp", "cruxeval", "longproc_pseudo_to_code")
+"""Tasks that run what a model writes begin like this; the template finds those that are in groups too."""
 _TASKS_MAX, _RESULTS_BYTES_MAX = 100, 4 << 20
 
 
@@ -52,6 +54,10 @@ class Tasks:
         names = list(dict.fromkeys(name.strip() for name in self.names.split(",") if name.strip()))
         if not 1 <= len(names) <= _TASKS_MAX:
             raise CannotEvaluate(f"name 1 to {_TASKS_MAX} tasks, with commas between: hellaswag,arc_easy")
+        if codes := [name for name in names if name.startswith(_RUNS_CODE)]:
+            raise CannotEvaluate(
+                f"{codes[0]} runs code that the model writes, which is not done here: leave it out"
+            )
         if self.folder and not Path(self.folder).is_dir():
             raise CannotEvaluate(f"there is no folder {self.folder} with tasks")
         return replace(self, names=",".join(names), folder=self.folder and str(Path(self.folder).resolve()))

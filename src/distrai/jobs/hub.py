@@ -1,8 +1,8 @@
 """Publishing a finished model on the Hugging Face Hub, and getting one from there, with its own client.
 
 Pushing: private unless said otherwise, never into a public repository by mistake, one commit with all files or none,
-no pickle, no secret, and afterwards every file is compared with what the hub says it has. Pulling: nothing that would
-run as code, every file compared with the manifest before the model is in the store.
+no pickle, no secret, and afterwards every file is compared with what the hub says it has. Pulling: no
+pickle, every file compared with the manifest before the model is in the store.
 """
 
 import hashlib

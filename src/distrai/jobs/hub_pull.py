@@ -1,4 +1,8 @@
-"""Getting a model from the Hugging Face Hub into the store: only data, and only if it is what its manifest says."""
+"""Getting a model from the Hugging Face Hub into the store: no pickle, and only if it is what its manifest says.
+
+Without a manifest only files that are plainly data come. A manifest may name others, such as Python: they are kept and
+never run here, but whoever loads the folder with `trust_remote_code` runs them.
+"""
 
 import shutil
 from collections.abc import Mapping

@@ -1,12 +1,14 @@
 """Jobs and templates in words, for people at a terminal. What scripts say has no control signs."""
 
+import shutil
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from distrai.jobs.costing import cost_text
 from distrai.jobs.data_check import data_text
 
-_SHORT, _SHOWN = 48, 8
+_SHORT, _SHOWN, _NARROW = 48, 8, 24
 
 
 def printable(text: str) -> str:
@@ -15,13 +17,22 @@ def printable(text: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns with two blanks between them; the last one is never cut."""
+    """Columns with two blanks between them; the last one is never cut, and wrapped where the terminal ends."""
     lines = [tuple(headings), *((*map(_cut, row[:-1]), " ".join(row[-1].split())) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    begin = sum(widths[:-1]) + 2 * len(widths[:-1])
+    room = shutil.get_terminal_size((0, 0)).columns - begin
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(
+            [*map(str.ljust, line[:-1], widths), _wrapped(line[-1], room).replace("\n", "\n" + " " * begin)]
+        ).rstrip()
         for line in lines
     )
+
+
+def _wrapped(text: str, room: int) -> str:
+    """A text in lines of so many signs; as it is where there is hardly room, or no terminal."""
+    return textwrap.fill(text, room, break_long_words=False) if room >= _NARROW else text
 
 
 def form_text(told: Mapping[str, Any], versions: Sequence[str] = ()) -> str:
@@ -63,9 +74,9 @@ def jobs_text(jobs: Sequence[Mapping[str, Any]]) -> str:
         (
             job["job_id"],
             job["kind"],
-            job["status"],
+            job["status"].partition(":")[0],
             str(job["step"] or ""),
-            _metrics(_telling(job["metrics"]), 2),
+            ", ".join(_pairs(job["metrics"])[:2]) or _metrics(_telling(job["metrics"]), 2),
             job["created_at"],
         )
         for job in jobs
@@ -92,6 +103,9 @@ def job_text(told: Mapping[str, Any]) -> str:
         f"  training record {told['record']['number']} on chain {told['record']['chain_id']}"
         if told["record"]
         else "",
+        ""
+        if told["status"] in ("done", "running", "preparing")
+        else f"  go on with it: distrai jobs run {told['folder']}",
     ]
     return printable("\n".join(line for line in lines if line))
 
@@ -106,13 +120,24 @@ def result_text(told: Mapping[str, Any]) -> str:
         f"  training record {told['record']['number']} on chain {told['record']['chain_id']}"
         if told["record"]
         else "",
-        f"  judge it: distrai eval {told['folder']}"
-        if told["status"] == "done" and told["model_path"]
-        else "",
+        *_what_next(told),
         *_still_open(told),
         "" if told["status"] == "done" else f"  go on with it: distrai jobs run {told['folder']}",
     ]
     return printable("\n".join(line for line in lines if line))
+
+
+def _what_next(told: Mapping[str, Any]) -> list[str]:
+    """What can be done with a finished model."""
+    if told["status"] != "done" or not told["model_path"]:
+        return []
+    lines = [
+        f"  try it: distrai models generate {told['folder']} 'Once upon a time'",
+        f"  judge it: distrai eval {told['folder']}",
+    ]
+    return lines + (
+        [f"  see its record: distrai jobs show {told['folder']} --ledger"] if told["record"] else []
+    )
 
 
 def _still_open(told: Mapping[str, Any]) -> list[str]:
@@ -192,10 +217,13 @@ def _telling(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
 
 def _figures(metrics: Mapping[str, float | None]) -> list[str]:
     """What was measured before and after, a line each; without such, the newest numbers."""
-    pairs = [name.removesuffix("_after") for name in metrics if name.endswith("_after")]
-    lines = [f"  {_pair(metrics, name)}" for name in pairs]
+    lines = [f"  {line}" for line in _pairs(metrics)]
     newest = _metrics(metrics, _SHOWN)
     return lines or ([f"  {newest}"] if newest else [])
+
+
+def _pairs(metrics: Mapping[str, float | None]) -> list[str]:
+    return [_pair(metrics, name.removesuffix("_after")) for name in metrics if name.endswith("_after")]
 
 
 def _pair(metrics: Mapping[str, float | None], name: str) -> str:

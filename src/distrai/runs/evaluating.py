@@ -15,9 +15,9 @@ from distrai.jobs.prepared import FOLDER
 from distrai.jobs.scoring import CONTEXT, EXAMPLES_MAX, score_model
 from distrai.jobs.sealed_models import check_opened
 from distrai.jobs.store import JobFolder, Limits, NoJob, find_job
+from distrai.runs.exporting import export_run
 from distrai.runs.folder import RunFolder
 from distrai.runs.opened import OpenedRun
-from distrai.runs.results import export_run
 
 Report = Callable[[dict[str, Any]], None]
 _LIMIT_MAX = 1 << 31
@@ -145,7 +145,8 @@ def _on_data(asked: Asked, subject: Subject, report: Report) -> dict[str, Any]:
         raise NothingToEvaluate(
             "there is nothing to judge it on: give --data FILE (as for `distrai jobs data`), or --tasks hellaswag"
         )
-    limit, context = asked.limit or EXAMPLES_MAX, asked.context or CONTEXT
+    trained = {} if subject.job is None else subject.job.values()
+    limit, context = asked.limit or EXAMPLES_MAX, asked.context or int(trained.get("context") or CONTEXT)
     before = None
     if base:
         report({"event": "status", "text": "judging the model that training began with"})

@@ -7,12 +7,10 @@ and no weights from elsewhere, and the files must hold exactly the tensors that 
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,6 +19,7 @@ from distrai.protocol.errors import ProtocolError
 from distrai.training import adapters
 from distrai.training.errors import BadFrozenModel
 from distrai.training.frozen import CONFIG_BYTES_MAX, CONFIG_FILE, PART_BYTES
+from distrai.training.frozen_reading import FrozenFiles, fill, weights_later
 from distrai.training.huggingface import auto_config, auto_model, imported_cheaply
 from distrai.training.pretrained import first_line
 
@@ -38,10 +37,7 @@ REFUSED_KEYS = frozenset(
 """Keys of a configuration that run code or fetch weights from elsewhere, or that the recipe says in another place."""
 _FILE_BYTES = PART_BYTES - (1 << 20)
 """Of tensors in one file: with its header it stays one part."""
-_PARAMETERS_MAX = 1 << 17
-"""Tensors of parameters that a model may have: else a short configuration takes all memory there is."""
 _NARROWER = (torch.bfloat16, torch.float16)
-_TYPES = frozenset({"F32", "F16", "BF16", "I64", "I32", "U8", "BOOL"})
 
 
 def write_frozen(model: nn.Module, folder: Path) -> None:
@@ -147,7 +143,7 @@ def read_frozen(
     Raises BadFrozenModel, MissingPackage, and what ``brought`` raises.
     """
     config = read_config(folder)
-    with _weights_later():
+    with weights_later():
         try:
             model = imported_cheaply(lambda: auto_model().from_config(config, dtype=torch.float32))
         except Exception as error:  # whatever the code of that model trips over
@@ -155,9 +151,9 @@ def read_frozen(
                 f"{CONFIG_FILE} makes no causal language model: {first_line(error)}"
             ) from error
     assert isinstance(model, nn.Module)
-    with _Files(folder) as files:
+    with FrozenFiles(folder) as files:
         files.check(model, frozenset(brought(model)))
-        _fill(model, files, quant)
+        fill(model, files, quant)
     if quant:
         adapters.mark_quantised(model)
     return model
@@ -172,113 +168,3 @@ def load_teacher(folder: Path, device: torch.device) -> nn.Module:
 def frozen_on(model: nn.Module, device: torch.device) -> nn.Module:
     """The model on a device, never to be trained again."""
     return model.requires_grad_(False).eval().to(device)
-
-
-class _Files:
-    """The tensors of a folder's safetensors, by name."""
-
-    def __init__(self, folder: Path) -> None:
-        self._paths = sorted(folder.glob("*.safetensors"))
-        self._open: list[Any] = []
-        self._where: dict[str, Any] = {}
-
-    def __enter__(self) -> Self:
-        for path in self._paths:
-            try:
-                file: Any = safe_open(path, framework="pt", device="cpu")
-                names = list(file.keys())
-            except (SafetensorError, OSError) as error:
-                raise BadFrozenModel(f"{path.name} is no safetensors file: {error}") from None
-            for name in names:
-                if name in self._where:
-                    raise BadFrozenModel(f"the tensor {name[:200]!r} is there twice")
-                self._where[name] = file
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._where.clear()
-
-    def tensor(self, name: str) -> Tensor | None:
-        """A tensor, if it is there."""
-        file = self._where.get(name)
-        return None if file is None else file.get_tensor(name)
-
-    def _fits(self, name: str, shape: torch.Size) -> bool:
-        """Whether a tensor is there. Raises BadFrozenModel if it has another shape or an odd type."""
-        file = self._where.get(name)
-        if file is None:
-            return False
-        found = file.get_slice(name)
-        if tuple(found.get_shape()) != tuple(shape) or found.get_dtype() not in _TYPES:
-            raise BadFrozenModel(f"the tensor {name[:200]!r} should have the shape {tuple(shape)}")
-        return True
-
-    def check(self, model: nn.Module, brought: Collection[str]) -> None:
-        """Raise BadFrozenModel unless the files hold what of the model is not brought, and nothing else."""
-        parameters, state = dict(model.named_parameters()), set(model.state_dict())
-        buffers = {name: item for name, item in model.named_buffers() if name in state}
-        for name, item in (parameters | buffers).items():
-            if name not in brought and not self._fits(name, item.shape):
-                raise BadFrozenModel(f"the tensor {name[:200]!r} is missing")
-        for name in self._where:
-            if name not in {*parameters, *buffers} or name in brought:
-                raise BadFrozenModel(f"the model has no frozen tensor {name[:200]!r}")
-
-
-def _fill(model: nn.Module, files: _Files, quant: bool) -> None:
-    """Give every parameter and lasting buffer what the files hold."""
-    places = _places(model)
-    for name, parameter in list(model.named_parameters()):
-        _put(files.tensor(name), parameter.shape, places.pop(id(parameter)))
-        _quantise_around(model, name, quant)  # nothing here keeps what it puts another layer in the place of
-    state = set(model.state_dict())
-    for name, buffer in model.named_buffers():
-        if name in state and (kept := files.tensor(name)) is not None:
-            buffer.copy_(kept)
-
-
-def _places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
-    """Where each parameter is: a tied one is in several places."""
-    places: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module in model.modules():
-        for last, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            places.setdefault(id(parameter), []).append((module, last))
-    return places
-
-
-def _put(found: Tensor | None, shape: torch.Size, places: list[tuple[nn.Module, str]]) -> None:
-    filled = nn.Parameter(torch.zeros(shape) if found is None else found.to(torch.float32))
-    for module, last in places:
-        setattr(module, last, filled)
-
-
-def _quantise_around(model: nn.Module, name: str, quant: bool) -> None:
-    """Quantise the layer of a parameter that was filled, if it is whole now."""
-    layer = name.rpartition(".")[0]
-    module = model.get_submodule(layer)
-    if not quant or not adapters.can_quantise(model, module):
-        return
-    assert isinstance(module, nn.Linear)
-    if all(not item.is_meta for item in module.parameters()):
-        adapters.replace_layer(model, layer, adapters.quantised(module))
-
-
-@contextmanager
-def _weights_later() -> Iterator[None]:
-    """Make models without memory for their parameters; buffers, which a model computes itself, are real."""
-    register, count = nn.Module.register_parameter, 0
-
-    def register_nothing(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal count
-        count += 1
-        if count > _PARAMETERS_MAX:
-            raise BadFrozenModel(f"a model has at most {_PARAMETERS_MAX} tensors of parameters")
-        register(module, name, parameter)
-        if parameter is not None and not parameter.is_meta:
-            register(module, name, nn.Parameter(parameter.to("meta"), parameter.requires_grad))
-
-    nn.Module.register_parameter = register_nothing  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]

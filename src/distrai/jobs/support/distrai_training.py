@@ -131,8 +131,25 @@ def train(
 
 
 def eval_loss(trainer: Any) -> dict[str, float]:
-    """Mean loss on the held-out part, in nats per token that is learnt."""
-    return {"loss": trainer.evaluate()["eval_loss"]}
+    """Mean loss on the held-out part, in nats per token that is learnt.
+
+    A trainer takes the mean of its batches' means, in which tokens of short batches count for more: so they are summed.
+    """
+    step, lost, tokens = trainer.prediction_step, 0.0, 0
+
+    def counted(model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
+        nonlocal lost, tokens
+        count = int((inputs["labels"][..., 1:] != -100).sum())
+        found = step(model, inputs, *rest, **more)
+        lost, tokens = lost + found[0].item() * count if count else lost, tokens + count
+        return found
+
+    trainer.prediction_step = counted
+    try:
+        mean = trainer.evaluate()["eval_loss"]
+    finally:
+        del trainer.prediction_step
+    return {"loss": lost / tokens if tokens else mean}
 
 
 def answer_loss(model: Any, tokenizer: Any, asked: list[Any], answers: list[str], longest: int) -> float:

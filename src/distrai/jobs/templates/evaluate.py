@@ -24,6 +24,7 @@ import difflib
 import json
 import math
 import os
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
 DATA_PACKAGES = ("datasets", "huggingface_hub", "httpx", "httpx2", "fsspec")
+RUNS_CODE = ("humaneval", "mbpp", "cruxeval", "longproc_pseudo_to_code")
+"""Families of tasks that run what a model writes; not all of them say so."""
 
 
 def main() -> None:
@@ -44,6 +47,7 @@ def main() -> None:
     job.status("looking for the tasks")
     tasks = TaskManager(include_path=p["task_folder"] or None)
     names = find_tasks(p["tasks"], tasks)
+    refuse_code(names, tasks)
     done = read_results(file)
     todo = [name for name in names if name not in done["asked"]]
     model = load_model(p) if todo else None
@@ -70,10 +74,39 @@ def find_tasks(asked: str, tasks: TaskManager) -> list[str]:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
             hint = (
-                f"did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists all that there are"
+                f"did you mean {', '.join(near)}?"
+                if near
+                else "lm-evaluation-harness lists all that there are"
             )
             raise SystemExit(f"there is no task {name!r} among {len(known)}: {hint}")
     return names
+
+
+def refuse_code(names: list[str], tasks: TaskManager) -> None:
+    """End if a task would run what the model writes. Nothing of the task is imported to see that."""
+    for name in names:
+        for part in parts_of(name, tasks):
+            config = getattr(tasks.task_index.get(part), "cfg", None) or {}
+            if part.startswith(RUNS_CODE) or config.get("unsafe_code"):
+                of = "" if part == name else f" of {name}"
+                raise SystemExit(
+                    f"the task {part}{of} runs code that the model writes, which is not done here: leave it out"
+                )
+
+
+def parts_of(name: str, tasks: TaskManager, seen: tuple[str, ...] = ()) -> Iterator[str]:
+    """A task itself and, of a group or tag, everything in it."""
+    yield name
+    entry = tasks.task_index.get(name)
+    inner = (getattr(entry, "cfg", None) or {}).get("task")
+    children = [
+        str(item.get("task") or item.get("group")) if isinstance(item, dict) else str(item)
+        for item in (inner if isinstance(inner, list) else [])
+    ]
+    children += [other for other, it in tasks.task_index.items() if name in it.tags]
+    for child in children:
+        if child not in seen and child != name:
+            yield from parts_of(child, tasks, (*seen, name))
 
 
 def load_model(p: dict[str, Any]) -> HFLM:
