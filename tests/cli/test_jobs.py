@@ -121,6 +121,7 @@ def test_the_form_is_shown_and_values_are_checked(toy: str, capsys: pytest.Captu
         (["run", "sft-qlora", "--set", "model=m", "--set", "data=x.jsonl"], "there is no folder m here"),
         (["run", "--command", "echo hello; exit 3"], "read by no shell"),
         (["run", "--command", "echo $DISTRAI_OUT"], "read by no shell"),
+        (["run", "--command", "echo $HOME/x"], "read by no shell"),
         (["run", "--command", "echo '"], "cannot be read"),
         (["run", "sft-qlora", "--set", "model=/nowhere", "--set", "data=x.jsonl"], "there is no /nowhere"),
         (["run", "sft-qlora", "--set", "model=full", "--set", "data=x.jsonl"], "no config.json"),

@@ -230,7 +230,6 @@ def test_the_real_harness_judges_by_a_task_on_disk(
     for name, why in (
         ("hellaswag", "the data of the task hellaswag cannot be reached"),
         ("where_iz", "did you mean where_is"),
-        ("humaneval", "runs code that the model writes"),
         ("mine", "the task solve of mine runs code that the model writes"),
     ):
         failed = smoke_run("evaluate", tmp_path / name, values | {"tasks": name})

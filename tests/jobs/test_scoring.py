@@ -1,9 +1,13 @@
 """The score of a model on data is what anybody computes by hand."""
 
+import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from distrai.jobs import helper
 from distrai.jobs.data import BadData
 from distrai.jobs.dividing import prepare
 from distrai.jobs.generating import CannotLoad
@@ -40,3 +44,27 @@ def test_the_better_answer_of_a_preference_counts(toys: Toys, tmp_path: Path) ->
         score_model(toys.model, write(tmp_path / "b.jsonl", chat("a"), "{"))
     with pytest.raises(CannotLoad, match="cannot load"):
         score_model(str(tmp_path), toys.chats)
+
+
+def test_a_job_counts_every_token_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trainer weighs batches, whatever is in them."""
+    import torch
+
+    monkeypatch.setitem(sys.modules, "distrai_job", helper)
+    monkeypatch.syspath_prepend(Path(helper.__file__).parent / "support")
+    training = import_module("distrai_training")
+    monkeypatch.delitem(sys.modules, "distrai_training")
+    batches = [(1.0, [[-100, 5, -100, -100]]), (2.0, [[7, 5, 5, 5], [-100, -100, 5, 5]])]
+
+    class Trainer:
+        def prediction_step(self, model: Any, inputs: Any, only_loss: bool) -> Any:
+            return torch.tensor(inputs["loss"]), None, None
+
+        def evaluate(self) -> dict[str, float]:
+            steps = [{"loss": loss, "labels": torch.tensor(labels)} for loss, labels in batches]
+            losses = [self.prediction_step(None, step, True)[0].item() for step in steps]
+            return {"eval_loss": sum(losses) / 2}
+
+    trainer = Trainer()
+    assert training.eval_loss(trainer)["loss"] == pytest.approx((1 * 1.0 + 5 * 2.0) / 6)
+    assert trainer.evaluate() == {"eval_loss": 1.5} and "prediction_step" not in vars(trainer)

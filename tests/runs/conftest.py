@@ -62,7 +62,7 @@ def ledger_says(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeRun], None]:
         async def no_roll_calls(folder: RunFolder, round_number: int) -> frozenset[int]:
             return frozenset()
 
-        for module in ("results", "verify", "status"):
+        for module in ("results", "exporting", "verify", "status"):
             monkeypatch.setattr(f"distrai.runs.{module}.ledger_state", state)
         monkeypatch.setattr("distrai.runs.verify.roll_calls_until", no_roll_calls)
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from distrai.network.store import BlobStore
 from distrai.peer.learner import needs_reference, read_manifest
-from distrai.protocol.recipe import PreferenceSection, ResolvedRecipe, parse_recipe
+from distrai.protocol.recipe import PreferenceSection, RecipeError, ResolvedRecipe, parse_recipe
 from distrai.runs.archive import Archive, NothingPublished
-from distrai.runs.exporting import ExportRefused, export, export_adapter
+from distrai.runs.exporting import ExportRefused, base_name, export, export_adapter
 from distrai.runs.measuring import measure
 from distrai.runs.needs import model_text, needs_of
 from distrai.runs.opened import OpenedRun
@@ -115,6 +115,10 @@ def test_the_adapter_comes_out_alone_with_the_name_of_its_base(opens: Opens, tmp
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "README.md"} <= names
     assert '"base_model_name_or_path": "base"' in (tmp_path / "adapter" / "adapter_config.json").read_text()
+    there = replace(run.resolved.recipe.model, path="../models/granite")
+    resolved = replace(run.resolved, recipe=replace(run.resolved.recipe, model=there))
+    assert run.resolved.base is not None
+    assert base_name(resolved) == f"granite@blake3:{run.resolved.base.hash.hex()}"
     assert "An adapter of" in (tmp_path / "adapter" / "README.md").read_text()
     base = AutoModelForCausalLM.from_pretrained(save_model(tmp_path / "base"))
     assert torch.equal(logits(PeftModel.from_pretrained(base, tmp_path / "adapter")), logits(run.adapted()))
@@ -221,7 +225,12 @@ def test_tokens_that_are_not_the_models_own_are_told(tmp_path: Path) -> None:
     words = tmp_path / "base" / "tokenizer.json"
     words.write_text(words.read_text().replace('"!": 33', '"ab": 33').replace('"!":33', '"ab":33'))
     resolve(parse_recipe(mapping), tmp_path, BlobStore(tmp_path / "blobs"), None, said.append)
-    assert len(said) == 1 and 'set tokenizer = "base" in [data]' in said[0]
+    assert len(said) == 1 and 'taken with tokenizer = "base" in [data]' in said[0]
+    adapted = parse_recipe(mapping | {"model": mapping["model"] | {"adapter": ADAPTER}})
+    with pytest.raises(
+        RecipeError, match="numbers tokens in another way"
+    ):  # a frozen model cannot learn them
+        resolve(adapted, tmp_path, BlobStore(tmp_path / "blobs"))
 
 
 # What is missing or damaged

@@ -64,6 +64,15 @@ def test_export_spares_what_is_no_model(fake_run: FakeRun, tmp_path: Path) -> No
         export_run(fake_run.folder, tmp_path / "precious")
 
 
+def test_export_replaces_only_what_was_exported(fake_run: FakeRun, ledger_says: Says, tmp_path: Path) -> None:
+    ledger_says(fake_run)
+    assert not export_run(fake_run.folder, tmp_path / "mine").replaced
+    assert export_run(fake_run.folder, tmp_path / "mine").replaced
+    (tmp_path / "mine" / "README.md").write_text("# A base that somebody made with trouble")
+    with pytest.raises(ExportRefused, match="was not exported"):
+        export_run(fake_run.folder, tmp_path / "mine")
+
+
 def test_a_stopped_run_has_a_partial_summary(fake_run: FakeRun, ledger_says: Says) -> None:
     ledger_says(fake_run)
     summary = partial(fake_run.folder)

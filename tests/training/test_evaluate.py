@@ -26,6 +26,8 @@ def test_it_is_the_mean_cross_entropy_of_evenly_spaced_samples(model, held_out):
     assert found.loss == pytest.approx(expected, rel=1e-6)
     assert found.bits_per_byte == pytest.approx(expected / math.log(2), rel=1e-6)
     assert (found.samples, found.tokens) == (7, 7 * CONTEXT)
+    right = (logits.argmax(-1) == batch[:, 1:]).double().mean().item()
+    assert found.token_accuracy == pytest.approx(right) and right > 0
 
 
 def test_a_model_that_knows_nothing_needs_eight_bits(model, held_out):

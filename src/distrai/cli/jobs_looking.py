@@ -103,8 +103,11 @@ def _say_who_follows(folder: "JobFolder", *, follow: bool) -> None:
     from distrai.jobs.session import described
 
     status = described(folder.read(), folder)["status"]
-    if follow and status not in ("done", "failed", "stopped", "running", "preparing"):
-        print(f"distrai: {status}; go on with it: distrai jobs run {folder.path}", file=sys.stderr)
+    if follow and status not in ("done", "failed", "stopped", "running", "preparing", "new"):
+        print(
+            f"distrai: {status.partition(':')[0]}; go on with it: distrai jobs run {folder.path}",
+            file=sys.stderr,
+        )
 
 
 def stop(job: str, /, *, now: Flag = False, json: Flag = False) -> int:

@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from distrai.cli.output import tell
+
+if TYPE_CHECKING:
+    from distrai.runs.exporting import Exported
 
 Json = Annotated[bool, Parameter(negative=())]
 
@@ -71,9 +74,10 @@ def export(folder: Path, /, *, to: Path | None = None, adapter: Json = False, js
     folder
         The folder of a run.
     to
-        Where to; FOLDER/model if not given (FOLDER/adapter with --adapter).
+        Where to; FOLDER/model if not given (FOLDER/adapter with --adapter). What a run was exported to before is
+        replaced, and nothing else.
     adapter
-        Write only the adapter, as peft reads it; its base is named as in the recipe.
+        Write only the adapter, as peft reads it: it belongs on the base that the run was opened with.
     json
         Print one JSON object.
     """
@@ -82,9 +86,23 @@ def export(folder: Path, /, *, to: Path | None = None, adapter: Json = False, js
 
     done = export_run(RunFolder(folder), to, adapter=adapter)
     what = "adapter" if adapter else "model"
-    text = (
-        f"the {what} after round {done.round} is in {done.folder}\n"
-        f'  load it: AutoModelForCausalLM.from_pretrained("{done.folder}")'
-    )
-    tell({"ok": True, "folder": str(done.folder), "round": done.round}, text, as_json=json)
+    text = f"the {what} after round {done.round} is in {done.folder}"
+    text += " (in the place of what was there)" if done.replaced else ""
+    text += "\n  load it: " + (_adapter_text(done) if adapter else _loading(str(done.folder)))
+    told = {"ok": True, "folder": str(done.folder), "round": done.round, "replaced": done.replaced}
+    tell(told | ({"base": done.base} if adapter else {}), text, as_json=json)
     return 0
+
+
+def _loading(what: str) -> str:
+    return f'AutoModelForCausalLM.from_pretrained("{what}")'
+
+
+def _adapter_text(done: "Exported") -> str:
+    """How peft puts an adapter on its base, which is not in the folder."""
+    name, _, frozen = done.base.partition("@")
+    base = f"FOLDER_OF_{name.upper()}" if frozen else name
+    line = f'PeftModel.from_pretrained({_loading(base)}, "{done.folder}")'
+    return line + (
+        f"\n  its base is the folder {name} that the run was opened with ({frozen})" if frozen else ""
+    )

@@ -47,7 +47,7 @@ class DataReport:
         if self.problem_count:
             shown = "; ".join(f"line {problem.line}: {problem.why}" for problem in self.problems[:3])
             more = f"; and {self.problem_count - 3} more" if self.problem_count > 3 else ""
-            more += f" (`distrai jobs data {self.source}` shows them)" if more else ""
+            more += f" (`distrai jobs data {self.source}` shows what is wrong)"
             raise BadData(f"{self.source} {shown}{more}")
         if not self.examples:
             raise BadData(f"{self.source} has no examples in it")

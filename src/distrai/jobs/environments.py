@@ -92,7 +92,7 @@ class Environments:
             made = _whole(self.folder / key)
             if made is None:
                 report(
-                    f"making an environment with {len(header.dependencies)} packages and what they need (once)"
+                    f"making an environment with {len(header.dependencies)} packages and what they need (once; minutes)"
                 )
                 made = self._make(header, self.folder / key)
         return Environment(made / "bin" / "python", key, is_own=False)

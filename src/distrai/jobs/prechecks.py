@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.data import BadData, check_data
+from distrai.jobs.data import check_data
 from distrai.jobs.dividing import HELD_OUT
 from distrai.jobs.parameters import BadParameter, Parameter
 from distrai.jobs.prepared import PLACES, prepare_job_data
@@ -41,8 +41,4 @@ def check_job_data(kind: str, values: Mapping[str, Any]) -> None:
     if use is None or not data or (Path(data) / HELD_OUT).is_file():
         return
     if data.endswith(_READABLE) or Path(data).is_file():
-        report = check_data(data, limit=int(values.get("examples_max") or 0), use=use)
-        try:
-            report.check()
-        except BadData as error:
-            raise BadData(f"{error} (`distrai jobs data {data} --for {kind}` shows more)") from None
+        check_data(data, limit=int(values.get("examples_max") or 0), use=use).check()

@@ -70,6 +70,8 @@ def _is_environment(folder: Path) -> bool:
     """Whether a folder is an environment or an installation of Python, and not somebody's ``~/.local``."""
     if (folder / "pyvenv.cfg").exists() or (folder / "conda-meta").exists():
         return True
+    if (folder / "shims").is_dir() and (folder / "versions").is_dir():  # pyenv, whose `python` calls another
+        return True
     return any(not path.is_symlink() for path in (folder / "bin").glob("python3.[0-9]*"))
 
 

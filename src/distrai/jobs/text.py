@@ -104,7 +104,7 @@ def job_text(told: Mapping[str, Any]) -> str:
         if told["record"]
         else "",
         ""
-        if told["status"] in ("done", "running", "preparing")
+        if told["status"] == "done" or told["status"].startswith(("running", "preparing"))
         else f"  go on with it: distrai jobs run {told['folder']}",
     ]
     return printable("\n".join(line for line in lines if line))

@@ -62,9 +62,10 @@ class LiveDisplay:
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("·"),
+            TextColumn("elapsed"),
             TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
             expand=True,
         )

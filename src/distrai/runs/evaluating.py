@@ -62,6 +62,8 @@ def evaluate(asked: Asked, report: Report) -> dict[str, Any]:
         raise NothingToEvaluate("--limit and --context are not negative")
     if asked.tasks is not None and asked.data:
         raise NothingToEvaluate("--tasks have their own data: leave out --data, or ask twice")
+    if asked.tasks is not None:
+        asked.tasks.check()
     subject = find_subject(asked.what, asked.store)
     told: dict[str, Any] = {"ok": True, "what": subject.kind, "name": subject.name}
     if asked.tasks is not None:
@@ -198,5 +200,6 @@ def evaluation_text(told: dict[str, Any]) -> str:
 
 _MEASURES = {
     "loss": "loss (nats)", "bits_per_byte": "bits per byte", "accuracy": "accuracy",
+    "token_accuracy": "next token right",
     "preferred": "better answer preferred", "margin": "margin",
 }  # fmt: skip

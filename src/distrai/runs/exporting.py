@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distrai.protocol.recipe import Recipe, to_mapping
+from distrai.protocol.recipe import Recipe, ResolvedRecipe, to_mapping
 from distrai.runs.anchor import ledger_state
 from distrai.runs.folder import RunFolder
 from distrai.runs.measuring import LOSSES, measured
 from distrai.runs.opened import OpenedRun
 from distrai.runs.summary import Facts, Summary, summarise
 from distrai.training.adapters import save_adapter
-from distrai.training.card import ModelCard
+from distrai.training.card import CARD_HEAD, ModelCard, written_here
 from distrai.training.data.chat import write_chat_template
 from distrai.training.export import export_model, export_tokenizer
 
@@ -41,6 +41,10 @@ class Exported:
 
     folder: Path
     round: int
+    base: str = ""
+    """Of an adapter: the name of what it belongs on; of a folder its last part, with the hash of what was frozen."""
+    replaced: bool = False
+    """Whether an exported model was there already."""
 
 
 def export_run(folder: RunFolder, to: Path | None, device: str = "cpu", *, adapter: bool = False) -> Exported:
@@ -49,8 +53,11 @@ def export_run(folder: RunFolder, to: Path | None, device: str = "cpu", *, adapt
     Raises NoRun, NothingPublished, LedgerError, ExportRefused.
     """
     target = (folder.path / "adapter" if adapter else folder.model) if to is None else to
-    if target.exists() and (not target.is_dir() or _is_foreign(target)):
-        raise ExportRefused(f"{target} is there and is no exported model: choose another folder with --to")
+    if target.exists() and (not target.is_dir() or _is_foreign(target, adapter)):
+        raise ExportRefused(
+            f"{target} is there and was not exported from a run: choose another folder with --to"
+        )
+    replaced = (target / "README.md").exists()
     facts = Facts.gather(folder, asyncio.run(ledger_state(folder)))
     run = OpenedRun.open(folder, device)
     number = run.load_newest()
@@ -59,7 +66,7 @@ def export_run(folder: RunFolder, to: Path | None, device: str = "cpu", *, adapt
         export_adapter(run, summary, target)
     else:
         export(run, summary, target)
-    return Exported(target, number)
+    return Exported(target, number, base_name(run.resolved) if adapter else "", replaced)
 
 
 class ExportRefused(ValueError):
@@ -87,7 +94,7 @@ def export_adapter(run: OpenedRun, summary: Summary, to: Path) -> None:
         raise ExportRefused(
             "the base of this run was drawn for it and is nowhere else: leave out --adapter, for the merged model"
         )
-    save_adapter(run.adapted(), model.path, to)
+    save_adapter(run.adapted(), base_name(run.resolved), to)
     export_tokenizer(run.tokenizer, context, to)
     _export_chat(run, to)
     card = model_card(run, summary, adapter=True)
@@ -120,10 +127,20 @@ def model_card(run: OpenedRun, summary: Summary, *, adapter: bool = False) -> Mo
     )
 
 
+def base_name(resolved: ResolvedRecipe) -> str:
+    """What an adapter names as its base: an id on the hub, or what no hub has: a folder's name and its hash."""
+    path, base = resolved.recipe.model.path, resolved.base
+    name = _public(path)
+    return name if base is None or not _is_folder(path) else f"{name}@blake3:{base.hash.hex()}"
+
+
+def _is_folder(path: str) -> bool:
+    return path.startswith((".", "/", "~")) or path.count("/") > 1 or Path(path).is_dir()
+
+
 def _public(path: str) -> str:
     """What a card says of where a model came from: a name on the hub, of a folder only its own."""
-    is_folder = path.startswith((".", "/", "~")) or path.count("/") > 1
-    return Path(path).name if is_folder else path
+    return Path(path).name if _is_folder(path) else path
 
 
 def _public_recipe(recipe: Recipe) -> dict[str, Any]:
@@ -131,9 +148,22 @@ def _public_recipe(recipe: Recipe) -> dict[str, Any]:
     for table in ("model", "teacher"):
         if told.get(table, {}).get("path"):
             told[table]["path"] = _public(told[table]["path"])
+    data = told["data"]
+    if data.get("globs"):
+        data["globs"] = [_ending(glob) for glob in data["globs"]]
+    if data.get("tokenizer"):
+        data["tokenizer"] = _public(data["tokenizer"])
     return told
 
 
-def _is_foreign(target: Path) -> bool:
-    ours = ("config.json", "adapter_config.json")
-    return any(target.iterdir()) and not any((target / name).exists() for name in ours)
+def _ending(glob: str) -> str:
+    """A glob without the way out of the recipe's folder: its last part, if it leads out."""
+    return Path(glob).name if glob.startswith(("..", "/", "~")) else glob
+
+
+def _is_foreign(target: Path, adapter: bool) -> bool:
+    """Whether a folder holds what no export of the same kind wrote: its card says what it is."""
+    if not any(target.iterdir()):
+        return False
+    card, config = target / "README.md", target / ("adapter_config.json" if adapter else "config.json")
+    return not config.is_file() or not card.is_file() or not written_here(card.read_bytes()[:CARD_HEAD])

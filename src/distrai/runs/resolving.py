@@ -16,6 +16,7 @@ from distrai.protocol.recipe import Contracts, PreferenceSection, Recipe, Recipe
 from distrai.runs.recipes import algorithm_spec, resolve_algorithm
 from distrai.training.data.corpus import build_corpus
 from distrai.training.distillation import check_teacher
+from distrai.training.errors import CannotLoadTokenizer
 from distrai.training.frozen import pack
 from distrai.training.frozen_weights import write_frozen
 from distrai.training.model import (
@@ -62,11 +63,13 @@ def resolve(
             "set quorum to at least min_updates, or else rounds end empty",
         )
     tokenizer = load_tokenizer(recipe.data.tokenizer, base)
+    if foreign := _foreign_tokenizer(recipe, tokenizer, base):
+        if recipe.model.adapter is not None:
+            raise RecipeError("data.tokenizer", *foreign)
+        tell(", but ".join(foreign))
     model = build_model(unquantised(located(recipe.model, base)), recipe.seed)
     check_fits(model, tokenizer.vocabulary, recipe.data.context)
     corpus = build_corpus(recipe.data, tokenizer, blobs.put, base)
-    if foreign := _foreign_tokenizer(recipe, tokenizer, base):
-        tell(foreign)
     if corpus.counts is not None:
         tell(corpus.counts.text())
     blobs.put(tokenizer.canonical)
@@ -88,17 +91,24 @@ def resolve(
     return resolved
 
 
-def _foreign_tokenizer(recipe: Recipe, tokenizer: Tokenizer, base: Path) -> str:
-    """A line for whoever trains a pretrained model on tokens that are not its own."""
-    folder = Path(located_path(recipe.model.path, base))
-    if recipe.model.source != "pretrained" or not (folder / "tokenizer.json").is_file():
-        return ""
-    own, ours = load_tokenizer(str(folder)).to_fast(), tokenizer.to_fast()
-    if own.get_vocab(with_added_tokens=True) == ours.get_vocab(with_added_tokens=True):
-        return ""
+def _foreign_tokenizer(recipe: Recipe, tokenizer: Tokenizer, base: Path) -> tuple[str, str] | None:
+    """What is wrong, and what to do, where a pretrained model would read tokens that are not its own."""
+    path = recipe.model.path
+    if recipe.model.source != "pretrained" or recipe.data.tokenizer == path:
+        return None
+    folder = Path(located_path(path, base))
+    if folder.is_dir() and not (folder / "tokenizer.json").is_file():
+        return None  # a folder's name is not asked for on the hub
+    try:
+        own = load_tokenizer(path, base).to_fast().get_vocab(with_added_tokens=True)
+    except CannotLoadTokenizer:
+        return None  # the hub has none of the kind that is read here
+    ours = tokenizer.to_fast().get_vocab(with_added_tokens=True)
+    if all(ours.get(token) == number for token, number in own.items()):
+        return None
     return (
-        f'tokenizer = "{recipe.data.tokenizer}" numbers tokens in another way than the model that is trained: set '
-        f'tokenizer = "{recipe.model.path}" in [data]'
+        f'"{recipe.data.tokenizer}" numbers tokens in another way than the model "{path}" has learned',
+        f'its own tokenizer is taken with tokenizer = "{path}" in [data] (--set data.tokenizer={path})',
     )
 
 

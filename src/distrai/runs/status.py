@@ -9,10 +9,13 @@ from distrai.ledger.errors import LedgerError
 from distrai.ledger.interface import RunState
 from distrai.ledger.locks import FileLock, InUse
 from distrai.peer.journal import Evaluated
+from distrai.protocol.errors import ProtocolError
+from distrai.protocol.primitives import Hash
 from distrai.runs.anchor import NoLedger, ledger_state
+from distrai.runs.archive import Archive, NothingPublished
 from distrai.runs.folder import RunFolder
 from distrai.runs.logs import PeerLog, read_log
-from distrai.runs.telling import TRUST, size
+from distrai.runs.telling import TRUST, prompt_text, size
 
 
 def status(folder: RunFolder) -> dict[str, Any]:
@@ -40,7 +43,18 @@ def status(folder: RunFolder) -> dict[str, Any]:
         "ledger": problem or "answers",
         "peers": [_peer(log, members) for log in logs],
         "pays": folder.deployment.exists(),
+        "prompt": _prompt(folder, Hash(bytes.fromhex(info.recipe_hash.removeprefix("0x")))),
     }
+
+
+def _prompt(folder: RunFolder, recipe_hash: Hash) -> str:
+    if folder.is_finished():
+        return prompt_text(folder.told().get("sample"))
+    try:
+        recipe = Archive(folder.archive).recipe(recipe_hash).recipe
+    except (NothingPublished, OSError, ProtocolError):
+        return prompt_text(None)
+    return prompt_text(None, chat=recipe.data.format != "text")
 
 
 def status_text(told: dict[str, Any]) -> str:
@@ -82,9 +96,10 @@ def _held_out(folder: RunFolder, seen: dict[int, Evaluated]) -> tuple[float | No
 
 def _next(told: dict[str, Any]) -> list[str]:
     where = told["folder"]
+    writing = f"distrai generate {where} {told['prompt']}"
     commands = {
-        "finished": f'distrai generate {where} "def "',
-        "running": f'distrai generate {where} "def "   (the model of the newest round)',
+        "finished": writing,
+        "running": f"{writing}   (the model of the newest round)",
         "stopped": f"distrai run {where}   (goes on where it stopped)",
         "all rounds done": f"distrai run {where}   (measures and exports what was trained)",
     }

@@ -142,9 +142,7 @@ def trained_text(summary: dict[str, Any]) -> str:
 
 def _next(summary: dict[str, Any], folder: Path) -> list[str]:
     where = shlex.quote(str(folder))
-    prompt = shlex.quote(summary["sample"]["prompt"]) if summary["sample"] else '"def "'
-    if "\n" in prompt:  # a conversation: its own words stand around a question
-        prompt = '"What do you know?"'
+    prompt = prompt_text(summary["sample"])
     typed = [
         (f"distrai generate {where} {prompt}", "more text from it"),
         (f"distrai replay {where}", "recompute the run from what was published, and compare"),
@@ -156,6 +154,13 @@ def _next(summary: dict[str, Any], folder: Path) -> list[str]:
         typed = [(f"distrai run {where}", "go on where it stopped"), *typed]
     width = max(len(command) for command, _ in typed)
     return ["  What to type next:", *(f"    {command:<{width}}  {why}" for command, why in typed)]
+
+
+def prompt_text(sample: dict[str, str] | None, *, chat: bool = False) -> str:
+    """What to type after ``distrai generate RUN``: in the manner of the run's data, on one line."""
+    prompt = shlex.quote(sample["prompt"]) if sample else '"def "'
+    is_chat = chat or "\n" in prompt  # its own words stand around a question
+    return '"What do you know?"' if is_chat else prompt
 
 
 def verdict_text(told: dict[str, Any]) -> str:

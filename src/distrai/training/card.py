@@ -4,6 +4,9 @@ import json
 import re
 from dataclasses import dataclass
 
+CARD_HEAD = 4096
+"""Bytes of a card in which its tags are."""
+_TAGS = ("distrai", "low-communication-training")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
@@ -53,7 +56,7 @@ class ModelCard:
         return "\n".join([*self._front_matter(), *self._summary(), *self._evidence(), *self._recipe(), ""])
 
     def _front_matter(self) -> list[str]:
-        tags = ["distrai", "low-communication-training", self.preset]
+        tags = [*_TAGS, self.preset]
         return [
             "---",
             f"license: {json.dumps(self.model_license)}",
@@ -128,6 +131,11 @@ class ModelCard:
         while fence in self.recipe:
             fence += "`"
         return ["## Recipe", "", fence, self.recipe.rstrip("\n"), fence]
+
+
+def written_here(head: bytes) -> bool:
+    """Whether these first bytes of a card are those of a run's export."""
+    return f"tags: {json.dumps(_TAGS)[:-1]}, ".encode() in head
 
 
 def _line(text: str) -> str:

@@ -32,6 +32,8 @@ class Evaluation:
     """Of pairs: the share in which the chosen answer gained more on the reference than the rejected one."""
     margin: float | None = None
     """Of pairs: by how much, times beta."""
+    token_accuracy: float | None = None
+    """Of text and conversations: the share of scored tokens that the model held for the likeliest."""
 
 
 @dataclass
@@ -41,6 +43,8 @@ class _Tally:
     nats: list[float] = field(default_factory=list)
     tokens: int = 0
     bytes: int = 0
+    right: int | None = None
+    """Tokens that were the likeliest, if somebody counts them."""
     losses: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
 
@@ -58,7 +62,8 @@ class _Tally:
         total = math.fsum(self.nats)
         bits = total / math.log(2) / max(1, self.bytes)
         if not self.losses:
-            return Evaluation(total / self.tokens, bits, samples, self.tokens)
+            share = None if self.right is None else self.right / self.tokens
+            return Evaluation(total / self.tokens, bits, samples, self.tokens, token_accuracy=share)
         means = {name: math.fsum(values) / samples for name, values in self.metrics.items()}
         return Evaluation(
             math.fsum(self.losses) / samples,
@@ -114,6 +119,7 @@ def _score(
     if dataset.layout != "pairs":
         logits, targets = predictions(model, batch.to(device), rows=dataset.layout == "rows")
         nats = functional.cross_entropy(logits.float(), targets, reduction="sum").item()
+        tally.right = (tally.right or 0) + int((logits.argmax(-1) == targets).sum())
     elif objective is None:
         nats = -likelihoods(model, rows.to(device)).sum().item()
     else:

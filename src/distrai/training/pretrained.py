@@ -73,8 +73,8 @@ def _refuse_quantised(path: str, revision: str, table: str) -> None:
 def _cannot_load(path: str, table: str, error: BaseException) -> CannotLoadModel:
     if (path.startswith((".", "/", "~")) or path.count("/") > 1) and not Path(path).is_dir():
         return CannotLoadModel(
-            f'[{table}] path: there is no folder "{path}", seen from the recipe or from here; make the model first, or '
-            f"give the id of one on the hub"
+            f'[{table}] path: there is no folder "{path}", seen from the recipe or from here; `make run` makes '
+            f"runs/quickstart/model and `distrai export RUN` the model of any run; or give the id of one on the hub"
         )
     return CannotLoadModel(
         f'[{table}] path: cannot load "{path}" ({first_line(error)}); give a folder with config.json and '

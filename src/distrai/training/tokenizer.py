@@ -141,11 +141,13 @@ class HuggingFaceTokenizer:
 def load_tokenizer(name: str, base: Path | None = None) -> Tokenizer:
     """The tokenizer of a recipe: ``bytes``, a folder or file, or a hub id.
 
-    A file is a ``tokenizer.json``; paths are relative to ``base``. Raises CannotLoadTokenizer.
+    A file is a ``tokenizer.json``; paths are relative to ``base``, else to here. Raises CannotLoadTokenizer.
     """
     if name == "bytes":
         return ByteTokenizer()
     path = (base or Path()) / name
+    if not path.exists():
+        path = Path(name)
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
         if file.is_file():
