@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from distrai.cli.main import main
-from distrai.jobs.creating import Wanted, create
-from distrai.jobs.store import Limits
+from distrai.jobs.running.creating import Wanted, create
+from distrai.jobs.running.store import Limits
 from helpers.job_scripts import script
 
 pytestmark = pytest.mark.processes

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from distrai.cli.main import main
-from distrai.jobs.claims import Claims
-from distrai.jobs.ledgers import OwnLedger
-from distrai.jobs.recording import Recording
-from distrai.jobs.runner import JobRun
-from distrai.jobs.store import JobFolder
+from distrai.jobs.records.claims import Claims
+from distrai.jobs.records.ledgers import OwnLedger
+from distrai.jobs.records.recording import Recording
+from distrai.jobs.running.runner import JobRun
+from distrai.jobs.running.store import JobFolder
 from helpers.job_scripts import LOOK_S, TRAINS, new_job
 
 pytestmark = pytest.mark.processes

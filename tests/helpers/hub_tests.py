@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from distrai.jobs.hub import Pushed, push_model
-from distrai.jobs.hub_token import HubToken
-from distrai.jobs.manifest import Origin
-from distrai.jobs.models import ModelStore, Saved
-from distrai.jobs.saving import save_model
+from distrai.jobs.hub.push import Pushed, push_model
+from distrai.jobs.hub.token import HubToken
+from distrai.jobs.models.manifest import Origin
+from distrai.jobs.models.saving import save_model
+from distrai.jobs.models.store import ModelStore, Saved
 from helpers.fake_hub import FakeHub, fake_hub
 
 REPO = "alice/tiny"

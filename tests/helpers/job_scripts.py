@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.creating import Wanted, create
-from distrai.jobs.library import Template
-from distrai.jobs.runner import JobResult, JobRun
-from distrai.jobs.store import JobFolder, Limits
+from distrai.jobs.forms.library import Template
+from distrai.jobs.running.creating import Wanted, create
+from distrai.jobs.running.runner import JobResult, JobRun
+from distrai.jobs.running.store import JobFolder, Limits
 
 HEADER = """\
 # /// script

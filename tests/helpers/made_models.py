@@ -1,6 +1,6 @@
 """A model of a job that was made: who it is by, and what its manifest says of where it is from."""
 
-from distrai.jobs.manifest import Origin
+from distrai.jobs.models.manifest import Origin
 
 ADDRESS = "0x" + "ab" * 20
 NAME = f"{ADDRESS}/first"

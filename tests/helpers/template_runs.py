@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.creating import Wanted, create
-from distrai.jobs.library import shipped
-from distrai.jobs.runner import JobResult, JobRun
-from distrai.jobs.store import JobFolder, Limits
+from distrai.jobs.forms.library import shipped
+from distrai.jobs.running.creating import Wanted, create
+from distrai.jobs.running.runner import JobResult, JobRun
+from distrai.jobs.running.store import JobFolder, Limits
 from helpers.toy_models import chats, make_toy_model, preferences, write_jsonl, write_prose
 
 TEMPLATES = {template.name: template for template in shipped()}

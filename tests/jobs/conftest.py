@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distrai.jobs.models import ModelStore, Saved
+from distrai.jobs.models.store import ModelStore, Saved
 from helpers.fake_hub import FakeHub
 from helpers.hub_tests import reached_hub, save_tiny
 from helpers.template_runs import Ran, Toys, smoke_run

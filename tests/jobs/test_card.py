@@ -2,7 +2,7 @@
 
 import yaml
 
-from distrai.jobs.card import JobCard, RecordedOn
+from distrai.jobs.models.card import JobCard, RecordedOn
 
 CARD = JobCard(
     name="A model", theme="cooking", kind="sft-qlora", base_model="owner/base", model_license="apache-2.0",

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs.contents import PickleRefused, SecretRefused, check_contents, is_pickle
-from distrai.jobs.manifest import MANIFEST, BadManifest, BadModelPath, FileEntry, Manifest, Origin, check_path
+from distrai.jobs.models.contents import PickleRefused, SecretRefused, check_contents, is_pickle
+from distrai.jobs.models.manifest import (
+    MANIFEST,
+    BadManifest,
+    BadModelPath,
+    FileEntry,
+    Manifest,
+    Origin,
+    check_path,
+)
 
 ORIGIN = Origin(kind="sft", record=7)
 

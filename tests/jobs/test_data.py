@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distrai.jobs.data import BadData, check_data
-from distrai.jobs.data_sources import BadSource, adapt, read_source
-from distrai.jobs.tokens import count_bytes
+from distrai.jobs.data.examples import BadData, check_data
+from distrai.jobs.data.sources import BadSource, adapt, read_source
+from distrai.jobs.data.tokens import count_bytes
 from distrai.protocol.plain_json import TooDeep, check_depth, load_json
 from distrai.training.data.formats import BadLine, Format, format_of, parse_line, read_value
 from helpers.data_lines import chat, preference, write

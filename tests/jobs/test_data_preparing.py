@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distrai.jobs.data import BadData, check_data
-from distrai.jobs.data_check import data_text, inspect_data, tokens_range
-from distrai.jobs.data_sources import BadSource
-from distrai.jobs.dividing import choose_held_out, prepare
-from distrai.jobs.prechecks import check_job_data, prepare_job_data
-from distrai.jobs.prepared import data_of, read_prepared
-from distrai.jobs.store import JobFolder
-from distrai.jobs.tokens import TokenSum, count_bytes
-from distrai.jobs.uses import use_of
+from distrai.jobs.data.check import data_text, inspect_data, tokens_range
+from distrai.jobs.data.dividing import choose_held_out, prepare
+from distrai.jobs.data.examples import BadData, check_data
+from distrai.jobs.data.prechecks import check_job_data, prepare_job_data
+from distrai.jobs.data.prepared import data_of, read_prepared
+from distrai.jobs.data.sources import BadSource
+from distrai.jobs.data.tokens import TokenSum, count_bytes
+from distrai.jobs.data.uses import use_of
+from distrai.jobs.running.store import JobFolder
 from distrai.training.data.formats import Format, read_value
 from helpers.data_lines import chat, preference, write
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs.environments import (
+from distrai.jobs.forms.header import Header, read_header
+from distrai.jobs.forms.library import shipped
+from distrai.jobs.running.environments import (
     CannotPrepare,
     Environments,
     _may_build,
     _pip_environment,
     environment_key,
 )
-from distrai.jobs.header import Header, read_header
-from distrai.jobs.library import shipped
-from distrai.jobs.packages import constraints_for, missing
+from distrai.jobs.running.packages import constraints_for, missing
 from distrai.ledger.locks import FileLock, InUse
 from helpers.job_scripts import HEADER
 from helpers.slow_index import SlowIndex
@@ -36,8 +36,8 @@ ELSEWHERE = f"""
 import sys
 from dataclasses import replace
 from pathlib import Path
-from distrai.jobs.environments import Environments
-from distrai.jobs.header import read_header
+from distrai.jobs.running.environments import Environments
+from distrai.jobs.forms.header import read_header
 header = replace(read_header({HEADER!r}.encode()), dependencies=("distraitoypart",), requires_python="")
 print(Environments(Path(sys.argv[1])).prepare(header, lambda text: None).python)
 """

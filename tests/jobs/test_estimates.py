@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from distrai.jobs.costing import cost_of, cost_text, look_at_job
-from distrai.jobs.estimate import SETUP_HOURS, Hardware, Work, Writing, estimate
-from distrai.jobs.hardware import Method, NotEstimable, gpu_of, memory_gb
-from distrai.jobs.library import shipped
-from distrai.jobs.model_size import size_of, size_of_new
-from distrai.jobs.session import Unclear, hardware
-from distrai.jobs.uses import KINDS
+from distrai.jobs.data.uses import KINDS
+from distrai.jobs.estimates.costing import cost_of, cost_text, look_at_job
+from distrai.jobs.estimates.estimate import SETUP_HOURS, Hardware, Work, Writing, estimate
+from distrai.jobs.estimates.hardware import Method, NotEstimable, gpu_of, memory_gb
+from distrai.jobs.estimates.model_size import size_of, size_of_new
+from distrai.jobs.forms.library import shipped
+from distrai.jobs.running.session import Unclear, hardware
 
 H100 = Hardware("H100_80GB", price_per_hour=2_500_000)
 TEMPLATES = {item.name: item.header() for item in shipped()}

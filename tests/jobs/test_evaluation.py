@@ -17,9 +17,9 @@ from distrai.jobs.evaluation import (
     keep_asked,
     report_of,
 )
-from distrai.jobs.library import Template
-from distrai.jobs.runner import JobRun
-from distrai.jobs.store import JobFolder, JobState, Limits
+from distrai.jobs.forms.library import Template
+from distrai.jobs.running.runner import JobRun
+from distrai.jobs.running.store import JobFolder, JobState, Limits
 from helpers.job_scripts import new_job
 from helpers.template_runs import Toys, smoke_run
 from helpers.toy_models import write_jsonl

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from distrai.cli.main import main
-from distrai.jobs.models import ModelStore
-from distrai.jobs.store import JobFolder
+from distrai.jobs.models.store import ModelStore
+from distrai.jobs.running.store import JobFolder
 from helpers.fake_hub import FakeHub
 from helpers.hub_tests import NOT_OURS, REPO, save_tiny
 from helpers.job_scripts import HEADER, has_ended, script

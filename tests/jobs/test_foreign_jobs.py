@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from distrai.cli.main import main
-from distrai.jobs.claims import key_parameters, told_values
-from distrai.jobs.counting import count_parameters
-from distrai.jobs.store import JobFolder, Limits, OtherJob, all_jobs, check_ours
+from distrai.jobs.estimates.counting import count_parameters
+from distrai.jobs.records.claims import key_parameters, told_values
+from distrai.jobs.running.store import JobFolder, Limits, OtherJob, all_jobs, check_ours
 from helpers.job_scripts import new_job, run_job
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distrai.jobs.header import BadHeader, NoHeader, read_header, script_bytes
-from distrai.jobs.parameters import BadParameter
+from distrai.jobs.forms.header import BadHeader, NoHeader, read_header, script_bytes
+from distrai.jobs.forms.parameters import BadParameter
 from helpers.job_scripts import HEADER
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs import helper as job
+from distrai.jobs.running import helper as job
 
 
 @pytest.fixture(autouse=True)

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs.contents import PickleRefused, SecretRefused
-from distrai.jobs.hub import (
+from distrai.jobs.hub.errors import BadRepository, HubFailed, HubUnreachable, RepositoryChanged
+from distrai.jobs.hub.pull import pull_model
+from distrai.jobs.hub.push import (
     RepositoryIsPublic,
 )
-from distrai.jobs.hub_errors import BadRepository, HubFailed, HubUnreachable, RepositoryChanged
-from distrai.jobs.hub_pull import pull_model
-from distrai.jobs.hub_token import (
+from distrai.jobs.hub.token import (
     BadToken,
     TokenMayNot,
 )
-from distrai.jobs.manifest import MANIFEST, Manifest
-from distrai.jobs.models import DamagedModel, ModelStore, Saved
+from distrai.jobs.models.contents import PickleRefused, SecretRefused
+from distrai.jobs.models.manifest import MANIFEST, Manifest
+from distrai.jobs.models.store import DamagedModel, ModelStore, Saved
 from helpers.fake_hub import FakeHub
 from helpers.hub_tests import NAME, NOT_OURS, REPO, given, push
 

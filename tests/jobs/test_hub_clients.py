@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs.manifest import Origin
-from distrai.jobs.models import ModelStore
-from distrai.jobs.saving import save_model
+from distrai.jobs.models.manifest import Origin
+from distrai.jobs.models.saving import save_model
+from distrai.jobs.models.store import ModelStore
 from helpers.fake_hub import FakeHub, fake_hub
 from helpers.toy_models import chats, make_toy_model
 
@@ -95,9 +95,9 @@ def test_what_transformers_and_peft_push_we_pull(hub: FakeHub, toy: Path, tmp_pa
 
 READ = """
 import json, sys
-from distrai.jobs.data import check_data
-from distrai.jobs.data_sources import BadSource
-from distrai.jobs.tokens import TokenizerCounter
+from distrai.jobs.data.examples import check_data
+from distrai.jobs.data.sources import BadSource
+from distrai.jobs.data.tokens import TokenizerCounter
 counter = TokenizerCounter.load(sys.argv[1])
 reports = [check_data("hf:alice/chats", counter=counter, limit=limit) for limit in (0, 7)]
 told = [[report.ok, report.format, report.examples, report.tokens.total] for report in reports]

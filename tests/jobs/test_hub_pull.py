@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from distrai.jobs.claims import parameter_count
-from distrai.jobs.hub_errors import NoRepository
-from distrai.jobs.hub_pull import pull_model
-from distrai.jobs.hub_token import (
+from distrai.jobs.hub.errors import NoRepository
+from distrai.jobs.hub.pull import pull_model
+from distrai.jobs.hub.token import (
     BadToken,
 )
-from distrai.jobs.manifest import MANIFEST
-from distrai.jobs.models import DamagedModel, ForeignManifest, ModelStore, Saved
-from distrai.jobs.places import StoreFull
-from distrai.jobs.saving import NothingToSave
+from distrai.jobs.models.manifest import MANIFEST
+from distrai.jobs.models.places import StoreFull
+from distrai.jobs.models.saving import NothingToSave
+from distrai.jobs.models.store import DamagedModel, ForeignManifest, ModelStore, Saved
+from distrai.jobs.records.claims import parameter_count
 from helpers.fake_hub import FakeHub
 from helpers.hub_tests import NAME, NOT_OURS, REPO, given, push
 
@@ -42,7 +42,7 @@ def test_a_model_that_has_no_room_is_not_pulled(
 ) -> None:
     push(store, saved, hub.token("alice"), public=True)
     other, room = ModelStore.at(str(tmp_path / "other")), SimpleNamespace(free=saved.manifest.size)
-    monkeypatch.setattr("distrai.jobs.hub_pull.shutil.disk_usage", lambda path: room)
+    monkeypatch.setattr("distrai.jobs.hub.pull.shutil.disk_usage", lambda path: room)
     with pytest.raises(StoreFull, match="no room is left"):
         pull_model(other, REPO)
     assert list(Path(other.place.root).iterdir()) == []

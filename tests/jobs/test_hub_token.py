@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs.hub import (
+from distrai.jobs.hub.errors import BadRepository
+from distrai.jobs.hub.pull import pull_model
+from distrai.jobs.hub.push import (
     UnsafeEndpoint,
     check_for_rented,
     check_repo,
     open_api,
 )
-from distrai.jobs.hub_errors import BadRepository
-from distrai.jobs.hub_pull import pull_model
-from distrai.jobs.hub_token import (
+from distrai.jobs.hub.token import (
     BadToken,
     NoToken,
     TokenInArguments,
@@ -23,7 +23,7 @@ from distrai.jobs.hub_token import (
     read_scope,
     refuse_token,
 )
-from distrai.jobs.models import ModelStore, Saved
+from distrai.jobs.models.store import ModelStore, Saved
 from helpers.fake_hub import FakeHub
 from helpers.hub_tests import NOT_OURS, REPO, given, push
 

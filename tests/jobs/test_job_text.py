@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from distrai.jobs.display import JobDisplay
-from distrai.jobs.session import described
+from distrai.jobs.running.session import described
 from distrai.jobs.text import event_text, form_text, job_text, jobs_text, result_text, templates_text
 from helpers.job_scripts import new_job
 

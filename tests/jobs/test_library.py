@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs.checking import check
-from distrai.jobs.editing import CannotEdit, edit_template, save_template
-from distrai.jobs.header import BadHeader
-from distrai.jobs.library import Library, NotAccepted, NoTemplate, Template, TemplateExists, shipped
-from distrai.jobs.session import Asked, choose_job, form, show
+from distrai.jobs.estimates.checking import check
+from distrai.jobs.forms.editing import CannotEdit, edit_template, save_template
+from distrai.jobs.forms.header import BadHeader
+from distrai.jobs.forms.library import Library, NotAccepted, NoTemplate, Template, TemplateExists, shipped
+from distrai.jobs.running.session import Asked, choose_job, form, show
 from distrai.jobs.text import check_text, form_text
 from helpers.job_scripts import HEADER, script
 

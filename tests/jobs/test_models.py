@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs.manifest import MANIFEST, Manifest
-from distrai.jobs.models import (
+from distrai.jobs.models.manifest import MANIFEST, Manifest
+from distrai.jobs.models.saving import ModelExists, NothingToSave, files_of, save_model
+from distrai.jobs.models.store import (
     BadModelName,
     DamagedModel,
     ForeignManifest,
@@ -16,7 +17,6 @@ from distrai.jobs.models import (
     NoModel,
     expect,
 )
-from distrai.jobs.saving import ModelExists, NothingToSave, files_of, save_model
 from helpers.made_models import ADDRESS, NAME, ORIGIN
 from helpers.rclone import OWNER, SECRET, object_server
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from distrai.cli.main import main
-from distrai.jobs.manifest import Origin
-from distrai.jobs.models import ModelStore, Saved
-from distrai.jobs.saving import save_model
+from distrai.jobs.models.manifest import Origin
+from distrai.jobs.models.saving import save_model
+from distrai.jobs.models.store import ModelStore, Saved
 from helpers.fake_hub import FakeHub
 from helpers.hub_tests import NOT_OURS
 from helpers.toy_models import make_toy_model

@@ -10,9 +10,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from distrai.jobs.models import ModelStore, default_store
-from distrai.jobs.places import Place, StoreUnusable
-from distrai.jobs.saving import save_model
+from distrai.jobs.models.places import Place, StoreUnusable
+from distrai.jobs.models.saving import save_model
+from distrai.jobs.models.store import ModelStore, default_store
 from helpers.made_models import ADDRESS, NAME, ORIGIN
 
 
@@ -38,7 +38,7 @@ def test_an_interrupted_save_leaves_nothing(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("distrai.jobs.saving._only_mine", stop)
+    monkeypatch.setattr("distrai.jobs.models.saving._only_mine", stop)
     with pytest.raises(KeyboardInterrupt):
         save_model(local, made, NAME, ORIGIN)
     assert local.all() == [] and list(Path(local.place.root).rglob("*")) == []
@@ -48,9 +48,9 @@ FULL = """
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from distrai.jobs import saving
-from distrai.jobs.manifest import Origin
-from distrai.jobs.models import ModelStore
+from distrai.jobs.models import saving
+from distrai.jobs.models.manifest import Origin
+from distrai.jobs.models.store import ModelStore
 where, made, name, when = sys.argv[1:]
 if when == "late":
     saving.shutil.disk_usage = lambda path: type("Room", (), {"free": 1 << 40})

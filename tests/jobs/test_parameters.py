@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from distrai.jobs.parameters import BadParameter, Parameter, locate, parse_settings, validate
+from distrai.jobs.forms.parameters import BadParameter, Parameter, locate, parse_settings, validate
 
 FORM = {
     "rate": Parameter("float", 0.5, 0.0, 1.0),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from distrai.jobs.machine import visible
-from distrai.jobs.portable import folder_hash, paths_of, without_paths
+from distrai.jobs.estimates.machine import visible
+from distrai.jobs.models.portable import folder_hash, paths_of, without_paths
 from helpers.job_scripts import HEADER, new_job, run_job
 from helpers.job_scripts import script as script_of
 

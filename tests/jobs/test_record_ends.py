@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from distrai.cli.main import main
-from distrai.jobs.claims import BadClaim, Claims
-from distrai.jobs.ledgers import OwnLedger
-from distrai.jobs.models import ModelStore
-from distrai.jobs.publishing import Publishing
-from distrai.jobs.record_shown import record_on_ledger
-from distrai.jobs.record_told import stage_text
-from distrai.jobs.recording import NotClosed, Recording
-from distrai.jobs.runner import JobRun
-from distrai.jobs.store import JobFolder
+from distrai.jobs.models.publishing import Publishing
+from distrai.jobs.models.store import ModelStore
+from distrai.jobs.records.claims import BadClaim, Claims
+from distrai.jobs.records.ledgers import OwnLedger
+from distrai.jobs.records.recording import NotClosed, Recording
+from distrai.jobs.records.shown import record_on_ledger
+from distrai.jobs.records.told import stage_text
+from distrai.jobs.running.runner import JobRun
+from distrai.jobs.running.store import JobFolder
 from distrai.ledger.errors import LedgerUnreachable
 from distrai.runs.records import Wanted, records_of
 from helpers.fake_hub import FakeHub

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from distrai.cli.main import main
-from distrai.jobs.ledgers import OwnLedger
-from distrai.jobs.manifest import Origin
-from distrai.jobs.models import ModelStore, Saved
-from distrai.jobs.recorded import NoRecord, compare_with_record
-from distrai.jobs.saving import save_model
+from distrai.jobs.models.manifest import Origin
+from distrai.jobs.models.saving import save_model
+from distrai.jobs.models.store import ModelStore, Saved
+from distrai.jobs.records.ledgers import OwnLedger
+from distrai.jobs.records.recorded import NoRecord, compare_with_record
 from distrai.ledger.embedded.chain import EmbeddedChain
 from distrai.ledger.embedded.server import serve
 from distrai.ledger.keys import NodeKey

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from distrai.jobs.claims import PARAMETERS_BYTES, cut, key_parameters
-from distrai.jobs.counting import count_parameters
-from distrai.jobs.ledgers import BadLedger, OtherLedger, OwnLedger, choose_ledger
-from distrai.jobs.models import ModelStore
-from distrai.jobs.record_shown import record_on_ledger
-from distrai.jobs.record_told import record_text
-from distrai.jobs.recorded import compare
-from distrai.jobs.recording import JobRecords, Recording
-from distrai.jobs.runner import JobRun
-from distrai.jobs.store import JobFolder
+from distrai.jobs.estimates.counting import count_parameters
+from distrai.jobs.models.store import ModelStore
+from distrai.jobs.records.claims import PARAMETERS_BYTES, cut, key_parameters
+from distrai.jobs.records.ledgers import BadLedger, OtherLedger, OwnLedger, choose_ledger
+from distrai.jobs.records.recorded import compare
+from distrai.jobs.records.recording import JobRecords, Recording
+from distrai.jobs.records.shown import record_on_ledger
+from distrai.jobs.records.told import record_text
+from distrai.jobs.running.runner import JobRun
+from distrai.jobs.running.store import JobFolder
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.training_records import Record, Stage
 from distrai.protocol.primitives import ZERO_HASH

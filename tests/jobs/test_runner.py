@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from distrai.cli.main import main
-from distrai.jobs.confinement import BadVariable, check_passed, script_environment
-from distrai.jobs.creating import Wanted, create
-from distrai.jobs.events import BadEvent, read_event
-from distrai.jobs.ledgers import OtherLedger, OwnLedger
-from distrai.jobs.recording import Recording
-from distrai.jobs.runner import METRICS_MAX, JobRun
-from distrai.jobs.store import JobFolder, Limits, NoJob, OtherJob, all_jobs, find_job
+from distrai.jobs.records.ledgers import OtherLedger, OwnLedger
+from distrai.jobs.records.recording import Recording
+from distrai.jobs.running.confinement import BadVariable, check_passed, script_environment
+from distrai.jobs.running.creating import Wanted, create
+from distrai.jobs.running.events import BadEvent, read_event
+from distrai.jobs.running.runner import METRICS_MAX, JobRun
+from distrai.jobs.running.store import JobFolder, Limits, NoJob, OtherJob, all_jobs, find_job
 from distrai.ledger.errors import LedgerUnreachable
 from distrai.ledger.keys import NodeKey
 from distrai.ledger.locks import InUse

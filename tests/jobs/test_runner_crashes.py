@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from distrai.jobs.attempt import Attempt
 from distrai.jobs.files import DiskFull
-from distrai.jobs.reading import events_of, is_running, printed_by, stop
-from distrai.jobs.runner import JobRun
-from distrai.jobs.store import JobFolder, Limits
+from distrai.jobs.running.attempt import Attempt
+from distrai.jobs.running.reading import events_of, is_running, printed_by, stop
+from distrai.jobs.running.runner import JobRun
+from distrai.jobs.running.store import JobFolder, Limits
 from distrai.ledger.locks import InUse
 from helpers.job_scripts import LOOK_S, has_ended, new_job, run_job
 
@@ -43,8 +43,8 @@ job.artifact("saved")
 RUN = """
 import sys
 from pathlib import Path
-from distrai.jobs.runner import JobRun
-from distrai.jobs.store import JobFolder
+from distrai.jobs.running.runner import JobRun
+from distrai.jobs.running.store import JobFolder
 def say(event):
     print(event["event"], event.get("text", ""), flush=True)
 JobRun(JobFolder(Path(sys.argv[1])), say, look_s=0.01).run()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from distrai.jobs import sandbox
-from distrai.jobs.sandbox import NoSandbox, why_not
-from distrai.jobs.store import JobFolder, Limits
+from distrai.jobs.running import sandbox
+from distrai.jobs.running.sandbox import NoSandbox, why_not
+from distrai.jobs.running.store import JobFolder, Limits
 from helpers.job_scripts import HEADER, has_ended, new_job, run_job, script
 
 pytestmark = pytest.mark.processes
@@ -206,7 +206,7 @@ def test_a_killed_supervisor_takes_what_is_inside_with_it(home: Path) -> None:
             ended.append(int(json.loads((job.attempt(1) / "running.json").read_text())["pid"]))
             os.kill(int((job.attempt(1) / "lock").read_text()), signal.SIGKILL)
 
-    from distrai.jobs.runner import JobRun
+    from distrai.jobs.running.runner import JobRun
 
     result = JobRun(job, kill, look_s=0.01).run()
     assert result.status == "failed" and "lost" in result.why

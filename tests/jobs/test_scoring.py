@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from distrai.jobs import helper
-from distrai.jobs.data import BadData
-from distrai.jobs.dividing import prepare
-from distrai.jobs.generating import CannotLoad
-from distrai.jobs.scoring import score_model
+from distrai.jobs.data.dividing import prepare
+from distrai.jobs.data.examples import BadData
+from distrai.jobs.models.generating import CannotLoad
+from distrai.jobs.models.scoring import score_model
+from distrai.jobs.running import helper
 from helpers.data_lines import chat, write
 from helpers.template_runs import Toys, answer_loss
 from helpers.toy_models import chats, write_jsonl

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distrai.cli.main import main
-from distrai.jobs.ledgers import OwnLedger
-from distrai.jobs.manifest import MANIFEST, Manifest, Origin
-from distrai.jobs.models import DamagedModel, ModelStore, Saved, expect
-from distrai.jobs.saving import ModelExists, save_model
-from distrai.jobs.sealed_models import NotSealed, decrypt_model, save_sealed, sealed_copy
-from distrai.jobs.sealing import BLOCK, WrongKey, seal, unseal
+from distrai.jobs.models.manifest import MANIFEST, Manifest, Origin
+from distrai.jobs.models.saving import ModelExists, save_model
+from distrai.jobs.models.sealed import NotSealed, decrypt_model, save_sealed, sealed_copy
+from distrai.jobs.models.sealing import BLOCK, WrongKey, seal, unseal
+from distrai.jobs.models.store import DamagedModel, ModelStore, Saved, expect
+from distrai.jobs.records.ledgers import OwnLedger
 from distrai.ledger.keys import NodeKey
 
 KEY = NodeKey(bytes(range(1, 33)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from distrai.jobs.packages import missing
+from distrai.jobs.running.packages import missing
 from helpers.template_runs import (
     TEMPLATES,
     Ran,

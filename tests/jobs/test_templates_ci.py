@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from distrai.jobs.dividing import prepare
-from distrai.jobs.store import JobFolder
+from distrai.jobs.data.dividing import prepare
+from distrai.jobs.running.store import JobFolder
 from helpers.small_disks import on_small_disk
 from helpers.template_runs import Ran, Toys, check_model, gained, rewards_right, says
 from helpers.toy_models import KIND, decisions, make_toy_model, write_jsonl

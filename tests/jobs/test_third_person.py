@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from distrai.cli.main import main
-from distrai.jobs.ledgers import OwnLedger
-from distrai.jobs.manifest import MANIFEST, Manifest
-from distrai.jobs.recording import Recording
-from distrai.jobs.runner import JobRun
+from distrai.jobs.models.manifest import MANIFEST, Manifest
+from distrai.jobs.records.ledgers import OwnLedger
+from distrai.jobs.records.recording import Recording
+from distrai.jobs.running.runner import JobRun
 from helpers.fake_hub import FakeHub
 from helpers.hub_tests import NOT_OURS, REPO
 from helpers.job_scripts import LOOK_S, TRAINS, new_job

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from distrai.jobs.creating import Wanted, create
-from distrai.jobs.dividing import prepare
-from distrai.jobs.manifest import Origin
-from distrai.jobs.models import ModelStore
-from distrai.jobs.saving import save_model
-from distrai.jobs.scoring import score_model
-from distrai.jobs.store import JobFolder, Limits
+from distrai.jobs.data.dividing import prepare
+from distrai.jobs.models.manifest import Origin
+from distrai.jobs.models.saving import save_model
+from distrai.jobs.models.scoring import score_model
+from distrai.jobs.models.store import ModelStore
+from distrai.jobs.running.creating import Wanted, create
+from distrai.jobs.running.store import JobFolder, Limits
 from distrai.runs.evaluating import Asked, NothingToEvaluate, evaluate, evaluation_text, find_subject
 from distrai.runs.opened import OpenedRun
 from helpers.run_folders import FakeRun

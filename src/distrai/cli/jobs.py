@@ -15,7 +15,7 @@ from distrai.cli.wallet import AnyWallet
 
 if TYPE_CHECKING:
     from distrai.jobs.evaluation import Tasks
-    from distrai.jobs.store import Limits
+    from distrai.jobs.running.store import Limits
 
 Flag = Annotated[bool, Parameter(negative=())]
 Many = Annotated[list[str] | None, Parameter(negative=())]
@@ -49,7 +49,7 @@ class LimitOptions:
 
     def chosen(self) -> "Limits":
         """As the runner takes them."""
-        from distrai.jobs.session import limits
+        from distrai.jobs.running.session import limits
 
         return limits(
             self.timeout,
@@ -96,7 +96,7 @@ def new(source: str, name: str = "", /, *, json: Flag = False) -> int:
     json
         Print one JSON object.
     """
-    from distrai.jobs.library import Library
+    from distrai.jobs.forms.library import Library
 
     template = Library().new(name or f"my-{Path(source).stem}", source)
     told = {"ok": True, "template": template.name, "path": str(template.path), "hash": template.hash}
@@ -121,8 +121,8 @@ def edit(template: str, /, *, save: Flag = False, json: Flag = False) -> int:
     json
         Print one JSON object.
     """
-    from distrai.jobs.editing import edit_template, save_template
-    from distrai.jobs.library import Library
+    from distrai.jobs.forms.editing import edit_template, save_template
+    from distrai.jobs.forms.library import Library
 
     told = save_template(Library(), template) if save else edit_template(Library(), template)
     is_new = "is now" if told["changed"] else "is unchanged, or as it was once:"
@@ -175,9 +175,9 @@ def run(
 
     from distrai.jobs.display import JobDisplay
     from distrai.jobs.evaluation import judged_by
-    from distrai.jobs.library import Library
-    from distrai.jobs.runner import JobRun
-    from distrai.jobs.session import Asked, choose_job
+    from distrai.jobs.forms.library import Library
+    from distrai.jobs.running.runner import JobRun
+    from distrai.jobs.running.session import Asked, choose_job
     from distrai.jobs.text import result_text
     from distrai.runs.display import JsonLines
 

@@ -50,9 +50,9 @@ def check(
     json
         Print one JSON object.
     """
-    from distrai.jobs.checking import check
-    from distrai.jobs.library import Library
-    from distrai.jobs.session import Asked, Unclear, hardware
+    from distrai.jobs.estimates.checking import check
+    from distrai.jobs.forms.library import Library
+    from distrai.jobs.running.session import Asked, Unclear, hardware
     from distrai.jobs.text import check_text
 
     if not 0 <= parameters < 1e15:
@@ -105,8 +105,8 @@ def data(
     json
         Print one JSON object.
     """
-    from distrai.jobs.data_check import data_text
-    from distrai.jobs.looking_at_data import Look, look
+    from distrai.jobs.data.check import data_text
+    from distrai.jobs.data.looking import Look, look
     from distrai.jobs.text import printable
 
     asked = Look(source, format, use, model, context, limit, out, held_out, seed)

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from distrai.cli.output import tell
 
 if TYPE_CHECKING:
-    from distrai.jobs.store import JobFolder
+    from distrai.jobs.running.store import JobFolder
 
 Flag = Annotated[bool, Parameter(negative=())]
 
@@ -23,9 +23,9 @@ def list_(*, templates: Flag = False, json: Flag = False) -> int:
     json
         Print one JSON object.
     """
-    from distrai.jobs.library import Library, title_of
-    from distrai.jobs.session import described
-    from distrai.jobs.store import all_jobs
+    from distrai.jobs.forms.library import Library, title_of
+    from distrai.jobs.running.session import described
+    from distrai.jobs.running.store import all_jobs
     from distrai.jobs.text import jobs_text, templates_text
 
     if templates:
@@ -52,13 +52,13 @@ def show(what: str, /, *, ledger: Flag = False, json: Flag = False) -> int:
     json
         Print one JSON object.
     """
-    from distrai.jobs.session import show
-    from distrai.jobs.store import find_job
+    from distrai.jobs.running.session import show
+    from distrai.jobs.running.store import find_job
     from distrai.jobs.text import form_text, job_text, printable
 
     if ledger:
-        from distrai.jobs.record_shown import record_on_ledger
-        from distrai.jobs.record_told import record_text
+        from distrai.jobs.records.shown import record_on_ledger
+        from distrai.jobs.records.told import record_text
 
         record = record_on_ledger(find_job(what).read())
         tell({"ok": True, **record}, printable(record_text(record)), as_json=json)
@@ -83,8 +83,8 @@ def logs(job: str, /, *, output: Flag = False, follow: Flag = False, json: Flag 
     json
         Print JSON lines.
     """
-    from distrai.jobs.reading import events_of, printed_by
-    from distrai.jobs.store import find_job
+    from distrai.jobs.running.reading import events_of, printed_by
+    from distrai.jobs.running.store import find_job
     from distrai.jobs.text import event_text, printable
 
     folder = find_job(job)
@@ -100,7 +100,7 @@ def logs(job: str, /, *, output: Flag = False, follow: Flag = False, json: Flag 
 
 def _say_who_follows(folder: "JobFolder", *, follow: bool) -> None:
     """What is told comes from who runs the job: say so where that process is gone."""
-    from distrai.jobs.session import described
+    from distrai.jobs.running.session import described
 
     status = described(folder.read(), folder)["status"]
     if follow and status not in ("done", "failed", "stopped", "running", "preparing", "new"):
@@ -122,8 +122,8 @@ def stop(job: str, /, *, now: Flag = False, json: Flag = False) -> int:
     json
         Print one JSON object.
     """
-    from distrai.jobs.reading import stop
-    from distrai.jobs.store import find_job
+    from distrai.jobs.running.reading import stop
+    from distrai.jobs.running.store import find_job
 
     folder = find_job(job)
     was_running = stop(folder, at_once=now)

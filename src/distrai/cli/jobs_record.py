@@ -13,8 +13,8 @@ from distrai.cli.output import tell
 from distrai.cli.wallet import AnyWallet
 
 if TYPE_CHECKING:
-    from distrai.jobs.ledgers import OtherLedger, OwnLedger
-    from distrai.jobs.recording import Recording
+    from distrai.jobs.records.ledgers import OtherLedger, OwnLedger
+    from distrai.jobs.records.recording import Recording
 
 Flag = Annotated[bool, Parameter(negative=())]
 
@@ -31,7 +31,7 @@ class LedgerOptions:
 
     def chosen(self, wallet: AnyWallet | None) -> "OwnLedger | OtherLedger":
         """The ledger; a wallet's password is asked for once at most."""
-        from distrai.jobs.ledgers import choose_ledger
+        from distrai.jobs.records.ledgers import choose_ledger
 
         named = None if wallet is None else cache(wallet.chosen().open)
         return choose_ledger(self.rpc, self.deployment, named, cache(AnyWallet().chosen().open))
@@ -67,10 +67,10 @@ class RecordOptions(LedgerOptions):
 
     def recording(self, wallet: AnyWallet | None) -> "Recording | None":
         """Who keeps the record; None if nobody does. A token and a repository are tried before anything runs."""
-        from distrai.jobs.claims import Claims
-        from distrai.jobs.publishing import Publishing
-        from distrai.jobs.recording import Recording
-        from distrai.jobs.session import Unclear
+        from distrai.jobs.models.publishing import Publishing
+        from distrai.jobs.records.claims import Claims
+        from distrai.jobs.records.recording import Recording
+        from distrai.jobs.running.session import Unclear
 
         ledger = self.chosen(wallet)
         claims = Claims.read(self.gpu, self.provider, self.price_hour)
@@ -100,8 +100,8 @@ def close(
     json
         Print events as JSON lines and one object at the end.
     """
-    from distrai.jobs.session import Unclear
-    from distrai.jobs.store import find_job
+    from distrai.jobs.running.session import Unclear
+    from distrai.jobs.running.store import find_job
 
     witness = (record or RecordOptions()).recording(wallet)
     if witness is None:

@@ -28,8 +28,8 @@ def list_(*, store: str = "", json: Json = False) -> int:
     json
         Print one JSON object.
     """
-    from distrai.jobs.models import ModelStore
-    from distrai.jobs.models_text import list_text, told_of
+    from distrai.jobs.models.store import ModelStore
+    from distrai.jobs.models.text import list_text, told_of
 
     chosen = ModelStore.at(store)
     found, broken = chosen.all(), chosen.broken()
@@ -74,8 +74,8 @@ def verify(
     json
         Print one JSON object.
     """
-    from distrai.jobs.models_text import verify_text
-    from distrai.jobs.verifying import verify_model
+    from distrai.jobs.models.text import verify_text
+    from distrai.jobs.models.verifying import verify_model
 
     told = verify_model(name, store, expect, record, rpc, deployment)
     tell(told, verify_text(told), as_json=json)
@@ -119,9 +119,9 @@ def generate(
     json
         Print one JSON object.
     """
-    from distrai.jobs.generating import Sampling, write_text
-    from distrai.jobs.naming import open_model
-    from distrai.jobs.sealed_models import check_opened
+    from distrai.jobs.models.generating import Sampling, write_text
+    from distrai.jobs.models.naming import open_model
+    from distrai.jobs.models.sealed import check_opened
     from distrai.runs.telling import printable
 
     sampling = Sampling(tokens=tokens, temperature=temperature, seed=seed, chat=chat, device=device)
@@ -157,9 +157,9 @@ def decrypt(
     json
         Print one JSON object.
     """
-    from distrai.jobs.models_text import told_of
-    from distrai.jobs.naming import open_model
-    from distrai.jobs.sealed_models import NotSealed, decrypt_model
+    from distrai.jobs.models.naming import open_model
+    from distrai.jobs.models.sealed import NotSealed, decrypt_model
+    from distrai.jobs.models.text import told_of
 
     chosen, saved = open_model(name, store)
     if not saved.manifest.origin.sealed:

@@ -51,12 +51,12 @@ def push(
     json
         Print one JSON object.
     """
-    from distrai.jobs.after_push import tell_record
-    from distrai.jobs.hub import check_repo, push_model
-    from distrai.jobs.hub_token import is_rented, need_token, refuse_token
-    from distrai.jobs.models_text import push_text, told_of_push
-    from distrai.jobs.naming import open_model
-    from distrai.jobs.sealed_models import sealed_copy
+    from distrai.jobs.hub.push import check_repo, push_model
+    from distrai.jobs.hub.token import is_rented, need_token, refuse_token
+    from distrai.jobs.models.naming import open_model
+    from distrai.jobs.models.sealed import sealed_copy
+    from distrai.jobs.models.text import push_text, told_of_push
+    from distrai.jobs.records.after_push import tell_record
 
     refuse_token(name, repo)
     check_repo(repo)
@@ -105,10 +105,10 @@ def pull(
     json
         Print one JSON object.
     """
-    from distrai.jobs.hub_pull import pull_model
-    from distrai.jobs.hub_token import find_token, is_rented, refuse_token
-    from distrai.jobs.models import ModelStore
-    from distrai.jobs.models_text import pull_text, told_of_pull
+    from distrai.jobs.hub.pull import pull_model
+    from distrai.jobs.hub.token import find_token, is_rented, refuse_token
+    from distrai.jobs.models.store import ModelStore
+    from distrai.jobs.models.text import pull_text, told_of_pull
 
     refuse_token(repo, revision)
     chosen = ModelStore.at(store)
@@ -127,7 +127,7 @@ def pull(
 
 def key_of_sender(address: str, wallet: AnyWallet | None) -> "NodeKey":
     """The key of the sender of a model."""
-    from distrai.jobs.ledgers import key_of
+    from distrai.jobs.records.ledgers import key_of
 
     named = None if wallet is None else wallet.chosen().open
     return key_of(address, named, AnyWallet().chosen().open)

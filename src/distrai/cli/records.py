@@ -90,7 +90,7 @@ def show(record: str, run: str = "", /, *, where: Where | None = None, json: Fla
     json
         Print one JSON object.
     """
-    from distrai.jobs.record_told import record_text
+    from distrai.jobs.records.told import record_text
     from distrai.runs.records import record_of
     from distrai.runs.telling import printable
 

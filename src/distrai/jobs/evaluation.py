@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.claims import base_of
-from distrai.jobs.creating import Wanted, create
-from distrai.jobs.environments import Environments
 from distrai.jobs.files import write_json
-from distrai.jobs.library import Template, shipped
-from distrai.jobs.results import JobResult
-from distrai.jobs.runner import JobRun, Report, Witness
-from distrai.jobs.store import JobFolder, JobState, Limits
+from distrai.jobs.forms.library import Template, shipped
+from distrai.jobs.records.claims import base_of
+from distrai.jobs.running.creating import Wanted, create
+from distrai.jobs.running.environments import Environments
+from distrai.jobs.running.results import JobResult
+from distrai.jobs.running.runner import JobRun, Report, Witness
+from distrai.jobs.running.store import JobFolder, JobState, Limits
 from distrai.network.files import write_whole
 
 BEFORE, AFTER = "before", "after"

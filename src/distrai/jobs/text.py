@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from distrai.jobs.costing import cost_text
-from distrai.jobs.data_check import data_text
+from distrai.jobs.data.check import data_text
+from distrai.jobs.estimates.costing import cost_text
 
 _SHORT, _SHOWN, _NARROW = 48, 8, 24
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from distrai.jobs.claims import base_of
-from distrai.jobs.dividing import HELD_OUT
+from distrai.jobs.data.dividing import HELD_OUT
+from distrai.jobs.data.prepared import FOLDER
 from distrai.jobs.evaluation import Evaluation, Tasks, figures
-from distrai.jobs.models import ModelStore, NoModel
-from distrai.jobs.prepared import FOLDER
-from distrai.jobs.scoring import CONTEXT, EXAMPLES_MAX, score_model
-from distrai.jobs.sealed_models import check_opened
-from distrai.jobs.store import JobFolder, Limits, NoJob, find_job
+from distrai.jobs.models.scoring import CONTEXT, EXAMPLES_MAX, score_model
+from distrai.jobs.models.sealed import check_opened
+from distrai.jobs.models.store import ModelStore, NoModel
+from distrai.jobs.records.claims import base_of
+from distrai.jobs.running.store import JobFolder, Limits, NoJob, find_job
 from distrai.runs.exporting import export_run
 from distrai.runs.folder import RunFolder
 from distrai.runs.opened import OpenedRun

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.ledgers import OwnLedger
-from distrai.jobs.record_told import history_of, told_of, unfinished_of
-from distrai.jobs.store import JobState, NoJob, find_job
-from distrai.jobs.waiting import READING, said_while_waiting
+from distrai.jobs.records.ledgers import OwnLedger
+from distrai.jobs.records.told import history_of, told_of, unfinished_of
+from distrai.jobs.records.waiting import READING, said_while_waiting
+from distrai.jobs.running.store import JobState, NoJob, find_job
 from distrai.ledger.deployment import Deployment
 from distrai.ledger.training_records import Record, RecordsClient
 from distrai.protocol.primitives import Address

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from distrai.jobs.record_told import stage_text
+from distrai.jobs.records.told import stage_text
 from distrai.peer.store import write_atomically
 from distrai.runs.telling import duration, printable
 

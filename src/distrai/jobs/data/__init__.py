@@ -1,0 +1,1 @@
+"""The data of a job before anything is spent: checked, counted, divided."""

@@ -1,0 +1,1 @@
+"""How a template asks for values, and where templates are: read as text, never executed."""

@@ -1,0 +1,1 @@
+"""Finished models: kept with a manifest, encrypted if wanted, verified, asked for text."""
