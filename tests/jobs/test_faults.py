@@ -133,7 +133,8 @@ def test_a_bad_line_of_data(run: Callable[..., Said], tmp_path: Path) -> None:
     lines[2] = lines[2][:-1]
     lines[3] = lines[3].replace('"assistant"', '"asistant"')
     data.write_text("\n".join(lines) + "\n")
-    said = run("sft-qlora", "--set", "model=m", "--set", f"data={data}")
+    (tmp_path / "config.json").write_text("{}")
+    said = run("sft-qlora", "--set", f"model={tmp_path}", "--set", f"data={data}")
     assert said.code == 2
     assert said.sentence.startswith(f"{data} line 3: no JSON: ")
     assert "line 4: messages[2].role is 'asistant'" in said.sentence

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import distrai.jobs
 from distrai.jobs.data.dividing import prepare
 from distrai.jobs.data.examples import BadData
 from distrai.jobs.models.generating import CannotLoad
@@ -51,7 +52,7 @@ def test_a_job_counts_every_token_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setitem(sys.modules, "distrai_job", helper)
-    monkeypatch.syspath_prepend(Path(helper.__file__).parent / "support")
+    monkeypatch.syspath_prepend(Path(distrai.jobs.__file__).parent / "support")
     training = import_module("distrai_training")
     monkeypatch.delitem(sys.modules, "distrai_training")
     batches = [(1.0, [[-100, 5, -100, -100]]), (2.0, [[7, 5, 5, 5], [-100, -100, 5, 5]])]

@@ -187,8 +187,9 @@ def test_a_question_is_put_as_the_conversations_were(opens: Opens) -> None:
     ],
 )
 def test_what_cannot_be_learned_from_is_refused_when_the_run_is_opened(
-    tmp_path: Path, tables: dict[str, Any], error: type[Exception], why: str
+    tmp_path: Path, tables: dict[str, Any], error: type[Exception], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no hub is asked by a test
     mapping = mapping_on(tmp_path, **tables)
     save_model(tmp_path / "odd", vocab_size=300)
     config = save_model(tmp_path / "packed") / "config.json"
