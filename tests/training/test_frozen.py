@@ -10,7 +10,7 @@ from distrai.network.store import BlobStore, MissingBlob
 from distrai.protocol.blobs import blob_ref
 from distrai.protocol.canonical import canonical_json
 from distrai.protocol.recipe import AdapterSection
-from distrai.training import frozen, frozen_weights
+from distrai.training import frozen, frozen_reading, frozen_weights
 from distrai.training.errors import (
     BadFrozenModel,
     BadModelManifest,
@@ -158,7 +158,7 @@ def edited(base, change):
 def test_a_configuration_brings_no_code_and_fits_the_weights(base, change, why, monkeypatch):
     edited(base, change)
     if "at most" in why:
-        monkeypatch.setattr(frozen_weights, "_PARAMETERS_MAX", 20)
+        monkeypatch.setattr(frozen_reading, "_PARAMETERS_MAX", 20)
     with pytest.raises(BadFrozenModel, match=why):
         read_frozen(base)
 
