@@ -13,6 +13,8 @@ from distrai.jobs.data.examples import BadData
 from distrai.jobs.models.generating import CannotLoad
 from distrai.jobs.models.scoring import score_model
 from distrai.jobs.running import helper
+from distrai.training.export import export_tokenizer
+from distrai.training.tokenizer import ByteTokenizer
 from helpers.data_lines import chat, write
 from helpers.template_runs import Toys, answer_loss
 from helpers.toy_models import chats, write_jsonl
@@ -47,14 +49,32 @@ def test_the_better_answer_of_a_preference_counts(toys: Toys, tmp_path: Path) ->
         score_model(str(tmp_path), toys.chats)
 
 
-def test_a_job_counts_every_token_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What templates have in common, as a script imports it."""
+    monkeypatch.setitem(sys.modules, "distrai_job", helper)
+    monkeypatch.syspath_prepend(Path(distrai.jobs.__file__).parent / "support")
+    module = import_module("distrai_training")
+    monkeypatch.delitem(sys.modules, "distrai_training")
+    return module
+
+
+def test_a_tokenizer_of_bytes_can_end_and_fill_up(training: Any, tmp_path: Path) -> None:
+    """The models of our own runs have one, without any special token."""
+    export_tokenizer(ByteTokenizer(), 64, tmp_path)
+    made = training.load_tokenizer(str(tmp_path))
+    assert made.pad_token_id == made.eos_token_id == 0
+    text = made.apply_chat_template([{"role": "assistant", "content": "hi"}], tokenize=False)
+    ids = made(text)["input_ids"]
+    assert ids == [*b"assistant: hi", 0, *b"\n"]
+    made.save_pretrained(tmp_path / "saved")
+    assert training.load_tokenizer(str(tmp_path / "saved"))(text)["input_ids"] == ids
+
+
+def test_a_job_counts_every_token_once(training: Any) -> None:
     """A trainer weighs batches, whatever is in them."""
     import torch
 
-    monkeypatch.setitem(sys.modules, "distrai_job", helper)
-    monkeypatch.syspath_prepend(Path(distrai.jobs.__file__).parent / "support")
-    training = import_module("distrai_training")
-    monkeypatch.delitem(sys.modules, "distrai_training")
     batches = [(1.0, [[-100, 5, -100, -100]]), (2.0, [[7, 5, 5, 5], [-100, -100, 5, 5]])]
 
     class Trainer:

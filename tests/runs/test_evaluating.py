@@ -74,6 +74,12 @@ def test_a_job_is_judged_as_it_began_and_as_it_is(toy: Path, tmp_path: Path) -> 
     told = evaluate(Asked("job"), quiet)
     held_out = str(job.path / "data")
     assert told["before"] == asdict(score_model(str(toy), held_out))
+    template = job.out / "model" / "chat_template.jinja"
+    written = template.read_text()
+    template.write_text("{{ '# ' }}" + written)
+    both = asdict(score_model(str(toy), held_out, tokenizer_of=str(job.out / "model")))
+    assert evaluate(Asked("job"), quiet)["before"] == both != told["before"], "both are told the same text"
+    template.write_text(written)
     assert told["after"] == asdict(score_model(str(job.out / "model"), held_out)) != told["before"]
     assert told["after"]["examples"] == json.loads((job.path / "data" / "data.json").read_text())["held_out"]
     assert " -> " in evaluation_text(told)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -149,13 +150,14 @@ def _on_data(asked: Asked, subject: Subject, report: Report) -> dict[str, Any]:
         )
     trained = {} if subject.job is None else subject.job.values()
     limit, context = asked.limit or EXAMPLES_MAX, asked.context or int(trained.get("context") or CONTEXT)
+    score = partial(score_model, data=data, limit=limit, context=context, device=asked.device)
     before = None
-    if base:
-        report({"event": "status", "text": "judging the model that training began with"})
-        before = asdict(score_model(base, data, limit=limit, context=context, device=asked.device))
     with model_of(asked, subject, report) as model:
+        if base:
+            report({"event": "status", "text": "judging the model that training began with"})
+            before = asdict(score(base, tokenizer_of=model))
         report({"event": "status", "text": "judging the model"})
-        after = asdict(score_model(model, data, limit=limit, context=context, device=asked.device))
+        after = asdict(score(model))
     shown = "held out" if subject.job is not None and not asked.data else Path(data).name
     return {"data": shown, "before": before, "after": after}
 

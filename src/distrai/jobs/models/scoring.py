@@ -53,16 +53,26 @@ class _Sums:
 
 
 def score_model(
-    model: str, data: str, *, limit: int = EXAMPLES_MAX, context: int = CONTEXT, device: str = "cpu"
+    model: str,
+    data: str,
+    *,
+    limit: int = EXAMPLES_MAX,
+    context: int = CONTEXT,
+    device: str = "cpu",
+    tokenizer_of: str = "",
 ) -> Score:
-    """Score a model, a folder or a name on the hub, on data. Raises CannotLoad, BadData, BadSource."""
+    """Score a model, a folder or a name on the hub, on data.
+
+    ``tokenizer_of``: the model whose tokenizer and chat template write the examples, if not this one: two scores are
+    comparable only if both are of the same text. Raises CannotLoad, BadData, BadSource.
+    """
     folder = Path(data)
     reading = Reading(
         str(folder / HELD_OUT) if (folder / HELD_OUT).is_file() else source_of(data), use=_MEASURED
     )
     examples = list(reading.examples(limit))
     reading.report().check()
-    tokenizer, loaded = _loaded(model, device)
+    tokenizer, loaded = _loaded(model, tokenizer_of or model, device)
     sums = _Sums(examples=len(examples))
     for example in examples:
         _add(sums, loaded, tokenizer, example, context)
@@ -71,13 +81,13 @@ def score_model(
     return sums.score()
 
 
-def _loaded(model: str, device: str) -> tuple[Any, Any]:
+def _loaded(model: str, tokenizer_of: str, device: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer_of, trust_remote_code=False)
         made: Any = AutoModelForCausalLM.from_pretrained(
             model, trust_remote_code=False, use_safetensors=True, dtype="float32"
         )

@@ -36,6 +36,8 @@ def load_tokenizer(name: str, *, chats: bool = True, **more: Any) -> Any:
             f"{name} is no folder with a model and tokenizer, and no such model can be had from the hub: "
             "check the name, and the network"
         ) from None
+    if not tokenizer.eos_token:  # a tokenizer of bytes has none: the first byte stands in no text
+        tokenizer.add_special_tokens({"eos_token": tokenizer.convert_ids_to_tokens(0)})
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     if chats and not tokenizer.chat_template:
         job.log(f"{Path(name).name} has no chat template: a plain one is used, and saved with the model")
